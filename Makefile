@@ -1,0 +1,42 @@
+# make quickstart  installs everything and trains a 4-bit lifelong network on scikit-learn's digits
+# make test        installs everything and runs formatting, lint, types and all tests
+# make ablation    the table of results/ablation_digits.md: every method on digits, five seeds
+# make cifar10     the run of results/cifar10_ll.md (CIFAR-10 images under data/cifar10)
+
+PYTHON ?= python3
+VENV := .venv
+LIFEQ := $(VENV)/bin/lifeq-jax
+DIGITS := --csv data/digits_025/digits --tasks 3
+RECIPE := configs/lifequant/resnet20_digits.py
+RUN := runs/lifequant_resnet20_digits/seed0
+
+.PHONY: quickstart test ablation cifar10 clean
+
+quickstart: $(VENV)/installed
+	$(LIFEQ) data prepare --root data/digits
+	$(LIFEQ) data lifelong --root data/digits $(DIGITS) --diminish-rate 25
+	$(LIFEQ) data replay $(DIGITS) --rate 20
+	$(LIFEQ) data count $(DIGITS)
+	$(LIFEQ) train $(RECIPE) --run $(RUN)
+	$(LIFEQ) report $(RUN)
+
+test: $(VENV)/installed-dev
+	$(VENV)/bin/ruff format --check lifeq_jax tests configs notebooks
+	$(VENV)/bin/ruff check lifeq_jax tests configs notebooks
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest
+
+clean:
+	rm -rf $(VENV) .cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Low-bit networks on data that arrives as a sequence of unbalanced tasks, in JAX."""

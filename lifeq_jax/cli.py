@@ -1,0 +1,279 @@
+"""The command line: parses, calls one function, prints what it returns."""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lifeq_jax.core.config import Part, Recipe, load_recipe
+from lifeq_jax.core.refusal import Diverged, Refusal
+
+EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit with 2."""
+
+    def error(self, message: str):
+        """Refuses in one line."""
+        raise Refusal(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    _set_environment()
+    try:
+        parser = _parser()
+        options, rest = parser.parse_known_args(words)
+        if rest and options.call is not _train:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.rest = rest
+        options.call(options)
+    except Refusal as refusal:
+        print(f"lifeq-jax: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("lifeq-jax: interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Diverged as error:
+        print(f"lifeq-jax: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _set_environment() -> None:
+    # read when JAX is first imported, so before any command does
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifeq_jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="lifeq-jax", description="Train low-bit networks on a sequence of unbalanced tasks.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_data(commands.add_parser("data", help="make and inspect the CSV files of tasks"))
+    _add_train(commands)
+    _add_eval(commands)
+    _add_report(commands)
+    _add_bench(commands.add_parser("bench", help="measure speed on this machine"))
+    return parser
+
+
+def _command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    command.set_defaults(call=call)
+    return command
+
+
+def _add_data(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(dest="step", required=True, metavar="STEP")
+    prepare = _command(commands, "prepare", _prepare, "write or check the image folders <root>/<split>/<class>/<file>")
+    prepare.add_argument("--root", type=Path, required=True, help="folder of the images")
+    prepare.add_argument(
+        "--source", default="digits", help="digits (comes with scikit-learn), folder, or a name of TensorFlow Datasets"
+    )
+    prepare.add_argument("--download", action="store_true", help="allow the source to be downloaded")
+    prepare.add_argument("--from", dest="source_folder", type=Path, help="for folder: tree to copy the images from")
+    prepare.add_argument("--size", type=int, help="for folder: side of the copies (short side resized, center crop)")
+    prepare.add_argument("--seed", type=int, default=0, help="of the train/test split of digits")
+
+    lifelong = _command(commands, "lifelong", _lifelong, "write <csv>_train{i}.csv and <csv>_test{i}.csv")
+    _add_csv(lifelong)
+    lifelong.add_argument("--root", type=Path, required=True, help="folder of the images")
+    lifelong.add_argument(
+        "--diminish-rate", type=float, help="share of the classes replaced with each task: 0.25 or 25"
+    )
+    lifelong.add_argument("--domains", nargs="+", help="instead: one task for each of these leading folders")
+    lifelong.add_argument("--seed", type=int, default=123, help="of the order of the classes")
+
+    replay = _command(commands, "replay", _replay, "write <csv>_replay{i}.csv, a sample of each task's training rows")
+    _add_csv(replay)
+    replay.add_argument("--rate", type=float, default=0.2, help="share of the rows: 0.2 or 20")
+    replay.add_argument("--seed", type=int, default=123, help="of the sample")
+
+    count = _command(commands, "count", _count, "write reweight_{i}.json: class counts and weights of each task")
+    _add_csv(count)
+
+    inspect = _command(commands, "inspect", _inspect, "print what a set of task files holds")
+    inspect.add_argument("--csv", type=Path, required=True, help="what the files' names begin with")
+    inspect.add_argument("--root", type=Path, help="folder of the images; given, the files are checked to exist")
+
+
+def _add_csv(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--csv", type=Path, required=True, help="what the files' names begin with")
+    command.add_argument("--tasks", type=int, required=True, help="tasks in the sequence")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.prepare import prepare
+
+    made = prepare(
+        options.root,
+        options.source,
+        download=options.download,
+        seed=options.seed,
+        size=options.size,
+        source_folder=options.source_folder,
+    )
+    print(made)
+
+
+def _lifelong(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.lifelong import make_domains, make_lifelong
+
+    if (options.domains is None) == (options.diminish_rate is None):
+        raise Refusal("lifeq-jax data lifelong: give either --diminish-rate or --domains")
+    if options.domains:
+        if len(options.domains) != options.tasks:
+            raise Refusal(f"--tasks={options.tasks} but --domains names {len(options.domains)}: {options.domains}")
+        made = make_domains(options.root, options.csv, domains=options.domains, seed=options.seed)
+    else:
+        made = make_lifelong(
+            options.root, options.csv, num_tasks=options.tasks, diminish_rate=options.diminish_rate, seed=options.seed
+        )
+    for split, images in made.images.items():
+        print(f"{options.csv}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.replay import make_replay
+
+    rows = make_replay(options.csv, num_tasks=options.tasks, rate=options.rate, seed=options.seed)
+    print(f"{options.csv}_replay*.csv: {', '.join(map(str, rows))} images")
+
+
+def _count(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.class_counts import write_counts
+
+    for path in write_counts(options.csv, options.tasks):
+        print(path)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.inspect import describe
+
+    print(describe(options.csv, options.root))
+
+
+def _add_train(commands) -> None:
+    train = _command(commands, "train", _train, "train a recipe; run again, it resumes. Every key can be overridden.")
+    train.add_argument("recipe", type=Path, help="recipe file; RECIPE --keys lists every key with its value")
+    train.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
+    train.add_argument("--keys", action="store_true", help="list the recipe's keys, overrides applied, and leave")
+    train.epilog = "Overrides: --seed 1 --stages.2.epochs 5 --method.name ewc --method.args.strength 10 ..."
+
+
+def _train(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.run import run_recipe
+
+    recipe = override(load_recipe(options.recipe), [*options.rest, *(["--help"] if options.keys else [])])
+    folder = options.run or Path("runs") / recipe.name / f"seed{recipe.seed}"
+    print(f"run folder: {folder}")
+    summary = run_recipe(recipe, folder)
+    _print_result(folder, summary)
+
+
+def override(recipe: Recipe, words: Sequence[str]) -> Recipe:
+    """The recipe with command-line overrides like --stages.0.epochs 3. Refuses unknown keys and wrong values."""
+    import tyro
+
+    from lifeq_jax.train.build import TABLES, complete
+
+    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for key in TABLES:
+        names.add_argument(f"--{key}.name", f"--{key.replace('_', '-')}.name", dest=key)
+    for key, name in vars(names.parse_known_args(words)[0]).items():
+        if name not in (None, getattr(recipe, key).name):  # another row of a table takes other arguments
+            other: dict[str, Any] = {key: Part(name)}
+            recipe = dataclasses.replace(recipe, **other)
+    recipe = complete(recipe)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Recipe, default=recipe, args=list(words), prog="lifeq-jax train RECIPE")
+    except SystemExit as stop:
+        if stop.code:
+            raise Refusal(_one_line(said.getvalue())) from None
+        raise
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's framed message, without the frame and the pointers to its help."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
+    lines = [line for line in lines if line and "full helptext" not in line]
+    return " ".join(lines)
+
+
+def _print_result(folder: Path, summary: dict) -> None:
+    print(f"\naccuracy matrix (row: after task i, column: on task j, %)  {folder}/accuracy_matrix.csv")
+    for line in (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]:
+        print("  " + " ".join(f"{100 * float(value):6.2f}" for value in line.split(",")))
+    metrics = summary["metrics"]
+    print(
+        f"average accuracy {100 * metrics['average_accuracy']:.2f} %   forgetting {100 * metrics['forgetting']:.2f} %"
+    )
+
+
+def _add_eval(commands) -> None:
+    evaluate = _command(commands, "eval", _eval, "evaluate a run's network on the images of a CSV")
+    evaluate.add_argument("run", type=Path, help="run folder")
+    evaluate.add_argument("--csv", type=Path, required=True, help="CSV with the header image,label")
+    evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
+    evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.evaluate import evaluate_run
+
+    result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage)
+    print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
+    print(f"accuracy {100 * result.accuracy:.2f} %   balanced {100 * result.balanced_accuracy:.2f} %")
+    print(f"cross-entropy {result.loss:.4f} nats")
+    for label, accuracy in enumerate(result.per_class):
+        if accuracy == accuracy:
+            print(f"  class {label:4d}  {100 * accuracy:6.2f} %")
+
+
+def _add_report(commands) -> None:
+    report = _command(commands, "report", _report, "write Markdown and plots of finished runs; seeds are grouped")
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
+    report.add_argument(
+        "--out", type=Path, help="folder of the report (default: <run>/report, or ./report for several)"
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from lifeq_jax.report.runs import read_run
+    from lifeq_jax.report.write import write_report
+
+    out = options.out or (options.runs[0] / "report" if len(options.runs) == 1 else Path("report"))
+    print(f"report: {write_report([read_run(run) for run in options.runs], out)}")
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    commands = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
+    step = _command(
+        commands, "step", _bench_step, "training images/s of ResNet-20, float and quantized, and their ratio"
+    )
+    step.add_argument("--batch-size", type=int, default=128, help="images in a batch")
+    step.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
+    step.add_argument("--repeats", type=int, default=9, help="alternating repeats; medians are printed")
+    step.add_argument("--steps", type=int, default=4, help="steps in a repeat")
+    step.add_argument("--json", type=Path, help="also write the numbers to this file")
+
+
+def _bench_step(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench import bench_step
+
+    result = bench_step(options.batch_size, options.bits, options.repeats, options.steps)
+    print(result.text)
+    if options.json:
+        options.json.write_text(json.dumps(result.numbers, indent=2) + "\n")

@@ -1,0 +1,281 @@
+"""The schema of a recipe: what it may say, checked when it is made. Only train/build.py reads the values."""
+
+import dataclasses
+import json
+import math
+import runpy
+import traceback
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lifeq_jax.core.refusal import Refusal
+
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A record that refuses fields of a wrong type or outside its LIMITS (lowest and highest value, inclusive)."""
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):
+            key = f"{type(self).__name__.lower()}.{item.name}"
+            value = getattr(self, item.name)
+            check_type(key, value, hints[item.name])
+            low, high = self.LIMITS.get(item.name, (-math.inf, math.inf))
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and not low <= number <= high:
+                    raise Refusal(f"{key}={value!r} is out of range; choose from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class Part(Checked):
+    """One row of a table (MODELS, METHODS, QUANTIZERS) and the arguments that differ from its defaults."""
+
+    name: str
+    """Row of the table."""
+    args: dict[str, Scalar] = field(default_factory=dict)
+    """Arguments of the row's maker."""
+
+
+@dataclass(frozen=True)
+class Data(Checked):
+    """Images, the CSV files of the tasks, and how batches are made of them."""
+
+    LIMITS = {
+        "num_tasks": (1, 10_000), "num_classes": (2, 1_000_000), "image": (1, 4096), "crop": (1, 4096), "pad": (0, 512),
+        "std": (1e-6, 1e6), "validation": (0, 0.9), "batch_size": (1, 65_536), "device_share": (0, 1),
+    }  # fmt: skip
+
+    root: str
+    """Folder of the images, <root>/<split>/<class>/<file>."""
+    csv: str
+    """What the task files' names begin with: <csv>_train0.csv, <csv>_test0.csv, <csv>_replay0.csv ..."""
+    num_tasks: int
+    """Tasks in the sequence."""
+    num_classes: int
+    """Outputs of the network, one numbering for all tasks."""
+    image: tuple[int, int, int]
+    """Height, width and channels of the stored images."""
+    crop: tuple[int, int]
+    """Height and width the network sees."""
+    pad: int
+    """Zero padding on each side before the random crop."""
+    flip: bool
+    """Random horizontal flip in training."""
+    mean: tuple[float, ...]
+    """Mean of each channel, pixels scaled to 0..1."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel, likewise."""
+    batch_size: int = 128
+    """Images in a batch."""
+    replay: bool = True
+    """Task t trains on train_t plus replay_0 .. replay_{t-1}; false: on train_t alone."""
+    validation: float = 0.0
+    """Share of the training images held out, chosen by a seeded hash of the path."""
+    evaluate_on: Literal["test", "validation"] = "test"
+    """What the accuracy matrix is measured on: validation for choosing hyper-parameters, test for reporting."""
+    input: Literal["auto", "resident", "pipeline"] = "auto"
+    """resident: all images on the device; pipeline: tf.data; auto: resident where they fit."""
+    device_share: float = 0.5
+    """Share of the device's memory that input=auto gives to the images."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not len(self.mean) == len(self.std) == self.image[2]:
+            raise Refusal(
+                f"data.mean={self.mean!r} and data.std={self.std!r} need {self.image[2]} values, one a channel"
+            )
+        if any(crop > side + 2 * self.pad for crop, side in zip(self.crop, self.image[:2], strict=True)):
+            raise Refusal(f"data.crop={self.crop!r} is larger than the images {self.image[:2]!r} with pad={self.pad}")
+        if self.evaluate_on == "validation" and self.validation == 0:
+            raise Refusal("data.evaluate_on='validation' needs data.validation above 0")
+
+
+@dataclass(frozen=True)
+class Stage(Checked):
+    """One link of the chain of bit-widths. It starts from the parameters that the link before ended with."""
+
+    LIMITS = {"tasks": (0, 10_000), "epochs": (1, 1_000_000), "learning_rate": (0, 1e6)}
+
+    name: str
+    """Name of the stage, also of its checkpoint folder."""
+    weight_bits: int
+    """Bits of the quantized weights, 1 to 8, or 32 for floating point."""
+    act_bits: int
+    """Bits of the activations, likewise."""
+    epochs: int
+    """Epochs of each task."""
+    learning_rate: float
+    """Learning rate at the start of each task."""
+    tasks: int = 0
+    """How many of the first tasks this stage trains on; 0: all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("weight_bits", "act_bits"):
+            if getattr(self, key) not in (*range(1, 9), 32):
+                raise Refusal(f"stage.{key}={getattr(self, key)!r} is not a bit-width; choose from 1 to 8, or 32")
+        if not self.name or not self.name.replace("_", "").replace("-", "").isalnum():
+            raise Refusal(f"stage.name={self.name!r} names a folder; use letters, digits, '-' and '_'")
+
+
+@dataclass(frozen=True)
+class Optimizer(Checked):
+    """Stochastic gradient descent, begun anew with each task."""
+
+    LIMITS = {"momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1)}
+
+    momentum: float = 0.9
+    """Momentum."""
+    weight_decay: float = 1e-4
+    """L2 coefficient, added to the gradient."""
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """Learning rate over a task."""
+    milestones: tuple[float, ...] = (1 / 3, 2 / 3)
+    """For step: shares of the task after which the learning rate is multiplied by factor."""
+    factor: float = 0.1
+    """For step."""
+
+
+@dataclass(frozen=True)
+class Recipe(Checked):
+    """A whole experiment: data, network, the chain of stages, loss, method."""
+
+    LIMITS = {"seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000)}
+
+    name: str
+    """Name in reports and of the default run folder."""
+    data: Data
+    model: Part
+    stages: tuple[Stage, ...]
+    weight_quantizer: Part = field(default_factory=lambda: Part("proxq"))
+    act_quantizer: Part = field(default_factory=lambda: Part("activation"))
+    loss: str = "cross_entropy"
+    """Training loss."""
+    method: Part = field(default_factory=lambda: Part("finetune"))
+    importance_data: Literal["replay", "train"] = "replay"
+    """What a method sees of finished tasks: their replay rows or all their training rows. Never test data."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    selection: Literal["last", "best"] = "last"
+    """Parameters kept of each task: of its last epoch, or of the best epoch on the validation images."""
+    start: str = ""
+    """Run folder whose final parameters the first stage starts from, {seed} in it stands for the seed; empty: random
+    initialization."""
+    seed: int = 0
+    """Seed of initialization, data order, augmentation and validation split."""
+    evaluate_every: int = 1
+    """Epochs between evaluations of all tasks; 0: only at the end of a task."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; one is always written at the end of a task."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.stages:
+            raise Refusal("recipe.stages=() is empty; name at least one stage")
+        if len({stage.name for stage in self.stages}) != len(self.stages):
+            raise Refusal(f"recipe.stages have repeated names: {', '.join(stage.name for stage in self.stages)}")
+        for stage in self.stages:
+            if stage.tasks > self.data.num_tasks:
+                raise Refusal(
+                    f"stage.tasks={stage.tasks} of {stage.name!r} exceeds data.num_tasks={self.data.num_tasks}"
+                )
+        if self.selection == "best" and self.data.validation == 0:
+            raise Refusal("recipe.selection='best' needs data.validation above 0; test data never selects")
+        if self.importance_data == "replay" and not self.data.replay:
+            raise Refusal("recipe.importance_data='replay' needs data.replay; choose importance_data='train'")
+
+
+def check_type(key: str, value: Any, kind: Any) -> None:
+    """Refuses a value that is not of the annotated type. An int passes for a float; a bool for no number."""
+    if not _fits(value, kind):
+        expected = getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
+        raise Refusal(f"{key}={value!r} is not of type {expected.replace('typing.', '')}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in args and type(value) in {type(arg) for arg in args}
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
+    if origin is tuple:
+        kinds = (args[0],) * len(value) if isinstance(value, tuple) and args[-1] is Ellipsis else args
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(kinds)
+            and all(_fits(item, item_kind) for item, item_kind in zip(value, kinds, strict=True))
+        )
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Runs a recipe file and returns its `recipe`. Refuses, naming file and line, whatever goes wrong in it."""
+    path = Path(path)
+    if not path.is_file():
+        raise Refusal(f"recipe {path} does not exist; the recipes that come with the project are under configs/")
+    try:
+        recipe = runpy.run_path(str(path)).get("recipe")
+    except Exception as error:  # whatever a user's file raises is bad input, and has a line
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
+        text = str(error).splitlines()[0] if str(error) else ""
+        raise Refusal(f"recipe {path}, line {line}: {type(error).__name__}: {text}") from error
+    if not isinstance(recipe, Recipe):
+        raise Refusal(f"recipe {path} does not define `recipe = Recipe(...)`")
+    return recipe
+
+
+def to_json(config: Checked) -> str:
+    """The record as JSON text; `from_json` is its inverse."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a run folder's config.json. Refuses a missing or damaged file, and unknown keys."""
+    try:
+        return _from_plain(Recipe, json.loads(path.read_text()), "recipe")
+    except FileNotFoundError:
+        raise Refusal(f"{path} does not exist; is {path.parent} a run folder?") from None
+    except json.JSONDecodeError as error:
+        raise Refusal(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path}, byte {error.start}: not UTF-8 text") from None
+
+
+R = TypeVar("R", bound=Checked)
+
+
+def _from_plain(kind: type[R], plain: Any, key: str) -> R:
+    if not isinstance(plain, dict):
+        raise Refusal(f"{key}={plain!r} is not an object with keys")
+    hints = get_type_hints(kind)
+    names = {item.name for item in dataclasses.fields(kind)}
+    for name in plain:
+        if name not in names:
+            raise Refusal(f"{key}.{name} is an unknown key; choose from {', '.join(sorted(names))}")
+    try:
+        return kind(**{name: _value(hints[name], value, f"{key}.{name}") for name, value in plain.items()})
+    except TypeError as error:
+        raise Refusal(f"{key}: {error}") from None
+
+
+def _value(kind: Any, value: Any, key: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, Checked):
+        return _from_plain(kind, value, key)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        args = get_args(kind)
+        kinds = (args[0],) * len(value) if args[-1] is Ellipsis else args
+        return tuple(_value(item_kind, item, key) for item_kind, item in zip(kinds, value, strict=False))
+    return value

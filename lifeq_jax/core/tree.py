@@ -1,0 +1,33 @@
+"""Trees of arrays, addressed by the names of their leaves."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from lifeq_jax.core.types import PyTree
+
+
+def leaf_name(path: tuple) -> str:
+    """'layers_0/conv0/kernel' for the key path of a leaf, in dicts and records alike."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def named_leaves(tree: PyTree) -> dict[str, jax.Array]:
+    """All leaves of `tree` by name, in tree order."""
+    return {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def map_named(function: Callable, tree: PyTree, *rest: PyTree) -> PyTree:
+    """jax.tree.map with the leaf's name as first argument: function(name, leaf, *other leaves)."""
+    return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(leaf_name(path), *leaves), tree, *rest)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """A tree of zeros with the shapes and types of `tree`."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def total(tree: PyTree) -> jax.Array:
+    """Sum over all elements of all leaves, a scalar."""
+    return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))

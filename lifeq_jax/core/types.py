@@ -1,0 +1,17 @@
+"""Records that every room passes on."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+
+
+class Batch(NamedTuple):
+    """B examples as a train step or an evaluation sees them."""
+
+    image: jax.Array  # (B, H, W, C) float32, augmented and normalized
+    label: jax.Array  # (B,) int32, one numbering of the classes for all tasks
+    weight: jax.Array  # (B,) float32, 1 for an example, 0 for padding
+    task: jax.Array  # (B,) int32, the task whose CSV the example comes from
+    is_replay: jax.Array  # (B,) bool, drawn from a replay CSV

@@ -1,0 +1,32 @@
+"""Crop, mirror and normalization inside the compiled step; both input paths share `normalize`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lifeq_jax.data.order import ImageSpec
+
+
+def normalize(image: jax.Array, spec: ImageSpec) -> jax.Array:
+    """(x/255 - mean)/std per channel: uint8 (B, h, w, c) to float32 of the same shape.
+
+    Computed as (x - 255 mean) * (1/(255 std)): a difference before a product cannot be contracted to a fused
+    multiply-add, so the bits do not depend on what the compiler puts around it."""
+    shape = (1, 1, 1, len(spec.mean))
+    middle = (255 * np.array(spec.mean, np.float64)).astype(np.float32).reshape(shape)
+    scale = (1 / (255 * np.array(spec.std, np.float64))).astype(np.float32).reshape(shape)
+    return (image.astype(jnp.float32) - middle) * scale
+
+
+def crop_and_flip(image: jax.Array, offset: jax.Array, flip: jax.Array, spec: ImageSpec) -> jax.Array:
+    """Pads with black, cuts `spec.crop` at each image's corner and mirrors where asked, all in uint8.
+
+    image (B, H, W, C), offset (B, 2) int32, flip (B,) bool; returns (B, h, w, C)."""
+    around = (spec.pad, spec.pad)
+    padded = jnp.pad(image, ((0, 0), around, around, (0, 0)))
+
+    def cut(one: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(one, (corner[0], corner[1], 0), (*spec.crop, one.shape[-1]))
+
+    cropped = jax.vmap(cut)(padded, offset)
+    return jnp.where(flip[:, None, None, None], cropped[:, :, ::-1], cropped)

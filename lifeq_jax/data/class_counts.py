@@ -1,0 +1,44 @@
+"""How often each class occurs in what a task trains on, and the weights that BaLL takes from it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lifeq_jax.data.files import write_whole
+from lifeq_jax.data.tables import concat_tables, read_table, task_csv
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """1 / ((n_c / N + 1 / C) C) for the C classes that are present, all of `counts` (C,) above 0; float32
+    (C,).
+
+    N is the sum of the counts. Holds: 1/2 where the classes are balanced, always below 1, larger for rarer
+    classes. Source: LifeQuant count_classes.py."""
+    number = np.asarray(counts, np.float32)
+    classes = np.float32(len(number))
+    return 1 / ((number / number.sum() + 1 / classes) * classes)
+
+
+def write_counts(prefix: Path, num_tasks: int) -> tuple[Path, ...]:
+    """Writes `reweight_{i}.json` beside the CSVs: counts and weights over train_i and replay_0 ..
+    replay_{i-1}.
+
+    The file holds {"counts": {"<class>": images}, "weights": {"<class>": weight}} for the classes that are
+    present. Returns the paths. Refuses a missing or broken CSV before it writes anything."""
+    texts = [json.dumps(_of_task(prefix, task), indent=1) + "\n" for task in range(num_tasks)]
+    paths = tuple(Path(prefix).parent / f"reweight_{task}.json" for task in range(num_tasks))
+    for path, text in zip(paths, texts, strict=True):
+        write_whole(path, text)
+    return paths
+
+
+def _of_task(prefix: Path, task: int) -> dict[str, dict[str, float]]:
+    replays = [read_table(task_csv(prefix, "replay", old), allow_empty=True) for old in range(task)]
+    rows = concat_tables([read_table(task_csv(prefix, "train", task)), *replays])
+    classes, counts = np.unique(rows.label, return_counts=True)
+    names = [str(label) for label in classes]
+    return {
+        "counts": dict(zip(names, counts.tolist(), strict=True)),
+        "weights": dict(zip(names, balanced_weights(counts).tolist(), strict=True)),
+    }

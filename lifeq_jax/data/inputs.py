@@ -1,0 +1,50 @@
+"""The record that an input path is, and what one step of it carries."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.data.order import Plan
+from lifeq_jax.data.tables import Rows
+
+
+class Feed(NamedTuple):
+    """What the host hands to one step of B examples: NumPy arrays, which are traced inside `assemble`."""
+
+    image: Any  # resident: (B,) int32 into the device set; pipeline: (B, h, w, c) uint8, cropped and flipped
+    label: Any  # (B,) int32
+    weight: Any  # (B,) float32
+    task: Any  # (B,) int32
+    is_replay: Any  # (B,) bool
+    offset: Any  # (B, 2) int32
+    flip: Any  # (B,) bool
+
+
+class Input(NamedTuple):
+    """One way from a plan to batches.
+
+    Holds: every input of one catalog gives bit-equal batches for the same rows and plan, and `feeds` from
+    step s is the tail of `feeds` from step 0."""
+
+    constants: PyTree  # lives on the device for the whole run
+    feeds: Callable[[Rows, Plan, int], Iterator[Feed]]  # (rows, plan, first step)
+    assemble: Callable[[PyTree, Feed], Batch]  # (constants, feed), traceable
+
+
+def feed_of(image: Any, rows: Rows, plan: Plan, step: int) -> Feed:
+    """The feed of one step around its images."""
+    row = plan.row[step]
+    return Feed(
+        image=image,
+        label=rows.label[row],
+        weight=plan.weight[step],
+        task=rows.task[row],
+        is_replay=rows.is_replay[row],
+        offset=plan.offset[step],
+        flip=plan.flip[step],
+    )
+
+
+def batch_of(image: Any, feed: Feed) -> Batch:
+    """The batch of a feed around its finished images."""
+    return Batch(image, feed.label, feed.weight, feed.task, feed.is_replay)

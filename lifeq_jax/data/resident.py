@@ -1,0 +1,62 @@
+"""The whole set as uint8 on the device, gathered and augmented inside the compiled step."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.types import Batch
+from lifeq_jax.data.augment import crop_and_flip, normalize
+from lifeq_jax.data.decode import decode
+from lifeq_jax.data.inputs import Feed, Input, batch_of, feed_of
+from lifeq_jax.data.order import ImageSpec, Plan
+from lifeq_jax.data.tables import Catalog, Rows
+
+INPUTS = ("auto", "pipeline", "resident")
+
+
+def resident(root: Path, known: Catalog, spec: ImageSpec) -> Input:
+    """Decodes every image of the catalog once and keeps it on the device: n*h*w*c bytes.
+
+    Refuses a file that is unreadable or not of the size `spec.stored`."""
+    images = jnp.asarray(decode(root, known.paths, spec))
+    return Input(images, _feeds, partial(_assemble, spec=spec))
+
+
+def choose_input(name: str, num_images: int, spec: ImageSpec, share: float = 0.5) -> str:
+    """Resolves "auto": "resident" where the uint8 set takes at most `share` of the memory, else "pipeline".
+
+    Refuses another name than auto, pipeline, resident."""
+    if name not in INPUTS:
+        raise Refusal(f"input={name!r} is unknown; choose from {', '.join(INPUTS)}")
+    if name != "auto":
+        return name
+    height, width, channels = spec.stored
+    return "resident" if num_images * height * width * channels <= share * memory_bytes() else "pipeline"
+
+
+def memory_bytes() -> int:
+    """Bytes that the first device can hold; the host's available memory where the device does not say
+    (CPU)."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return 1024 * int(fields["MemAvailable"].split()[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _feeds(rows: Rows, plan: Plan, start_step: int) -> Iterator[Feed]:
+    for step in range(start_step, len(plan.row)):
+        yield feed_of(rows.index[plan.row[step]], rows, plan, step)
+
+
+def _assemble(images: jax.Array, feed: Feed, *, spec: ImageSpec) -> Batch:
+    image = crop_and_flip(images[feed.image], feed.offset, feed.flip, spec)
+    return batch_of(normalize(image, spec), feed)

@@ -1,0 +1,39 @@
+"""Fractions as users write them, and seeded draws of rows."""
+
+import numpy as np
+
+from lifeq_jax.core.refusal import Refusal
+
+
+def as_fraction(value: float, key: str) -> float:
+    """0.25 for both 0.25 and 25: a value above 1 is per cent, 1 is the whole. Refuses what is outside (0,
+    100]."""
+    if not 0 < value <= 100:
+        raise Refusal(f"{key}={value} is out of range; choose from (0, 1], or up to 100 for per cent")
+    return value / 100 if value > 1 else float(value)
+
+
+def stratified(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """A mask (n,) bool of test rows: of each class round(fraction * size), at least 1 and never all of its
+    rows.
+
+    Refuses a fraction outside (0, 1) and a class of a single row."""
+    if not 0 < fraction < 1:
+        raise Refusal(f"test_fraction={fraction} is out of range; choose from (0, 1)")
+    random = np.random.default_rng(seed)
+    mask = np.zeros(len(label), np.bool_)
+    for name in np.unique(label):
+        rows = random.permutation(np.flatnonzero(label == name))
+        if len(rows) < 2:
+            raise Refusal(f"class {name} has a single image; a train/test split needs two")
+        mask[rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)]] = True
+    return mask
+
+
+def sample_rows(num_rows: int, fraction: float, seed: int) -> np.ndarray:
+    """round(fraction * num_rows) row numbers without repetition, in drawn order, int64.
+
+    NumPy's legacy generator, as pandas' DataFrame.sample(frac, random_state=seed) draws them in LifeQuant
+    replayDataGeneator.py; the same seed serves every task, as there."""
+    size = round(fraction * num_rows)
+    return np.random.RandomState(seed).choice(num_rows, size, replace=False)

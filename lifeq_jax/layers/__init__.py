@@ -1,0 +1,1 @@
+"""Flax layers around the quantizers, and batch normalization."""

@@ -1,0 +1,53 @@
+"""The record that a continual-learning method is."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lifeq_jax.core.types import Batch, PyTree
+
+
+class StepInfo(NamedTuple):
+    """What `observe` sees of one training step."""
+
+    params: PyTree  # before the step
+    new_params: PyTree  # after it
+    grads: PyTree  # of the task loss alone, without the method's penalty, at `params`
+
+
+class Outputs(NamedTuple):
+    """What a network returns in evaluation mode."""
+
+    logits: jax.Array  # (B, K)
+    feature: jax.Array  # (B, F), the input of the head
+
+
+class TaskEnd(NamedTuple):
+    """What `end_task` sees when task `task` has been trained."""
+
+    task: int
+    params: PyTree
+    weights: PyTree  # params with every quantized kernel replaced by its quantized value
+    apply: Callable[[PyTree, jax.Array], Outputs]  # (params, image), running statistics fixed
+    apply_weights: Callable[[PyTree, jax.Array], Outputs]  # (weights, image), no weight quantizer inside
+    head: Callable[[PyTree, jax.Array], jax.Array]  # (params or weights, feature) -> logits
+    loaders: tuple[Callable[[], Iterable[Batch]], ...]  # one per finished task 0..task, training data only
+    counts: jax.Array  # (K,) float32, images of each class in the data that task `task` trained on
+    key: jax.Array
+
+
+class Method(NamedTuple):
+    """A continual-learning method: small pure functions with harmless defaults.
+
+    Its state is a pytree of fixed shapes that lives in the train state, so nothing is retraced when a task begins.
+    `constraint` is the last link of the optax chain and gets `method_state=` and `quantized=` (a tree of bools
+    like the parameters: which leaves a quantizer acts on) as extra arguments."""
+
+    init: Callable[[PyTree], PyTree] = lambda params: ()
+    penalty: Callable[[PyTree, PyTree, PyTree], jax.Array] = lambda state, params, weights: jnp.zeros(())
+    observe: Callable[[PyTree, StepInfo], PyTree] = lambda state, step: state
+    end_task: Callable[[PyTree, TaskEnd], PyTree] = lambda state, task: state
+    constraint: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())

@@ -1,0 +1,170 @@
+"""How much each parameter matters to data already learned: estimators that stream over batches.
+
+An estimator adds up a `Contribution` per batch and keeps one tree of sums, whatever the number of batches. What the
+sums are divided by is said in each docstring, since the literature differs: it is the number of batches wherever the
+gradient is that of a batch mean, as in LifeQuant, and the number of examples for true per-example gradients.
+Rows of weight 0 never count. Networks run in evaluation mode, with their running statistics fixed."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.tree import zeros_like
+from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.losses import Loss
+from lifeq_jax.losses.classify import weighted_mean
+
+CHUNK = 16  # examples whose gradients are held at once
+
+
+class Probe(NamedTuple):
+    """A network and the point at which the importance of its parameters is taken; a pytree."""
+
+    apply: Partial  # (point, image) -> Outputs
+    head: Partial  # (point, feature) -> logits
+    point: PyTree  # parameters, or quantized weights
+    counts: jax.Array  # (K,) float32, class sizes for the balanced losses
+    num_batches: jax.Array  # () float32, for objectives whose scale depends on it, else 1
+
+
+class Sum(NamedTuple):
+    """A running sum over batches, and the number of batches or examples in it."""
+
+    total: PyTree  # like Probe.point
+    size: jax.Array  # () float32
+
+
+Objective = Callable[[Probe, Batch, jax.Array], jax.Array]  # (probe, batch, key) -> scalar of the batch
+Contribution = Callable[[Probe, Batch, jax.Array], Sum]
+Estimator = Callable[[Probe, Iterable[Batch], jax.Array], Sum]
+
+
+def as_partial(function: Callable) -> Partial:
+    """`function` as a pytree. A jax.tree_util.Partial stays as it is, so that its arrays are arguments of the compiled
+    estimator and a new task with new running statistics does not compile it again."""
+    return function if isinstance(function, Partial) else Partial(function)
+
+
+def estimator(contribution: Contribution) -> Estimator:
+    """(probe, batches, key) -> the Sum of `contribution` over the batches; batch i gets fold_in(key, i).
+
+    Compiled once per shape of a batch. Build it once per method and keep it."""
+
+    def add(running: Sum, probe: Probe, batch: Batch, key: jax.Array) -> Sum:
+        return jax.tree.map(jnp.add, running, contribution(probe, batch, key))
+
+    compiled = jax.jit(add, donate_argnums=0)
+
+    def estimate(probe: Probe, batches: Iterable[Batch], key: jax.Array) -> Sum:
+        running = Sum(zeros_like(probe.point), jnp.zeros(()))
+        for index, batch in enumerate(batches):
+            running = compiled(running, probe, batch, jax.random.fold_in(key, index))
+        return running
+
+    return estimate
+
+
+def mean(running: Sum) -> PyTree:
+    """total / size. Refuses an empty sum: a loader without a single example."""
+    if float(running.size) == 0.0:
+        raise Refusal("importance: the loaders of the finished tasks yield 0 examples; at least 1 is needed")
+    return jax.tree.map(lambda total: total / running.size, running.total)
+
+
+def not_empty(batch: Batch) -> jax.Array:
+    """1.0 if some row of `batch` counts, else 0.0: the batch's share in a mean over batches."""
+    return jnp.any(batch.weight > 0).astype(jnp.float32)
+
+
+def gradient(objective: Objective, probe: Probe, batch: Batch, key: jax.Array) -> PyTree:
+    """The gradient of `objective` with respect to the point."""
+    return jax.grad(lambda point: objective(probe._replace(point=point), batch, key))(probe.point)
+
+
+def mean_loss(loss: Loss) -> Objective:
+    """The mean of `loss` over the rows that count."""
+
+    def objective(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
+        logits = probe.apply(probe.point, batch.image).logits
+        return weighted_mean(loss(logits, batch.label, probe.counts), batch.weight)
+
+    return objective
+
+
+def squared_objective(objective: Objective) -> Contribution:
+    """(d objective / d p)^2 of each batch; mean over batches."""
+
+    def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
+        gradients = gradient(objective, probe, batch, key)
+        return Sum(jax.tree.map(jnp.square, gradients), not_empty(batch))
+
+    return contribution
+
+
+def absolute_objective(objective: Objective) -> Contribution:
+    """|d objective / d p| of each batch; mean over batches."""
+
+    def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
+        gradients = gradient(objective, probe, batch, key)
+        return Sum(jax.tree.map(jnp.abs, gradients), not_empty(batch))
+
+    return contribution
+
+
+def squared_batch_gradients(loss: Loss) -> Contribution:
+    """(gradient of the batch-mean loss)^2, mean over batches, with the data's labels.
+
+    Of B independent examples it is about 1/B of the empirical Fisher where the mean gradient vanishes.
+    Source: LifeQuant utils/lifelong.py (`ewc`, `ours`)."""
+    return squared_objective(mean_loss(loss))
+
+
+def squared_example_gradients(loss: Loss) -> Contribution:
+    """(gradient of one example's loss)^2, mean over examples, with the data's labels: the empirical Fisher."""
+
+    def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
+        return _sum_of_squares(loss, probe, batch.image, batch.label, batch.weight)
+
+    return contribution
+
+
+def squared_sampled_gradients(loss: Loss) -> Contribution:
+    """(gradient of one example's loss)^2, mean over examples, with labels drawn from the network's own softmax.
+
+    With the cross-entropy this is an unbiased estimate of the diagonal of the true Fisher information."""
+
+    def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
+        label = jax.random.categorical(key, probe.apply(probe.point, batch.image).logits).astype(jnp.int32)
+        return _sum_of_squares(loss, probe, batch.image, label, batch.weight)
+
+    return contribution
+
+
+def _sum_of_squares(loss: Loss, probe: Probe, image: jax.Array, label: jax.Array, weight: jax.Array) -> Sum:
+    """Sum over examples of weight * gradient^2, at most CHUNK gradients in memory at once."""
+
+    def square(image: jax.Array, label: jax.Array, weight: jax.Array) -> PyTree:
+        def value(point: PyTree) -> jax.Array:
+            return loss(probe.apply(point, image[None]).logits, label[None], probe.counts)[0]
+
+        return jax.tree.map(lambda g: weight * jnp.square(g), jax.grad(value)(probe.point))
+
+    def add(total: PyTree, chunk: tuple) -> tuple[PyTree, None]:
+        return jax.tree.map(lambda t, s: t + jnp.sum(s, axis=0), total, jax.vmap(square)(*chunk)), None
+
+    size = math.gcd(label.shape[0], CHUNK)
+    chunks = [x.reshape(-1, size, *x.shape[1:]) for x in (image, label, weight)]
+    total, _ = jax.lax.scan(add, zeros_like(probe.point), tuple(chunks))
+    return Sum(total, jnp.sum(weight))
+
+
+FISHERS: dict[str, Callable[[Loss], Contribution]] = {
+    "batch": squared_batch_gradients,
+    "empirical": squared_example_gradients,
+    "sampled": squared_sampled_gradients,
+}

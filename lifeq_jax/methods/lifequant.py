@@ -1,0 +1,66 @@
+"""LifeQuant: protect the quantized weights, not the latent parameters behind them.
+
+What a low-bit network computes depends on its quantized weights alone. Latent weights move freely inside a rounding
+cell, and under ProxQ's normalization (2 bits and more) by any scale and shift, without changing a single output; yet a
+small common drift of them can flip many codes. So importance, anchor and distance are those of the quantized weights:
+
+    E[((w_q - w_s) dL/dw_q)^2] = sum_i F_i (w_q,i - w_s,i)^2,   F_i = E[(dL/dw_q,i)^2],
+
+with w_s the quantized weights at the end of the last task. The gradient of the penalty reaches the latent parameters
+through the quantizer's straight-through estimator."""
+
+from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.methods.base import Method
+from lifeq_jax.methods.importance import FISHERS, squared_objective
+from lifeq_jax.methods.noise import noisy_loss
+from lifeq_jax.methods.penalty import anchored
+from lifeq_jax.optim.prox import proximal_step
+from lifeq_jax.quant.base import check_bits
+
+SPACES = {"quantized": True, "latent": False}
+
+
+def lifequant(
+    strength: float = 100.0,
+    fisher: str = "batch",
+    loss: str = "ball_log_prior",
+    space: str = "quantized",
+    prox: float = 1e-4,
+    range_: float = 2.0,
+    history: str = "recomputed",
+    decay: float = 1.0,
+    noise_bits: int = 0,
+    limit: float = 0.1,
+) -> Method:
+    """sum s (w_q - w_s)^2 as penalty, s = F strength / (1 + F strength / limit); the proximal step as constraint.
+
+    `loss` is the importance loss (LOSSES), balanced by the class sizes of the newest task's data. `fisher`: batch,
+    empirical or sampled; a batch of B gives about 1/B of the other two, so it wants B times the strength. `limit`
+    bounds s (penalty.bounded); in the quantized space it acts on the latent weights multiplied by the square of the
+    quantizer's slope, (range_ / 4 / std)^2, hence the small default. `prox` is the strength of the proximal step
+    toward std range_/4 (0: off, inf: the hard normalization); `range_` must be the weight quantizer's. `history`:
+    recomputed (F over the data of all tasks so far), online or per_task. `noise_bits` adds the activation noise of
+    noise.py (0: off), for fisher="batch" only.
+
+    Original: space="latent", loss="ball_shift" or "cross_entropy", limit=inf, prox=0 (its quantizer normalizes
+    anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
+    an Anchor."""
+    quantized = lookup(SPACES, space, "method.args.space")
+    values = lookup(LOSSES, loss, "method.args.loss")
+    contribution = lookup(FISHERS, fisher, "method.args.fisher")(values)
+    if noise_bits > 0:
+        if fisher != "batch":
+            raise Refusal(f"method.args.noise_bits={noise_bits!r} needs method.args.fisher='batch', not {fisher!r}")
+        contribution = squared_objective(noisy_loss(values, check_bits(noise_bits, "method.args.noise_bits")))
+    method = anchored(
+        contribution,
+        strength=strength,
+        history=history,
+        decay=decay,
+        quantized=quantized,
+        count_batches=noise_bits > 0,
+        limit=limit,
+    )
+    return method._replace(constraint=proximal_step(prox, range_)) if prox else method

@@ -1,0 +1,24 @@
+"""Memory-aware synapses."""
+
+import jax
+import jax.numpy as jnp
+
+from lifeq_jax.core.types import Batch
+from lifeq_jax.losses.classify import weighted_mean
+from lifeq_jax.methods.base import Method
+from lifeq_jax.methods.importance import Probe, absolute_objective
+from lifeq_jax.methods.penalty import anchored
+
+
+def squared_output(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
+    """The mean over the batch of sum_c z_c^2."""
+    logits = probe.apply(probe.point, batch.image).logits
+    return weighted_mean(jnp.sum(jnp.square(logits), axis=-1), batch.weight)
+
+
+def mas(strength: float = 1.0, history: str = "online", decay: float = 1.0) -> Method:
+    """strength * sum O (p - a)^2, O = mean over batches of |d squared_output / d p|. Uses no labels.
+
+    `history` online is the paper's (Aljundi et al., ECCV 2018: importances add up); LifeQuant's `mas` is recomputed.
+    The absolute value is taken of the batch's gradient, as LifeQuant does, where the paper takes each example's."""
+    return anchored(absolute_objective(squared_output), strength=strength, history=history, decay=decay)

@@ -1,0 +1,28 @@
+"""Synaptic intelligence."""
+
+import jax
+
+from lifeq_jax.core.tree import zeros_like
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.methods.base import Method, TaskEnd
+from lifeq_jax.methods.path import Score, add_step, gains, no_score, squared_distance
+from lifeq_jax.methods.penalty import check_positive, check_strength, copy, distance
+
+
+def si(strength: float = 1.0, eps: float = 0.1, clamp: bool = True) -> Method:
+    """strength * sum omega (p - a)^2, omega += W / ((p_end - p_start)^2 + eps) at each task's end, a = p_end.
+
+    Source: Zenke et al., ICML 2017, eq. (4) and (5); `eps` is its damping xi. Needs no data: W comes from the
+    training steps. `clamp` sets negative W to 0; clamp=False is LifeQuant's `si` as its class intends it (in its
+    training script W stays 0): the penalty can then be negative."""
+    strength, eps = check_strength(strength), check_positive(eps, "method.args.eps")
+
+    def penalty(state: Score, params: PyTree, weights: PyTree) -> jax.Array:
+        return strength * distance(state.score, state.params, params)
+
+    def end_task(state: Score, task: TaskEnd) -> Score:
+        moved = squared_distance(task.params, state.params)
+        score = jax.tree.map(lambda o, w, d: o + w / (d + eps), state.score, gains(state.path, clamp), moved)
+        return Score(zeros_like(task.params), score, state.fisher, copy(task.params))
+
+    return Method(init=no_score, penalty=penalty, observe=add_step, end_task=end_task)

@@ -1,0 +1,62 @@
+"""Fresh variables for a model, and parameters carried from one model into another."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from lifeq_jax.core.keys import generator_for
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.tree import map_named, named_leaves
+from lifeq_jax.core.types import PyTree
+
+SHOWN = 3
+
+
+def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> PyTree:
+    """The collections of `model` for images (H, W, C) as shapes and types; nothing is computed."""
+    image = jnp.zeros((1, *image_shape), jnp.float32)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+
+
+def _draw(generator: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    last = name.rpartition("/")[2]
+    if last == "kernel" and len(shape) == 4:
+        values = generator.normal(0.0, np.sqrt(2 / (shape[0] * shape[1] * shape[3])), shape)
+    elif last == "kernel":
+        values = generator.uniform(-1.0, 1.0, shape) / np.sqrt(shape[0])
+    else:
+        values = np.full(shape, 1.0 if last in ("scale", "var") else 0.0)
+    return values.astype(np.float32)
+
+
+def initialize(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> PyTree:
+    """The collections of `model` at its start: a function of (model, seed, image_shape), equal on every device.
+
+    Convolutions N(0, 2 / fan_out), the classifier's kernel uniform in +-1/sqrt(fan_in), scales and variances 1, the
+    rest 0: the distributions of `model.init`, drawn by NumPy in milliseconds where compiling init takes seconds."""
+    generator = generator_for(seed)
+    shapes = variable_shapes(model, image_shape)
+    return map_named(lambda name, leaf: jnp.asarray(_draw(generator, name, leaf.shape)), shapes)
+
+
+def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:
+    """The values of `params_from` in the structure of `params_into`, leaf by leaf of the same name.
+
+    For parameters as for running statistics; `params_into` may hold shapes only. Refuses leaves that are missing,
+    left over, or of another shape, naming the first three and their number."""
+    source, target = named_leaves(params_from), named_leaves(params_into)
+    misfits = [
+        f"{name} {_shape(source, name)} -> {_shape(target, name)}"
+        for name in sorted(source | target)
+        if _shape(source, name) != _shape(target, name)
+    ]
+    if misfits:
+        shown = "; ".join(misfits[:SHOWN])
+        more = f"; and {len(misfits) - SHOWN} more" if len(misfits) > SHOWN else ""
+        raise Refusal(f"parameters do not fit the model, {len(misfits)} in all (given -> wanted): {shown}{more}")
+    return map_named(lambda name, _: source[name], params_into)
+
+
+def _shape(leaves: dict, name: str) -> str:
+    return "x".join(map(str, leaves[name].shape)) or "scalar" if name in leaves else "absent"

@@ -1,0 +1,13 @@
+"""Quantizers: pure functions from arrays to arrays on a grid, by name."""
+
+from collections.abc import Callable
+
+from lifeq_jax.quant import proxq, uniform
+from lifeq_jax.quant.base import Quantizer
+
+QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
+    "activation": uniform.activation,
+    "dorefa": uniform.dorefa,
+    "minmax": uniform.minmax,
+    "proxq": proxq.proxq,
+}

@@ -1,0 +1,73 @@
+"""What all quantizers are made of: the straight-through estimator, the clamp, and the record built from a grid."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from lifeq_jax.quant.base import Codes, Quantizer, check_bits, dequantize
+
+
+@jax.custom_vjp
+def straight_through(value: jax.Array, surrogate: jax.Array) -> jax.Array:
+    """Returns `value` unchanged; the gradient goes to `surrogate`, of the same shape, as if it had been returned.
+
+    Source: the straight-through estimator as in LifeQuant model/quantization.py."""
+    del surrogate
+    return value
+
+
+def _straight_through_forward(value: jax.Array, surrogate: jax.Array) -> tuple[jax.Array, None]:
+    del surrogate
+    return value, None
+
+
+def _straight_through_backward(_: None, cotangent: jax.Array) -> tuple[None, jax.Array]:
+    return None, cotangent
+
+
+straight_through.defvjp(_straight_through_forward, _straight_through_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def clamp(x: jax.Array, low: float, high: float) -> jax.Array:
+    """x limited to [low, high], any shape. Holds: the gradient is 1 at both bounds and between, 0 outside.
+
+    jnp.clip has 1/2 at the bounds; the originals (torch 1.7) have 1, so that values on an outermost level learn."""
+    return jnp.clip(x, low, high)
+
+
+def _clamp_forward(x: jax.Array, low: float, high: float) -> tuple[jax.Array, jax.Array]:
+    # A mask of one byte per value is a quarter of what keeping x would cost in memory traffic.
+    return jnp.clip(x, low, high), (x >= low) & (x <= high)
+
+
+def _clamp_backward(low: float, high: float, inside: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    del low, high
+    return (jnp.where(inside, cotangent, jnp.zeros((), cotangent.dtype)),)
+
+
+clamp.defvjp(_clamp_forward, _clamp_backward)
+
+
+def from_grid(bits: int, grid: Callable[[jax.Array], Codes], surrogate: Callable[[jax.Array], jax.Array]) -> Quantizer:
+    """The quantizer that rounds to `grid` and learns through `surrogate`; 32 bits gives the identity.
+
+    `grid(x)` returns the codes of x with `values` integral but still float32, so that XLA fuses rounding and scaling
+    into one loop; `codes` casts them. Both come from one function, hence the equality that `Quantizer` promises.
+    Refuses bits that are not in {1..8, 32}."""
+    if check_bits(bits) == 32:
+        return Quantizer(32, lambda x: {}, lambda params, x: x, None)
+
+    def apply(params: dict, x: jax.Array) -> jax.Array:
+        del params
+        value = dequantize(grid(jax.lax.stop_gradient(x))).astype(x.dtype)
+        return straight_through(value, surrogate(x))
+
+    def codes(params: dict, x: jax.Array) -> Codes:
+        del params
+        found = grid(x)
+        return found._replace(values=found.values.astype(jnp.int32))
+
+    return Quantizer(bits, lambda x: {}, apply, codes)

@@ -1,0 +1,54 @@
+"""Uniform quantizers: the bare DoReFa grid, activations on [0, 1], and weights scaled by their largest magnitude."""
+
+import jax
+import jax.numpy as jnp
+
+from lifeq_jax.quant.base import Codes, Quantizer
+from lifeq_jax.quant.proxq import standardize
+from lifeq_jax.quant.rounding import clamp, from_grid
+
+# Gives the standard deviation 1/2 that LifeQuant's mobilenet-v2-cifar-100 puts on activations.
+NORMALIZED_RANGE = 2.0
+
+
+def unit_codes(x: jax.Array, bits: int) -> Codes:
+    """x on the grid {i / n}, n = 2**bits - 1, ties to even; values float32. 1 bit: the sign, in {-1, 0, 1}."""
+    steps = 2**bits - 1
+    level = jnp.sign(x) if bits == 1 else jnp.round(x * steps)
+    return Codes(level, jnp.float32(1 / steps), jnp.float32(0))
+
+
+def dorefa(bits: int) -> Quantizer:
+    """round(x n) / n with n = 2**bits - 1, not clamped; 1 bit is sign(x) with sign(0) = 0. Gradient: that of x.
+
+    Holds for 2..8 bits: idempotent, |y - x| <= 1 / (2 n). Source: uniform_quantize of all LifeQuant and ClimbQ
+    programs."""
+    return from_grid(bits, lambda x: unit_codes(x, bits), lambda x: x)
+
+
+def activation(bits: int, *, normalize: bool = False) -> Quantizer:
+    """clamp(x, 0, 1) on the DoReFa grid; 1 bit gives 1 where x > 0, else 0. Gradient: 1 on [0, 1], 0 outside.
+
+    normalize=True first maps the whole tensor, batch included, to mean 0 and standard deviation 1/2, and the gradient
+    flows through both statistics: the variant of LifeQuant's mobilenet-v2-cifar-100, where an output depends on the
+    rest of its batch in evaluation too. Source: activation_quantize_fn."""
+
+    def prepared(x: jax.Array) -> jax.Array:
+        return clamp(standardize(x, NORMALIZED_RANGE) if normalize else x, 0.0, 1.0)
+
+    return from_grid(bits, lambda x: unit_codes(prepared(x), bits), prepared)
+
+
+def minmax(bits: int) -> Quantizer:
+    """x on 2**bits levels, evenly spaced from -max|x| to max|x| of the whole tensor. Gradient: that of x.
+
+    Plain uniform quantization, what ProxQ is compared with. Holds: |y - x| <= max|x| / (2**bits - 1)."""
+    steps = 2**bits - 1
+
+    def grid(x: jax.Array) -> Codes:
+        largest = jnp.max(jnp.abs(x)).astype(jnp.float32)
+        safe = jnp.where(largest > 0, largest, 1.0)
+        level = jnp.round((x / safe + 1) * (steps / 2))
+        return Codes(level, largest * (2 / steps), jnp.float32(steps / 2))
+
+    return from_grid(bits, grid, lambda x: x)

@@ -1,0 +1,127 @@
+"""Plots of runs, each a matplotlib Figure. Accuracies in per cent."""
+
+import itertools
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lifeq_jax.metrics.continual import forgetting_per_task
+from lifeq_jax.report.groups import Group
+from lifeq_jax.report.runs import History
+from lifeq_jax.report.tables import mean_matrix, metric_over_seeds, per_cent
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes the figure as PNG, 150 dots an inch, and returns the path."""
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def draw_matrix(group: Group) -> Figure:
+    """Heat map of the accuracy matrix, mean over the seeds; in brackets: not trained yet."""
+    matrix = 100 * mean_matrix(group)
+    tasks = len(matrix)
+    figure = Figure(figsize=(2.6 + 0.7 * tasks, 1.8 + 0.6 * tasks), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(np.ma.masked_invalid(matrix), cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for after, task in np.argwhere(np.isfinite(matrix)):
+        value = matrix[after, task]
+        text = f"{value:.1f}" if task <= after else f"({value:.1f})"
+        color = "white" if value > 60 else "black"
+        axes.text(task, after, text, ha="center", va="center", color=color, fontsize=9)
+    axes.set(xticks=range(tasks), yticks=range(tasks), xlabel="tested on task", ylabel="after training task")
+    figure.colorbar(image, label="accuracy, %")
+    axes.set_title("accuracy matrix", fontsize=10)
+    return figure
+
+
+def task_colors(tasks: int) -> list:
+    """A color for each task: ten that differ clearly, or a scale where there are more."""
+    if tasks <= 10:
+        return list(matplotlib.colormaps["tab10"].colors[:tasks])  # type: ignore[attr-defined]
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 1, tasks)))
+
+
+def spans(labels: Sequence) -> list[tuple[int, int]]:
+    """(first, one past the last) of each stretch of equal labels."""
+    lengths = [len(list(members)) for _, members in itertools.groupby(labels)]
+    edges = [0, *itertools.accumulate(lengths)]
+    return list(itertools.pairwise(edges))
+
+
+def draw_training(group: Group) -> Figure:
+    """Accuracy on each task over the epochs of all stages, a line for each seed; uprights at task changes."""
+    histories = [run.history for run in group.runs]
+    tasks = histories[0].accuracy.shape[1]
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for history in histories:
+        epochs = np.arange(1, len(history.task) + 1)
+        for task, color in enumerate(task_colors(tasks)):
+            values = 100 * history.accuracy[:, task]
+            seen = np.isfinite(values)
+            axes.plot(epochs[seen], values[seen], color=color, lw=1.3, marker=".", alpha=0.8)
+    for task, color in enumerate(task_colors(tasks)):
+        axes.plot([], [], color=color, label=f"task {task}")
+    _mark_changes(axes, histories[0])
+    axes.set(xlabel="epoch, all stages", ylabel="accuracy, %", ylim=(-2, 102))
+    axes.grid(axis="y", color="0.9")
+    figure.legend(loc="outside right center", frameon=False, ncols=1 + tasks // 16)
+    return figure
+
+
+def _mark_changes(axes: Axes, history: History) -> None:
+    """Names each stage, and each task in training, above the axes; a line at each change."""
+    epochs = len(history.task)
+    axes.set_xlim(0.5, epochs + 0.5)
+    above = axes.get_xaxis_transform()
+    for first, last in spans(list(zip(history.stage, history.task, strict=True))):
+        axes.axvline(last + 0.5, color="0.6", lw=0.8, ls=":")
+        middle, task = (first + last + 1) / 2, str(history.task[first])
+        axes.text(middle, 1.02, task, transform=above, ha="center", fontsize=8)
+    for first, last in spans(history.stage):
+        axes.axvline(last + 0.5, color="0.3", lw=1)
+        middle, stage = (first + last + 1) / 2, history.stage[first]
+        axes.text(middle, 1.08, stage, transform=above, ha="center", fontsize=9)
+    axes.text(-0.02, 1.02, "task", transform=axes.transAxes, ha="right", fontsize=8)
+    axes.text(-0.02, 1.08, "stage", transform=axes.transAxes, ha="right", fontsize=9)
+
+
+def draw_forgetting(group: Group) -> Figure:
+    """Bars: what was forgotten of each task, mean over the seeds; bars: sample standard deviation."""
+    values = 100 * np.array([forgetting_per_task(run.matrix) for run in group.runs])
+    tasks = values.shape[1]
+    deviation = values.std(axis=0, ddof=1) if len(values) > 1 else None
+    figure = Figure(figsize=(2.5 + 0.6 * tasks, 3.4), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(range(tasks), values.mean(axis=0), yerr=deviation, color="tab:red", alpha=0.75, capsize=4)
+    axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    axes.set(xticks=range(tasks), xlabel="task", ylabel="forgetting, points")
+    axes.margins(y=0.15)
+    axes.set_title("forgetting per task", fontsize=10)
+    return figure
+
+
+COMPARED = (("average_accuracy", "tab:blue", "%"), ("forgetting", "tab:red", "points"))
+
+
+def draw_comparison(groups: Sequence[Group]) -> Figure:
+    """Average accuracy and forgetting of each group, mean over seeds; bars: sample standard deviation."""
+    figure = Figure(figsize=(10, 1.4 + 0.5 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    labels = ["\n".join(textwrap.wrap(f"{group.label}, n={len(group.runs)}", 44)) for group in groups]
+    for axes, (name, color, unit) in zip(panels, COMPARED, strict=True):
+        numbers = [metric_over_seeds(group, name) for group in groups]
+        means, deviations = 100 * np.array(numbers).T
+        reach = np.nan_to_num(deviations)
+        bars = axes.barh(range(len(groups)), means, xerr=reach, color=color, alpha=0.75, capsize=3)
+        axes.bar_label(bars, labels=[per_cent(*number) for number in numbers], fontsize=8, padding=4)
+        axes.set(xlabel=f"{name.replace('_', ' ')}, {unit}", xlim=(0, max(1.0, 1.4 * np.max(means + reach))))
+    panels[0].set_yticks(range(len(groups)), labels)
+    panels[0].invert_yaxis()
+    return figure

@@ -1,0 +1,230 @@
+"""Names to objects: the only place that reads a recipe's values."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from lifeq_jax.core.config import Data, Part, Recipe, Scalar, Stage, check_type
+from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.data.inputs import Input
+from lifeq_jax.data.order import ImageSpec
+from lifeq_jax.data.pipeline import pipeline
+from lifeq_jax.data.resident import choose_input, resident
+from lifeq_jax.data.tables import (
+    Catalog,
+    Rows,
+    Table,
+    Task,
+    catalog,
+    class_counts_of,
+    load_tasks,
+    rows_of,
+    split_validation,
+    training_rows,
+)
+from lifeq_jax.layers.quant import quantize_params, quantized_mask, quantizer_table
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.methods import METHODS
+from lifeq_jax.methods.base import Method, Outputs
+from lifeq_jax.models import MODELS
+from lifeq_jax.models.loading import initialize, variable_shapes
+from lifeq_jax.optim.chain import chain, sgd
+from lifeq_jax.optim.schedules import SCHEDULES
+from lifeq_jax.quant import QUANTIZERS
+from lifeq_jax.quant.base import Quantizer
+from lifeq_jax.train.step import Loss, Network
+
+TABLES: dict[str, dict[str, Callable]] = {
+    "model": MODELS,
+    "method": METHODS,
+    "weight_quantizer": QUANTIZERS,
+    "act_quantizer": QUANTIZERS,
+}
+
+
+class TaskRows(NamedTuple):
+    """The rows of one task."""
+
+    train: Rows  # with the replay of the tasks before
+    score: Rows  # what its column of the accuracy matrix is measured on
+    validation: Rows  # held out of `train`; empty without a validation split
+    memory: Rows  # what a method may look at when the task is over
+    counts: np.ndarray  # (K,) float32, images of each class in `train`
+
+
+class World(NamedTuple):
+    """The data of a recipe."""
+
+    tasks: tuple[TaskRows, ...]
+    input: Input
+    spec: ImageSpec
+
+
+class Built(NamedTuple):
+    """The objects of one stage."""
+
+    network: Network
+    method: Method
+    optimizer: optax.GradientTransformationExtraArgs
+    loss: Loss
+    schedule: Callable[[jax.Array], jax.Array]  # share of the task done, 0..1 -> learning rate
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """The recipe with every argument of its parts written out; refuses unknown rows, arguments and types."""
+    lookup(LOSSES, recipe.loss, "recipe.loss")
+    filled: dict[str, Any] = {
+        name: _complete_part(getattr(recipe, name), table, name) for name, table in TABLES.items()
+    }
+    return dataclasses.replace(recipe, **filled)
+
+
+def arguments(part: Part, table: dict[str, Callable], key: str) -> dict[str, Scalar]:
+    """The arguments a recipe may set of one row, with their defaults."""
+    parameters = inspect.signature(lookup(table, part.name, f"recipe.{key}.name")).parameters
+    return {name: item.default for name, item in parameters.items() if isinstance(item.default, Scalar)}
+
+
+def _complete_part(part: Part, table: dict[str, Callable], key: str) -> Part:
+    defaults = arguments(part, table, key)
+    for name, value in part.args.items():
+        where = f"{key}.args.{name}"
+        if name not in defaults:
+            choices = ", ".join(sorted(defaults)) or "none"
+            raise Refusal(f"recipe.{where}={value!r} is no argument of {part.name!r}; it takes: {choices}")
+        check_type(f"recipe.{where}", value, type(defaults[name]))
+    return Part(part.name, {**defaults, **part.args})
+
+
+def _make(part: Part, table: dict[str, Callable], key: str, **given: Any) -> Any:
+    return lookup(table, part.name, f"recipe.{key}.name")(**given, **part.args)
+
+
+def build_world(recipe: Recipe) -> World:
+    """Reads the CSV files of all tasks and opens the images."""
+    data, root = recipe.data, Path(recipe.data.root)
+    if not root.is_dir():
+        raise Refusal(f"data.root={data.root!r} is not a folder; `lifeq-jax data prepare` makes one")
+    tasks = load_tasks(Path(data.csv), data.num_tasks, root=root, num_classes=data.num_classes, replay=data.replay)
+    images = catalog([table for task in tasks for table in task if table is not None])
+    rows = _rows(recipe, tasks, images)
+    _refuse_too_few(recipe, rows)
+    return World(rows, *open_images(data, images, root))
+
+
+def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskRows, ...]) -> None:
+    for number, rows in enumerate(tasks):
+        wanted = {
+            "training": (len(rows.train.index), recipe.data.batch_size, "data.batch_size"),
+            recipe.data.evaluate_on: (len(rows.score.index), 1, "data.evaluate_on"),
+            recipe.importance_data: (len(rows.memory.index), 1, "recipe.importance_data"),
+        }
+        for what, (images, least, key) in wanted.items():
+            if images < least:
+                raise Refusal(f"task {number} has {images} {what} images, at least {least} are needed ({key})")
+
+
+def open_images(data: Data, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
+    """The input path that the recipe names, over the images of a catalog."""
+    spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip)
+    name = choose_input(data.input, len(images.paths), spec, data.device_share)
+    return (resident if name == "resident" else pipeline)(root, images, spec), spec
+
+
+def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[TaskRows, ...]:
+    data, seed = recipe.data, recipe.seed
+
+    def kept(table: Table) -> Table:
+        return split_validation(table, data.validation, seed)[0]
+
+    held_out = [split_validation(task.train, data.validation, seed)[1] for task in tasks]
+    tasks = tuple(
+        Task(kept(task.train), task.test, None if task.replay is None else kept(task.replay)) for task in tasks
+    )
+
+    def rows_of_task(t: int, task: Task) -> TaskRows:
+        train = training_rows(images, tasks, t)
+        memory = task.train if task.replay is None or recipe.importance_data == "train" else task.replay
+        validation = rows_of(images, held_out[t], t, False)
+        return TaskRows(
+            train=train,
+            score=validation if data.evaluate_on == "validation" else rows_of(images, task.test, t, False),
+            validation=validation,
+            memory=rows_of(images, memory, t, memory is not task.train),
+            counts=class_counts_of(train, data.num_classes),
+        )
+
+    return tuple(rows_of_task(t, task) for t, task in enumerate(tasks))
+
+
+def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Built:
+    """The network, method, optimizer and loss of one stage, none of which holds any array of parameters."""
+    optimizer = recipe.optimizer
+    method = _make(recipe.method, METHODS, "method")
+    schedule = SCHEDULES[optimizer.schedule](stage.learning_rate, optimizer.milestones, optimizer.factor)
+    return Built(
+        network=build_network(recipe, stage, axis_name),
+        method=method,
+        optimizer=chain(sgd(schedule, optimizer.momentum, optimizer.weight_decay), method.constraint),
+        loss=lookup(LOSSES, recipe.loss, "recipe.loss"),
+        schedule=schedule,
+    )
+
+
+def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Network:
+    """The pure functions of the recipe's network at the stage's bit-widths."""
+    activation = _make(recipe.act_quantizer, QUANTIZERS, "act_quantizer", bits=stage.act_bits)
+
+    def model_with(weight: Quantizer):
+        return _make(
+            recipe.model,
+            MODELS,
+            "model",
+            num_classes=recipe.data.num_classes,
+            weight=weight,
+            activation=activation,
+            axis_name=axis_name,
+        )
+
+    model = model_with(_make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=stage.weight_bits))
+    plain = model_with(_make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=32))
+    return _network(model, plain, (*recipe.data.crop, recipe.data.image[2]))
+
+
+def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Network:
+    def init(seed: int) -> tuple[PyTree, PyTree]:
+        variables = initialize(model, seed, image_shape)
+        return variables["params"], variables["batch_stats"]
+
+    def evaluate(which: Any) -> Callable[[PyTree, jax.Array, PyTree], Outputs]:
+        def outputs(params: PyTree, image: jax.Array, batch_stats: PyTree) -> Outputs:
+            variables = {"params": params, "batch_stats": batch_stats}
+            feature = which.apply(variables, image, train=False, method="features")
+            return Outputs(which.apply(variables, feature, method="head"), feature)
+
+        return outputs
+
+    def train(params: PyTree, batch_stats: PyTree, image: jax.Array, key: jax.Array) -> tuple[jax.Array, PyTree]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, new = model.apply(variables, image, train=True, mutable=["batch_stats"], rngs={"noise": key})
+        return logits, new["batch_stats"]
+
+    shapes = variable_shapes(model, image_shape)
+    table = quantizer_table(model, shapes, image_shape)
+    return Network(
+        init=init,
+        train=train,
+        evaluate=evaluate(model),
+        evaluate_weights=evaluate(plain),
+        head=lambda params, feature: model.apply({"params": params}, feature, method="head"),
+        quantize=lambda params: quantize_params(table, params),
+        quantized=quantized_mask(table, shapes["params"]),
+    )

@@ -1,0 +1,51 @@
+"""A trained stage on the images of any CSV."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lifeq_jax.core.config import read_recipe
+from lifeq_jax.data.tables import catalog, read_table, rows_of
+from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
+from lifeq_jax.train.build import build_network, open_images
+from lifeq_jax.train.loop import make_scorer, score_rows
+from lifeq_jax.train.run import latest_weights
+
+
+class Evaluation(NamedTuple):
+    """How a network does on a set of images. Accuracies are shares, 0 to 1."""
+
+    stage: str
+    bits: tuple[int, int]  # of weights, of activations
+    images: int
+    loss: float  # mean cross-entropy, nats
+    accuracy: float
+    balanced_accuracy: float  # mean over the classes that occur
+    per_class: np.ndarray  # (K,), NaN for a class without images
+
+
+def evaluate_run(folder: Path, csv: Path, *, root: Path | None = None, stage: str | None = None) -> Evaluation:
+    """Scores the parameters that `stage` (by default the last) of a run has reached on every row of `csv`.
+
+    `root` is the folder the CSV's paths are relative to, by default the recipe's own."""
+    recipe = read_recipe(folder / "config.json")
+    params, batch_stats = latest_weights(folder, stage)
+    chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
+    where = root or Path(recipe.data.root)
+    table = read_table(csv, num_classes=recipe.data.num_classes, root=where)
+    images = catalog([table])
+    source, spec = open_images(recipe.data, images, where)
+    network = build_network(recipe, chosen)
+    scorer = make_scorer(network, source, spec, recipe.data.batch_size, recipe.data.num_classes)
+    score = score_rows(scorer, rows_of(images, table, 0, False), params, batch_stats)
+    matrix = np.asarray(score.confusion)
+    return Evaluation(
+        stage=chosen.name,
+        bits=(chosen.weight_bits, chosen.act_bits),
+        images=int(matrix.sum()),
+        loss=float(score.loss / matrix.sum()),
+        accuracy=float(matrix.trace() / matrix.sum()),
+        balanced_accuracy=balanced_accuracy(matrix),
+        per_class=per_class_accuracy(matrix),
+    )

@@ -1,0 +1,99 @@
+"""A whole recipe: the chain of stages, and the files a run leaves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lifeq_jax.core.config import Recipe, read_recipe
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.metrics.continual import continual_metrics
+from lifeq_jax.models.loading import load_float
+from lifeq_jax.train.build import build_stage, build_world, complete
+from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.run_folder import Metrics, commit, machine, open_run_folder, write_matrix, write_summary
+from lifeq_jax.train.tasks import Log, as_matrix, open_stage, run_stage
+
+Weights = tuple[PyTree, PyTree]  # (params, batch_stats)
+
+
+def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str, Any]:
+    """Trains all stages of `recipe` in run folder `folder` and returns the content of its summary.json.
+
+    A stage that is finished there is skipped, one under way is resumed at its newest checkpoint, and a finished run
+    returns at once. Refuses bad settings and data before anything is written; raises Diverged on a loss that is not
+    finite."""
+    recipe, folder = complete(recipe), Path(folder)
+    if (folder / "summary.json").exists():
+        open_run_folder(folder, recipe)
+        log(f"{folder} is finished already; nothing to do")
+        return json.loads((folder / "summary.json").read_text())
+    world = build_world(recipe)
+    build_stage(recipe, recipe.stages[0])  # refuses arguments out of range before the folder is made
+    version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
+    start = latest_weights(Path(recipe.start.replace("{seed}", str(recipe.seed)))) if recipe.start else None
+    open_run_folder(folder, recipe)
+    metrics = Metrics(folder, recipe.data.num_tasks)
+    finished: dict[str, Progress] = {}
+    try:
+        for number, stage in enumerate(recipe.stages):
+            run = open_stage(recipe, number, world, folder, metrics, log)
+            try:
+                start = _start(run.built.network.init(recipe.seed), start)
+                finished[stage.name] = run_stage(run, *start)
+                start = _weights(run.checkpoints)
+            finally:
+                run.checkpoints.close()
+    finally:
+        metrics.close()
+    return _finish(recipe, folder, finished, version)
+
+
+def _weights(checkpoints: Checkpoints) -> Weights:
+    network = checkpoints.network()
+    return network["params"], network["batch_stats"]
+
+
+def _start(fresh: Weights, start: Weights | None) -> Weights:
+    if start is None:
+        return fresh
+    params, batch_stats = (load_float(old, new) for old, new in zip(start, fresh, strict=True))
+    return params, batch_stats
+
+
+def latest_weights(folder: Path, stage: str | None = None) -> Weights:
+    """(params, batch_stats) that a run folder's stage (by default its last) has reached."""
+    recipe = read_recipe(folder / "config.json")
+    names = [item.name for item in recipe.stages]
+    if stage is not None and stage not in names:
+        raise Refusal(f"run folder {folder} has no stage {stage!r}; choose from {', '.join(names)}")
+    path = folder / "checkpoints" / (stage or names[-1])
+    if not path.is_dir():
+        raise Refusal(f"{path} does not exist: this stage of the run has not begun")
+    checkpoints = Checkpoints(path)
+    try:
+        return _weights(checkpoints)
+    finally:
+        checkpoints.close()
+
+
+def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version: str) -> dict[str, Any]:
+    last = recipe.stages[-1]
+    matrix = as_matrix(finished[last.name])
+    matrix = matrix[:, : len(matrix)]
+    write_matrix(folder, matrix)
+    summary = {
+        "finished": True,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "method": recipe.method.name,
+        "loss": recipe.loss,
+        "bits": [last.weight_bits, last.act_bits],
+        "metrics": continual_metrics(matrix),
+        "stages": {name: progress.matrix[-1] for name, progress in finished.items()},
+        "seconds": round(sum(progress.seconds for progress in finished.values()), 1),
+        "commit": version,
+        "machine": machine(),
+    }
+    write_summary(folder, summary)
+    return summary

@@ -1,0 +1,138 @@
+"""The files of a run folder, other than checkpoints. `report` and `export` need nothing else."""
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifeq_jax.core.config import Recipe, read_recipe, to_json
+from lifeq_jax.core.refusal import Refusal
+
+Row = dict[str, Any]
+
+
+def open_run_folder(folder: Path, recipe: Recipe) -> None:
+    """Makes the folder and writes config.json; in one that is there, refuses another recipe than its own."""
+    config = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if config.exists():
+            _refuse_other_recipe(config, recipe)
+        write_text(config, to_json(recipe))
+    except OSError as error:
+        raise Refusal(f"run folder {folder} cannot be written: {error.strerror}") from None
+
+
+def _refuse_other_recipe(config: Path, recipe: Recipe) -> None:
+    before, now = _flat(json.loads(to_json(read_recipe(config)))), _flat(json.loads(to_json(recipe)))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise Refusal(
+                f"run folder {config.parent} belongs to a recipe with {key}={before.get(key)!r}, "
+                f"this one has {now.get(key)!r}; choose another --run folder"
+            )
+
+
+def _flat(tree: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict | list):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {name: leaf for k, v in items for name, leaf in _flat(v, f"{key}.{k}" if key else str(k)).items()}
+    return {key: tree}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file in one move: a reader or a kill sees the old text or the new, never a part."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+class Metrics:
+    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row."""
+
+    def __init__(self, folder: Path, num_tasks: int):
+        self._path = folder / "metrics.csv"
+        self._columns = [
+            *("stage", "task", "epoch", "step", "loss", "penalty", "train_accuracy", "learning_rate"),
+            *("images_per_second", *(f"accuracy_{task}" for task in range(num_tasks))),
+        ]
+        self._events: Any = None
+        self._rows = 0
+
+    def begin(self, wanted: Callable[[dict[str, str]], bool]) -> None:
+        """Opens the files for appending, keeping the rows of an earlier start for which wanted(row) is true.
+
+        A row that a kill left incomplete goes too."""
+        from tensorboardX import SummaryWriter
+
+        rows = [row for row in read_metrics(self._path) if wanted(row)] if self._path.exists() else []
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self._path, text.getvalue())
+        self.close()
+        self._rows = len(rows)
+        self._events = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=self._rows + 1)
+
+    def append(self, row: Row) -> None:
+        """Writes one row at once."""
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+        self._rows += 1
+        for name, value in row.items():
+            if isinstance(value, float):
+                self._events.add_scalar(f"{row['stage']}/{name}", value, self._rows)
+
+    def close(self) -> None:
+        """Writes what TensorBoard still holds back."""
+        if self._events is not None:
+            self._events.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a metrics.csv, as text."""
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        return [row for row in reader if None not in row.values() and None not in row]
+
+
+def write_matrix(folder: Path, matrix: np.ndarray) -> None:
+    """accuracy_matrix.csv: row i, after training task i; column j, accuracy on task j, in 0..1."""
+    lines = [",".join(f"task_{task}" for task in range(matrix.shape[1]))]
+    lines += [",".join(repr(float(value)) for value in row) for row in matrix]
+    write_text(folder / "accuracy_matrix.csv", "\n".join(lines) + "\n")
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """summary.json: what the run ended with. Its presence says that the run is finished."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2))
+
+
+def machine() -> str:
+    """Processor, core count and first accelerator, for the record of a result."""
+    import jax
+
+    device = jax.devices()[0]
+    cores = f"{os.cpu_count()} cores {platform.machine()}"
+    return cores if device.platform == "cpu" else f"{cores}, {jax.device_count()} x {device.device_kind}"
+
+
+def commit() -> str:
+    """Short hash of the source's commit, '+' appended where files differ from it; 'unknown' outside a checkout."""
+    where = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,152 @@
+"""One training step and one evaluation step, pure: everything they know comes in, everything new goes out."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.losses.classify import cross_entropy, weighted_mean
+from lifeq_jax.methods.base import Method, Outputs, StepInfo
+from lifeq_jax.metrics.classify import accuracy, confusion
+
+
+class Network(NamedTuple):
+    """The pure functions of a network at one pair of bit-widths."""
+
+    init: Callable[[int], tuple[PyTree, PyTree]]  # seed -> (params, batch_stats)
+    train: Callable[[PyTree, PyTree, jax.Array, jax.Array], tuple[jax.Array, PyTree]]
+    """(params, batch_stats, image (B, H, W, C), key) -> (logits (B, K), new batch_stats)"""
+    evaluate: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (params, image, batch_stats)
+    evaluate_weights: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (weights, ...): quantized already
+    head: Callable[[PyTree, jax.Array], jax.Array]  # (params, feature (B, F)) -> logits (B, K)
+    quantize: Callable[[PyTree], PyTree]  # params -> the weights the network computes with
+    quantized: PyTree  # bools like params: which leaves a quantizer acts on
+
+
+class TrainState(NamedTuple):
+    """All that training changes, and what it must know of the task. A pytree: donated, sharded, checkpointed whole."""
+
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    method_state: PyTree
+    counts: jax.Array  # (K,) float32, images of each class in the data of this task
+    step: jax.Array  # int32, steps done in this task
+    num_steps: jax.Array  # int32, steps this task will have
+
+
+class Totals(NamedTuple):
+    """Sums over the steps of an epoch, kept on the device until it ends."""
+
+    loss: jax.Array  # sum over steps of the mean loss, nats
+    penalty: jax.Array  # sum over steps of the method's penalty
+    correct: jax.Array  # examples classified correctly
+    images: jax.Array
+    steps: jax.Array
+    first_bad: jax.Array  # int32, first step of this task with a loss that is not finite; NEVER_BAD if none
+
+
+NEVER_BAD = 2**31 - 1
+
+
+def zero_totals() -> Totals:
+    """The totals of no step at all, each in a buffer of its own, since they are donated."""
+    loss, penalty, correct, images, steps = (jnp.zeros(()) for _ in range(5))
+    return Totals(loss, penalty, correct, images, steps, jnp.array(NEVER_BAD, jnp.int32))
+
+
+def add_totals(left: Totals, right: Totals) -> Totals:
+    """The totals of two runs of steps together."""
+    sums = jax.tree.map(jnp.add, left, right)
+    return sums._replace(first_bad=jnp.minimum(left.first_bad, right.first_bad))
+
+
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (logits, label, counts) -> (B,) nats
+Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Totals]]
+
+
+def make_step(
+    network: Network,
+    method: Method,
+    optimizer: optax.GradientTransformationExtraArgs,
+    loss: Loss,
+    axis_name: str | None = None,
+) -> Step:
+    """Returns the pure step (state, batch, key) -> (state, totals of this step).
+
+    With `axis_name` it runs under pmap or shard_map over that axis: gradients, running statistics and totals are
+    averaged (totals summed) over the devices, and each device draws its own noise."""
+
+    def task_loss(params: PyTree, state: TrainState, batch: Batch, key: jax.Array):
+        logits, batch_stats = network.train(params, state.batch_stats, batch.image, key)
+        return weighted_mean(loss(logits, batch.label, state.counts), batch.weight), (logits, batch_stats)
+
+    def penalty_of(params: PyTree, method_state: PyTree) -> jax.Array:
+        return method.penalty(method_state, params, network.quantize(params))
+
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Totals]:
+        if axis_name:
+            key = jax.random.fold_in(key, lax.axis_index(axis_name))
+        value_and_grads = jax.value_and_grad(task_loss, has_aux=True)(state.params, state, batch, key)
+        (value, (logits, batch_stats)), grads = value_and_grads
+        if axis_name:
+            value, grads, batch_stats = lax.pmean((value, grads, batch_stats), axis_name)
+        penalty, pull = jax.value_and_grad(penalty_of)(state.params, state.method_state)
+        updates, opt_state = optimizer.update(
+            jax.tree.map(jnp.add, grads, pull),
+            state.opt_state,
+            state.params,
+            progress=state.step / state.num_steps,
+            method_state=state.method_state,
+            quantized=network.quantized,
+        )
+        params = optax.apply_updates(state.params, updates)
+        method_state = method.observe(state.method_state, StepInfo(state.params, params, grads))
+        totals = _totals(value, penalty, logits, batch, state.step, axis_name)
+        new_state = state._replace(
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            method_state=method_state,
+            step=state.step + 1,
+        )
+        return new_state, totals
+
+    return step
+
+
+def _totals(value, penalty, logits, batch: Batch, step: jax.Array, axis_name: str | None) -> Totals:
+    correct, images = accuracy(logits, batch.label, batch.weight)
+    if axis_name:
+        correct, images = lax.psum((correct, images), axis_name)
+    bad = jnp.where(jnp.isfinite(value + penalty), NEVER_BAD, step).astype(jnp.int32)
+    return Totals(value, penalty, correct, images, jnp.ones(()), bad)
+
+
+class Score(NamedTuple):
+    """Sums over an evaluated set."""
+
+    loss: jax.Array  # sum of the cross-entropies, nats
+    confusion: jax.Array  # (K, K) float32 counts, row: label, column: prediction
+
+
+def zero_score(num_classes: int) -> Score:
+    """The score of an empty set."""
+    return Score(jnp.zeros(()), jnp.zeros((num_classes, num_classes)))
+
+
+def make_evaluate(network: Network) -> Callable[[PyTree, PyTree, Score, Batch], Score]:
+    """Returns the pure step (params, batch_stats, score so far, batch) -> score; padding does not count."""
+
+    def evaluate(params: PyTree, batch_stats: PyTree, score: Score, batch: Batch) -> Score:
+        logits = network.evaluate(params, batch.image, batch_stats).logits
+        return Score(
+            loss=score.loss + jnp.sum(cross_entropy(logits, batch.label) * batch.weight),
+            confusion=score.confusion + confusion(logits, batch.label, batch.weight),
+        )
+
+    return evaluate

@@ -1,0 +1,146 @@
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data.lifelong import class_windows, make_domains, make_lifelong
+from lifeq_jax.data.tables import read_table, task_csv
+
+GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv"
+NAME = re.compile(r"n(\d+)_T(\d+)_r([\d.]+)_s(\d+)")
+
+
+def cases(arrays):
+    """{case: (classes, tasks, rate, seed)} of the golden file."""
+    names = sorted({key.split("/")[0] for key in arrays.files})
+    parts = {name: NAME.fullmatch(name).groups() for name in names}
+    return {name: (int(n), int(tasks), float(rate), int(seed)) for name, (n, tasks, rate, seed) in parts.items()}
+
+
+def test_class_windows_of_the_original(golden):
+    arrays = golden("lq_lifelong_split")
+    compared = 0
+    for name, (num_classes, num_tasks, rate, seed) in cases(arrays).items():
+        if rate > 1:
+            continue  # the original takes 25 for 2500 %: tasks of one class or none; per cent here
+        windows = class_windows(num_classes, num_tasks, rate, seed)
+        assert len(windows) == num_tasks
+        for task, window in enumerate(windows):
+            np.testing.assert_array_equal(window, arrays[f"{name}/task{task}/class_ids"])
+            compared += 1
+        assert windows[-1][-1] == arrays[f"{name}/order"][-1]
+    assert compared == 29
+
+
+def test_the_class_order_of_the_original_holds_for_every_rate(golden):
+    arrays = golden("lq_lifelong_split")
+    for name, (num_classes, _, _, seed) in cases(arrays).items():
+        np.testing.assert_array_equal(class_windows(num_classes, 1, 1, seed)[0], arrays[f"{name}/order"])
+
+
+@pytest.mark.parametrize("rate", [25, 50, 75, 80])
+def test_per_cent_means_the_same_as_the_fraction(rate):
+    assert class_windows(100, 3, rate, 123) == class_windows(100, 3, rate / 100, 123)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "num_tasks", "rate", "window"), [(17, 4, 0.8, 4), (33, 5, 0.3, 14), (12, 6, 0.28, 4)]
+)
+def test_truncations_of_doubles_are_kept(num_classes, num_tasks, rate, window):
+    assert len(class_windows(num_classes, num_tasks, rate, 9)[0]) == window
+
+
+def test_windows_by_hand():
+    windows = class_windows(10, 3, 25, seed=123)
+    assert [len(window) for window in windows] == [6, 6, 8]
+    assert windows[1][:5] == windows[0][1:] and set(windows[1]) <= set(windows[0]) | set(windows[2])
+
+
+def test_refuses_tasks_without_classes():
+    with pytest.raises(Refusal, match="num_tasks=20 leaves empty tasks with 10 classes"):
+        class_windows(10, 20, 1.0, 0)
+    with pytest.raises(Refusal, match="num_tasks=0 is out of range"):
+        class_windows(10, 0, 1.0, 0)
+    with pytest.raises(Refusal, match="diminish_rate=0 is out of range"):
+        class_windows(10, 2, 0, 0)
+
+
+@pytest.mark.parametrize("case", ["n10_T2_r1_s123", "n10_T3_r0.25_s123"])
+def test_csv_files_of_the_original(case, golden, tmp_path):
+    """The same rows; the original's order inside a class is that of its file system."""
+    num_classes, num_tasks, rate, seed = cases(golden("lq_lifelong_split"))[case]
+    for path in golden("lq_lifelong_split")[f"{case}/glob_order"]:
+        file = tmp_path / "images" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    prefix = tmp_path / "toy"
+    made = make_lifelong(
+        tmp_path / "images", prefix, num_tasks=num_tasks, diminish_rate=rate, seed=seed, splits=("train",)
+    )
+    assert made.classes == tuple(golden("lq_lifelong_split")[f"{case}/class_names"])
+    for task in [*range(num_tasks), None]:
+        ours, theirs = (read_table(task_csv(p, "train", task)) for p in (prefix, GOLDEN_CSV / f"lifelong_{case}/toy"))
+        np.testing.assert_array_equal(ours.label, theirs.label)
+        for start in range(0, len(ours.path), 5):
+            assert sorted(ours.path[start : start + 5]) == sorted(theirs.path[start : start + 5])
+        if task is not None:
+            assert made.images["train"][task] == golden("lq_lifelong_split")[f"{case}/task{task}/counts"].sum()
+    assert len(theirs.path) == sum(made.images["train"])
+    assert num_classes == len(made.classes)
+
+
+def test_train_and_test_get_the_same_classes(make_tree, tmp_path):
+    root = make_tree({f"{split}/{name}": 2 for split in ("train", "test") for name in "abcdef"})
+    made = make_lifelong(root, tmp_path / "toy", num_tasks=3, diminish_rate=25)
+    assert made.images == {"train": (6, 6, 10), "test": (6, 6, 10)} or made.images["train"] == made.images["test"]
+    for task in range(3):
+        labels = [read_table(task_csv(tmp_path / "toy", split, task), root=root).label for split in made.images]
+        np.testing.assert_array_equal(*labels)
+    assert len(read_table(tmp_path / "toy_train.csv").path) == sum(made.images["train"])
+
+
+def test_refuses_splits_that_differ_and_leftovers(make_tree, tmp_path):
+    root = make_tree({"train/a": 1, "train/b": 1, "test/a": 1})
+    with pytest.raises(Refusal, match=r"splits train and test differ in class 'b' \(1 in all\)"):
+        make_lifelong(root, tmp_path / "toy", num_tasks=2, diminish_rate=1)
+    assert not list(tmp_path.glob("*.csv"))
+    make_lifelong(root, tmp_path / "toy", num_tasks=2, diminish_rate=1, splits=("train",))
+    with pytest.raises(Refusal, match=r"toy_train1\.csv is of a sequence longer than 1 tasks"):
+        make_lifelong(root, tmp_path / "toy", num_tasks=1, diminish_rate=1, splits=("train",))
+
+
+OFFICE = {"amazon/back_pack": 5, "amazon/bike": 4, "dslr/bike": 3, "dslr/mug": 3, "webcam/mug": 2}
+
+
+def test_domains_without_splits(make_tree, tmp_path):
+    root = make_tree(OFFICE)
+    made = make_domains(root, tmp_path / "office", domains=("webcam", "amazon", "dslr"), test_fraction=0.4, seed=1)
+    assert made.classes == ("back_pack", "bike", "mug")
+    assert made.images == {"train": (1, 5, 4), "test": (1, 4, 2)}
+    train, test = (read_table(task_csv(tmp_path / "office", split, 1), root=root) for split in ("train", "test"))
+    assert set(train.path) | set(test.path) == {
+        f"{k}/{i:04d}.png" for k, n in OFFICE.items() for i in range(n) if k.startswith("amazon")
+    }
+    assert not set(train.path) & set(test.path)
+    for table in (train, test):
+        assert [made.classes[label] for label in table.label] == [path.split("/")[1] for path in table.path]
+
+
+def test_domains_under_splits(make_tree, tmp_path):
+    root = make_tree({f"{split}/{folder}": 1 for split in ("train", "test") for folder in OFFICE})
+    made = make_domains(root, tmp_path / "office", domains=("dslr", "webcam"))
+    assert made.classes == ("bike", "mug") and made.images == {"train": (2, 1), "test": (2, 1)}
+    table = read_table(task_csv(tmp_path / "office", "test", 1), root=root)
+    assert table.path.tolist() == ["test/webcam/mug/0000.png"] and table.label.tolist() == [1]
+
+
+def test_domains_refuse_unknown_and_repeated_names(make_tree, tmp_path):
+    root = make_tree(OFFICE)
+    with pytest.raises(Refusal, match=r"caltech is not a folder; splits under .*: amazon, dslr, webcam"):
+        make_domains(root, tmp_path / "office", domains=("amazon", "caltech"))
+    with pytest.raises(Refusal, match="domains dslr, dslr: name each domain once"):
+        make_domains(root, tmp_path / "office", domains=("dslr", "dslr"))
+    with pytest.raises(Refusal, match=r"domains \(none\)"):
+        make_domains(root, tmp_path / "office", domains=())

@@ -1,0 +1,254 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data import sources
+from lifeq_jax.data.prepare import fit, prepare
+from lifeq_jax.data.sampling import stratified
+from lifeq_jax.data.tables import list_images
+
+
+def files_of(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def digits_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared") / "digits"
+    made = prepare(root, "digits", download=False, seed=0)
+    assert made.images == {"train": 1438, "test": 359}
+    assert made.classes == tuple("0123456789") and made.sizes == ((8, 8),) and not made.already
+    return root
+
+
+def test_digits_are_the_scans_of_scikit_learn(digits_root):
+    scans = load_digits()
+    mask = stratified(scans.target, 0.2, 0)
+    for split, held in (("train", False), ("test", True)):
+        classes, table = list_images(digits_root, split)
+        assert classes == [str(digit) for digit in range(10)]
+        indices = [int(path[-8:-4]) for path in table.path.tolist()]
+        assert sorted(indices) == np.flatnonzero(mask == held).tolist()
+        np.testing.assert_array_equal(table.label, scans.target[indices])
+        for path, index in list(zip(table.path.tolist(), indices, strict=True))[::40]:
+            pixels = np.asarray(Image.open(digits_root / path))
+            np.testing.assert_array_equal(pixels, np.rint(scans.images[index] * 255 / 16))
+
+
+def test_a_complete_tree_is_left_alone(digits_root):
+    before = {path: path.stat().st_mtime_ns for path in digits_root.rglob("*")}
+    again = prepare(digits_root, "digits", download=False, seed=0)
+    told = f"{digits_root}: 1438 train, 359 test images, 10 classes, 8x8 pixels"
+    assert again.already and str(again) == f"{told} (already there; nothing written)"
+    assert str(again._replace(already=False, sizes=((4, 9), (8, 8)))) == told.replace("8x8", "4x9 to 8x8")
+    assert {path: path.stat().st_mtime_ns for path in digits_root.rglob("*")} == before
+    assert [path.name for path in digits_root.parent.iterdir()] == ["digits"]
+
+
+def test_the_same_arguments_make_the_same_files(digits_root, tmp_path):
+    prepare(tmp_path / "again", "digits", download=False, seed=0)
+    assert files_of(tmp_path / "again") == files_of(digits_root)
+
+
+def test_refuses_a_root_of_something_else(digits_root, make_tree):
+    with pytest.raises(Refusal, match=r"digits was made with seed=0, not 1; choose another root"):
+        prepare(digits_root, "digits", download=False, seed=1)
+    root = make_tree({"train/a": 1})
+    with pytest.raises(Refusal, match=r"images is there without a readable prepared\.json"):
+        prepare(root, "digits", download=False, seed=0)
+    assert list(files_of(root)) == ["train/a/0000.png"]
+
+
+def test_refuses_a_tree_that_lost_a_file(make_tree, tmp_path):
+    made = {"download": False, "seed": 0, "size": 4, "source_folder": make_tree({"train/a": 2})}
+    prepare(tmp_path / "small", "folder", **made)
+    (tmp_path / "small/train/a/0001.png").unlink()
+    with pytest.raises(Refusal, match=r"small/train holds 1 files where 2 were written"):
+        prepare(tmp_path / "small", "folder", **made)
+
+
+def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):
+    code = (
+        "import os, signal, sys, pathlib; from PIL import Image; from lifeq_jax.data import prepare as p\n"
+        "def die(images):\n"
+        "    for n, item in enumerate(images):\n"
+        "        if n == 50: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        yield item\n"
+        "whole = p._written\n"
+        "p._written = lambda part, images, size: whole(part, die(images), size)\n"
+        "p.prepare(pathlib.Path(sys.argv[1]), 'digits', download=False, seed=0)\n"
+    )
+    root = tmp_path / "digits"
+    assert subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True).returncode == -9
+    assert not root.exists() and os.listdir(tmp_path) == [".digits.part"]
+    assert not prepare(root, "digits", download=False, seed=0).already
+    assert os.listdir(tmp_path) == ["digits"]
+
+
+def test_checks_a_folder_and_names_the_first_broken_image(make_tree):
+    root = make_tree({"train/a": 2, "train/b": 1, "test/a": 1})
+    made = prepare(root, "folder", download=False, seed=0)
+    assert made.images == {"train": 3, "test": 1} and made.classes == ("a", "b") and made.sizes == ((8, 8),)
+    (root / "train/b/0000.png").write_bytes(b"broken")
+    with pytest.raises(Refusal, match=r"train/b/0000\.png is not a readable image"):
+        prepare(root, "folder", download=False, seed=0)
+
+
+def test_refuses_trees_of_another_shape(make_tree, tmp_path):
+    with pytest.raises(Refusal, match=r"none has no images; expected <split>/<class>/<file>"):
+        prepare(tmp_path / "none", "folder", download=False, seed=0)
+    root = make_tree({"train": 1})
+    with pytest.raises(Refusal, match=r"train/0000\.png is not in a class folder"):
+        prepare(root, "folder", download=False, seed=0)
+    (root / "train/0000.png").unlink()
+    (root / "train/a").mkdir()
+    with pytest.raises(Refusal, match=r"train/a has no images"):
+        prepare(root, "folder", download=False, seed=0)
+
+
+def test_writes_a_copy_of_one_size(make_tree, tmp_path):
+    root = make_tree({"train/a": 1, "test/x/a": 1}, (10, 16, 3))
+    Image.new("RGB", (9, 30), (200, 10, 10)).save(root / "train/a/tall.JPG")
+    made = prepare(tmp_path / "small", "folder", download=False, seed=0, size=8, source_folder=root)
+    assert made.images == {"train": 2, "test": 1} and made.sizes == ((8, 8),)
+    assert Image.open(tmp_path / "small/train/a/tall.JPG").format == "JPEG"
+    expected = fit(Image.open(root / "test/x/a/0000.png"), 8)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "small/test/x/a/0000.png")), np.asarray(expected))
+    again = prepare(tmp_path / "small", "folder", download=False, seed=0, size=8, source_folder=root)
+    assert again == made._replace(already=True)
+
+
+def test_fit_is_the_centered_square_at_the_asked_size():
+    pixels = np.zeros((4, 10, 3), np.uint8)
+    pixels[:, 3:7] = 250
+    np.testing.assert_array_equal(np.asarray(fit(Image.fromarray(pixels), 4)), np.full((4, 4, 3), 250))
+    with pytest.raises(Refusal, match="size=0 is out of range"):
+        fit(Image.fromarray(pixels), 0)
+
+
+def test_a_broken_image_leaves_no_copy(make_tree, tmp_path):
+    root = make_tree({"train/a": 3})
+    (root / "train/a/0001.png").write_bytes(b"broken")
+    with pytest.raises(Refusal, match=r"0001\.png is not a readable image"):
+        prepare(tmp_path / "small", "folder", download=False, seed=0, size=8, source_folder=root)
+    assert os.listdir(tmp_path) == ["images"]
+
+
+def test_refuses_half_of_the_arguments_of_a_copy_and_an_unwritable_root(make_tree, tmp_path):
+    root = make_tree({"train/a": 1})
+    for half in ({"size": 8}, {"source_folder": root}):
+        with pytest.raises(Refusal, match="needs both source_folder and size"):
+            prepare(tmp_path / "small", "folder", download=False, seed=0, **half)
+    with pytest.raises(Refusal, match=r"0000\.png/digits cannot be written: Not a directory"):
+        prepare(root / "train/a/0000.png/digits", "digits", download=False, seed=0)
+
+
+@pytest.fixture(scope="module")
+def tiny_set(tmp_path_factory):
+    """A real tfds set, generated on this machine: (name, data_dir)."""
+    import tensorflow_datasets as tfds
+
+    class TinyScans(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            label = tfds.features.ClassLabel(names=["cat", "a/b"])
+            features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(6, 5, 1)), "label": label})
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples(4), "test": self._generate_examples(2)}
+
+        def _generate_examples(self, num):
+            for index in range(num):
+                yield index, {"image": np.full((6, 5, 1), 10 * index, np.uint8), "label": index % 2}
+
+    place = tmp_path_factory.mktemp("tfds")
+    TinyScans(data_dir=str(place)).download_and_prepare()
+    return "tiny_scans", place
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_writes_a_tfds_set_that_is_there(tiny_set, tmp_path):
+    name, data_dir = tiny_set
+    made = prepare(tmp_path / "tiny", name, download=False, seed=0, data_dir=data_dir)
+    assert made.images == {"train": 4, "test": 2} and made.classes == ("a_b", "cat") and made.sizes == ((6, 5),)
+    values = {}
+    for path in list_images(tmp_path / "tiny", "train")[1].path.tolist():
+        pixels = np.asarray(Image.open(tmp_path / "tiny" / path))
+        assert pixels.shape == (6, 5) and len(np.unique(pixels)) == 1
+        values[pixels[0, 0].item()] = path.split("/")[1]
+    assert values == {0: "cat", 10: "a_b", 20: "cat", 30: "a_b"}
+    assert json.loads((tmp_path / "tiny/prepared.json").read_text())["recipe"]["source"] == name
+
+
+def test_a_set_that_is_not_there_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "network_answers", lambda: pytest.fail("no network without --download"))
+    with pytest.raises(Refusal, match=r"'cifar100' is not in .*; pass --download to fetch it"):
+        prepare(tmp_path / "c", "cifar100", download=False, seed=0, data_dir=tmp_path / "sets")
+    with pytest.raises(
+        Refusal, match=r"source 'cifar1000' is unknown; choose digits, folder, or the name of a tfds set"
+    ):
+        prepare(tmp_path / "c", "cifar1000", download=False, seed=0, data_dir=tmp_path / "sets")
+    with pytest.raises(Refusal, match=r"'coco' is not image classification"):
+        prepare(tmp_path / "c", "coco", download=False, seed=0, data_dir=tmp_path / "sets")
+    assert not (tmp_path / "c").exists()
+
+
+def test_download_without_a_network_is_refused_in_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "getproxies", dict)
+    monkeypatch.setattr(socket, "create_connection", lambda *args, **kwargs: time.sleep(60))
+    start = time.monotonic()
+    assert not sources.network_answers(seconds=0.2)
+    assert time.monotonic() - start < 2
+    monkeypatch.setattr(sources, "network_answers", lambda: False)
+    with pytest.raises(Refusal, match=r"'cifar100' is not in .* and the network does not answer"):
+        prepare(tmp_path / "c", "cifar100", download=True, seed=0, data_dir=tmp_path / "sets")
+
+
+def test_the_probe_asks_the_proxy_where_there_is_one(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(sources, "getproxies", lambda: {"https": f"http://127.0.0.1:{port}"})
+        assert sources.network_answers()
+    assert not sources.network_answers()
+
+
+def test_a_failed_download_is_a_refusal(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("checksum differs\nfor some file")
+
+    monkeypatch.setattr(sources, "network_answers", lambda: True)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(Refusal, match=r"'mnist' could not be fetched: checksum differs$"):
+        prepare(tmp_path / "c", "mnist", download=True, seed=0, data_dir=tmp_path / "sets")
+
+
+def test_tensorflow_is_not_imported_before_it_is_needed():
+    modules = [
+        "tables",
+        "lifelong",
+        "replay",
+        "class_counts",
+        "inspect",
+        "order",
+        "augment",
+        "resident",
+        "pipeline",
+        "prepare",
+    ]
+    imports = ", ".join(f"lifeq_jax.data.{module}" for module in modules)
+    code = f"import sys, {imports}; print({{'tensorflow', 'tensorflow_datasets', 'sklearn'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

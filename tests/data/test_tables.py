@@ -1,0 +1,299 @@
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data.tables import (
+    Rows,
+    Table,
+    catalog,
+    class_counts_of,
+    concat_rows,
+    list_images,
+    load_tasks,
+    read_table,
+    rows_of,
+    split_validation,
+    table_of,
+    task_csv,
+    training_rows,
+    write_table,
+)
+
+GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv"
+GOOD = "image,label\ntrain/a/0000.png,0\ntrain/b/0000.png,1\n"
+
+
+def equal(a, b):
+    return all(np.array_equal(x, y) and x.dtype.kind == y.dtype.kind for x, y in zip(a, b, strict=True))
+
+
+def test_reads_columns_in_any_order_and_ignores_others(write_csv):
+    table = read_table(write_csv("size,label,image\n3, 1 ,train/b/x y.png\n\n4,0,./train/a/é.png\n"))
+    assert table.path.tolist() == ["train/b/x y.png", "train/a/é.png"]
+    assert table.label.tolist() == [1, 0] and table.label.dtype == np.int32
+
+
+def test_reads_a_byte_order_mark_and_windows_line_ends(write_csv):
+    path = write_csv("")
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert equal(read_table(path), table_of(["train/a/0000.png", "train/b/0000.png"], [0, 1]))
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN_CSV.rglob("*.csv")), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_csv_files_of_the_originals_load_and_are_written_back_unchanged(path, tmp_path):
+    table = read_table(path, allow_empty=True)
+    assert len(table.path) == len(table.label) == len(path.read_text().splitlines()) - 1
+    write_table(tmp_path / "copy.csv", table)
+    assert (tmp_path / "copy.csv").read_text() == path.read_text()
+
+
+def test_write_then_read_keeps_awkward_names(tmp_path):
+    table = table_of(['a,b/"c".png', " lead/trail .png", "new\nline.png"], [0, 2**31 - 1, 5])
+    write_table(tmp_path / "deep" / "t.csv", table)
+    assert equal(read_table(tmp_path / "deep" / "t.csv"), table)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.csv"]
+
+
+def test_write_refuses_a_folder_that_cannot_be_written(write_csv):
+    path = write_csv(GOOD)
+    with pytest.raises(Refusal, match=r"rows\.csv/new\.csv cannot be written: "):
+        write_table(path / "new.csv", table_of(["a"], [0]))
+    assert path.read_text() == GOOD
+
+
+REFUSED = {
+    "": r"row 1: header '' needs one column 'image'",
+    "train/a/0000.png,0\n": r"row 1: header 'train/a/0000.png,0' needs one column 'image'",
+    "image,class\nx,0\n": r"row 1: header 'image,class' needs one column 'label'",
+    "image,label,label\nx,0,0\n": r"needs one column 'label'",
+    "image,label\n": r"no rows",
+    "image,label\ntrain/a/0000.png,0\ntrain/b/0000.png,dog\n": r"row 3: label 'dog' is not an integer",
+    "image,label\ntrain/a/0000.png,1.0\n": r"row 2: label '1.0' is not an integer",
+    "image,label\ntrain/a/0000.png,2\n": r"row 2: label 2 is out of range; choose from 0 to 1",
+    "image,label\ntrain/a/0000.png,-1\n": r"row 2: label -1 is out of range",
+    "image,label\n/etc/passwd,0\n": r"row 2: '/etc/passwd' leaves the image root",
+    "image,label\ntrain/../../x.png,0\n": r"row 2: 'train/../../x.png' leaves the image root",
+    "image,label\n..,0\n": r"row 2: '..' leaves the image root",
+    "image,label\n,0\n": r"row 2: '' is not an image path",
+    "image,label\na\0b,0\n": r"row 2: 'a\\x00b' is not an image path",
+    "image,label\ntrain/a/none.png,0\n": r"row 2: 'train/a/none.png' is not a file under ",
+    "image,label\ntrain/a,0\n": r"row 2: 'train/a' is not a file under ",
+    "image,label\ntrain/a/0000.png\n": r"row 2: 1 values where the header has 2",
+    'image,label\n"train/a/0000.png,0\n': r"row 2: not readable as CSV",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refuses_a_bad_csv_with_file_row_and_value(text, make_tree, write_csv):
+    root = make_tree({"train/a": 1, "train/b": 1})
+    with pytest.raises(Refusal, match=REFUSED[text]) as caught:
+        read_table(write_csv(text), num_classes=2, root=root)
+    assert "rows.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_refuses_files_that_are_no_text(write_csv, tmp_path):
+    path = write_csv("")
+    path.write_bytes(b"image,label\n\xff\xfe,0\n")
+    with pytest.raises(Refusal, match=r"rows\.csv is not UTF-8 text \(byte 12\)"):
+        read_table(path)
+    with pytest.raises(Refusal, match=r"none\.csv cannot be read: No such file"):
+        read_table(tmp_path / "none.csv")
+    with pytest.raises(Refusal, match=r"cannot be read: Is a directory"):
+        read_table(tmp_path)
+
+
+def test_an_empty_table_is_allowed_where_asked_for(write_csv):
+    table = read_table(write_csv("image,label\n"), allow_empty=True)
+    assert table.path.shape == table.label.shape == (0,) and table.path.dtype.kind == "U"
+
+
+MUTATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "replace", "delete", "repeat"]),
+        st.integers(0, len(GOOD)),
+        st.one_of(
+            st.binary(max_size=6),
+            st.sampled_from([b",", b'"', b"\n", b"\r", b"\0", b"../", b"-", b"99999999999999999999", b"\xef\xbb\xbf"]),
+            st.text(max_size=3).map(lambda text: text.encode("utf-8", "surrogatepass")),
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def mutate(data, changes):
+    for kind, place, piece in changes:
+        head, tail = data[:place], data[place:]
+        cut = {"insert": 0, "replace": len(piece), "delete": len(piece) + 1, "repeat": 0}[kind]
+        middle = {"delete": b"", "repeat": head[-9:] * 2}.get(kind, piece)
+        data = head + middle + tail[cut:]
+    return data
+
+
+@settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changes=MUTATIONS)
+def test_a_mutated_csv_is_read_or_refused_and_never_changed(changes, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "mutated.csv"
+    data = mutate(GOOD.encode(), changes)
+    path.write_bytes(data)
+    try:
+        table = read_table(path, num_classes=2)
+    except Refusal as refusal:
+        assert "mutated.csv" in str(refusal) and len(str(refusal).splitlines()) == 1
+    else:
+        assert isinstance(table, Table) and len(table.path) == len(table.label) > 0
+        assert table.label.dtype == np.int32 and set(table.label.tolist()) <= {0, 1}
+        assert not any(p.startswith(("/", "../")) for p in table.path.tolist())
+    assert path.read_bytes() == data
+
+
+def test_lists_classes_as_strings_and_files_sorted(make_tree):
+    root = make_tree({"train/2": 2, "train/10": 1, "test/2": 1})
+    (root / "train" / ".hidden").mkdir()
+    (root / "train" / "2" / "notes.txt").write_text("no image")
+    classes, table = list_images(root, "train")
+    assert classes == ["10", "2"]
+    assert table.path.tolist() == ["train/10/0000.png", "train/2/0000.png", "train/2/0001.png"]
+    assert table.label.tolist() == [0, 1, 1]
+
+
+def test_list_images_refuses_what_is_not_there(make_tree):
+    root = make_tree({"train/a": 1, "test/a": 1})
+    with pytest.raises(Refusal, match=r"val is not a folder; splits under .*: test, train$"):
+        list_images(root, "val")
+    with pytest.raises(Refusal, match=r"nowhere/train is not a folder; splits under .*: none$"):
+        list_images(root / "nowhere", "train")
+    with pytest.raises(Refusal, match=r"train/a has no class folders"):
+        list_images(root / "train", "a")
+    (root / "train" / "b").mkdir()
+    with pytest.raises(Refusal, match=r"train/b has no images"):
+        list_images(root, "train")
+
+
+@pytest.fixture
+def tasks(make_tree, tmp_path):
+    """Two tasks on classes {0, 1} and {1, 2}; returns (root, prefix)."""
+    root = make_tree({f"{split}/{name}": 4 for split in ("train", "test") for name in "abc"})
+    prefix = tmp_path / "toy"
+    for task, classes in enumerate(([0, 1], [1, 2])):
+        for split in ("train", "test"):
+            _, table = list_images(root, split)
+            keep = np.isin(table.label, classes)
+            write_table(task_csv(prefix, split, task), Table(table.path[keep], table.label[keep]))
+        train = read_table(task_csv(prefix, "train", task))
+        write_table(task_csv(prefix, "replay", task), Table(train.path[1:6:2], train.label[1:6:2]))
+    return root, prefix
+
+
+def load(tasks, num_tasks=2, replay=True):
+    return load_tasks(tasks[1], num_tasks, root=tasks[0], num_classes=3, replay=replay)
+
+
+def test_loads_tasks_with_and_without_replay(tasks):
+    first, second = load(tasks)
+    assert first.train.label.tolist() == [0] * 4 + [1] * 4 and second.test.label.tolist() == [1] * 4 + [2] * 4
+    assert first.replay.path.tolist() == ["train/a/0001.png", "train/a/0003.png", "train/b/0001.png"]
+    assert all(task.replay is None for task in load(tasks, replay=False))
+    assert len(load(tasks, num_tasks=1, replay=False)) == 1
+
+
+def test_refuses_replay_of_another_number_of_tasks(tasks):
+    with pytest.raises(Refusal, match=r"toy_replay\{i\}\.csv: 1 tasks need i = 0 to 0; found: 0, 1$"):
+        load(tasks, num_tasks=1)
+    task_csv(tasks[1], "replay", 1).unlink()
+    with pytest.raises(Refusal, match=r"2 tasks need i = 0 to 1; found: 0$"):
+        load(tasks)
+    task_csv(tasks[1], "replay", 0).unlink()
+    with pytest.raises(Refusal, match=r"found: none$"):
+        load(tasks)
+
+
+def test_refuses_replay_rows_of_another_task(tasks):
+    write_table(task_csv(tasks[1], "replay", 0), table_of(["train/c/0000.png"], [2]))
+    with pytest.raises(Refusal, match=r"toy_replay0\.csv: 'train/c/0000.png' with label 2 is not in the train CSV"):
+        load(tasks)
+
+
+def test_an_empty_replay_is_fine_and_an_empty_task_is_refused(tasks):
+    write_table(task_csv(tasks[1], "replay", 0), table_of([], []))
+    assert len(load(tasks)[0].replay.path) == 0
+    write_table(task_csv(tasks[1], "train", 1), table_of([], []))
+    with pytest.raises(Refusal, match=r"toy_train1\.csv: no rows"):
+        load(tasks, replay=False)
+
+
+def test_rows_point_into_the_catalog():
+    one, two = table_of(["c", "a"], [1, 0]), table_of(["b", "a"], [2, 0])
+    known = catalog([one, two])
+    assert known.paths == ("a", "b", "c")
+    rows = concat_rows([rows_of(known, one, 0, False), rows_of(known, two, 3, True)])
+    assert equal(
+        rows,
+        Rows(
+            np.array([2, 0, 1, 0]),
+            np.array([1, 0, 2, 0]),
+            np.array([0, 0, 3, 3]),
+            np.array([False, False, True, True]),
+        ),
+    )
+    assert rows.index.dtype == rows.label.dtype == rows.task.dtype == np.int32
+
+
+def test_a_task_trains_on_its_rows_and_the_replay_of_the_tasks_before(tasks):
+    loaded = load(tasks)
+    known = catalog(table for task in loaded for table in (task.train, task.test))
+    assert training_rows(known, loaded, 0).is_replay.sum() == 0
+    rows = training_rows(known, loaded, 1)
+    assert rows.task.tolist() == [1] * 8 + [0] * 3 and rows.is_replay.tolist() == [False] * 8 + [True] * 3
+    assert [known.paths[i] for i in rows.index[8:]] == loaded[0].replay.path.tolist()
+    assert class_counts_of(rows, 4).tolist() == [2.0, 5.0, 4.0, 0.0]
+    without = training_rows(known, [task._replace(replay=None) for task in loaded], 1)
+    assert without.task.tolist() == [1] * 8
+
+
+def test_class_counts_are_float32():
+    rows = rows_of(catalog([table_of(["a"], [2])]), table_of(["a"], [2]), 0, False)
+    assert class_counts_of(rows, 3).dtype == np.float32
+
+
+def test_validation_side_depends_on_path_and_seed_alone():
+    table = table_of([f"train/a/{i}.png" for i in range(2000)], [0] * 2000)
+    train, held = split_validation(table, 0.1, seed=3)
+    assert sorted([*train.path.tolist(), *held.path.tolist()]) == sorted(table.path.tolist())
+    assert 150 < len(held.path) < 250
+    part = Table(table.path[500:900], table.label[500:900])
+    assert set(split_validation(part, 0.1, seed=3)[1].path) == set(held.path) & set(part.path)
+    assert set(split_validation(table, 0.1, seed=4)[1].path) != set(held.path)
+    assert len(split_validation(table, 0.0, seed=3)[1].path) == 0
+
+
+def test_validation_side_is_the_same_in_another_process():
+    code = (
+        "from lifeq_jax.data.tables import split_validation, table_of;"
+        "print(split_validation(table_of([str(i) for i in range(40)], range(40)), .3, 1)[1].label.tolist())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": salt},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in ("1", "2")
+    }
+    here = split_validation(table_of([str(i) for i in range(40)], range(40)), 0.3, 1)[1]
+    assert printed == {f"{here.label.tolist()}\n"}
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 20])
+def test_refuses_a_validation_fraction_out_of_range(fraction):
+    with pytest.raises(Refusal, match=r"validation fraction .* is out of range; choose from \[0, 1\)"):
+        split_validation(table_of(["a"], [0]), fraction, 0)

@@ -1,0 +1,82 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.models import MODELS
+from lifeq_jax.models.loading import initialize, load_float, variable_shapes
+from lifeq_jax.quant import QUANTIZERS
+
+
+def resnet(bits, **args):
+    return MODELS["resnet20"](10, QUANTIZERS["proxq"](bits), QUANTIZERS["activation"](bits), **args)
+
+
+def params(**shapes):
+    return {name: jnp.full(shape, 2.0) for name, shape in shapes.items()}
+
+
+def test_float_parameters_go_into_the_quantized_model():
+    source = initialize(resnet(32, width=4), 0, (8, 8, 1))
+    into = variable_shapes(resnet(4, width=4), (8, 8, 1))
+    for collection in ("params", "batch_stats"):
+        found = load_float(source[collection], into[collection])
+        assert jax.tree.structure(found) == jax.tree.structure(into[collection])
+        for name, value in named_leaves(found).items():
+            np.testing.assert_array_equal(value, named_leaves(source[collection])[name])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "message"),
+    [
+        (
+            params(a=(2, 3), b=(4,)),
+            params(a=(2, 3), b=(5,)),
+            "parameters do not fit the model, 1 in all (given -> wanted): b 4 -> 5",
+        ),
+        (
+            params(a=(2, 3), c=()),
+            params(a=(3, 2), b=(1,)),
+            "parameters do not fit the model, 3 in all (given -> wanted): "
+            "a 2x3 -> 3x2; b absent -> 1; c scalar -> absent",
+        ),
+        (
+            params(a=(1,), b=(1,), c=(1,), d=(1,), e=(1,)),
+            params(a=(1,)),
+            "parameters do not fit the model, 4 in all (given -> wanted): "
+            "b 1 -> absent; c 1 -> absent; d 1 -> absent; and 1 more",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name_and_shape(given, wanted, message):
+    with pytest.raises(Refusal) as refusal:
+        load_float(given, wanted)
+    assert str(refusal.value) == message
+
+
+def test_another_width_is_refused():
+    given, wanted = (initialize(resnet(4, width=w), 0, (8, 8, 1))["params"] for w in (4, 8))
+    with pytest.raises(Refusal, match="bn/bias 4 -> 8; bn/scale 4 -> 8; conv0/kernel 3x3x1x4 -> 3x3x1x8; and"):
+        load_float(given, wanted)
+
+
+def test_initialization_is_a_function_of_the_seed():
+    first, same, other = (named_leaves(initialize(resnet(4, width=4), seed, (8, 8, 1))) for seed in (1, 1, 2))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, same[name])
+    assert np.any(first["params/conv0/kernel"] != other["params/conv0/kernel"])
+
+
+def test_initialization_has_the_distributions_of_the_models_own():
+    model = resnet(4)
+    fast = named_leaves(initialize(model, 0, (8, 8, 3)))
+    slow = named_leaves(jax.jit(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), False))(jax.random.key(0)))
+    assert list(fast) == list(slow)
+    for name, value in fast.items():
+        assert (value.shape, value.dtype) == (slow[name].shape, slow[name].dtype)
+        bound = 6 * np.std(slow[name]) / np.sqrt(value.size)  # six standard errors
+        assert abs(np.std(value) - np.std(slow[name])) <= bound, name
+        assert abs(np.mean(value) - np.mean(slow[name])) <= bound, name
+    assert np.max(np.abs(fast["params/logit/kernel"])) <= 1 / 8

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.models import MODELS
+from lifeq_jax.models.loading import variable_shapes
+from lifeq_jax.models.mobilenet_v2 import CIFAR
+from lifeq_jax.quant import QUANTIZERS
+from tests.models.whole_network import compare
+from tests.torch_layout import leaf_name, to_array, to_variables, under
+
+CFG = {"full": CIFAR, "mini": ((1, 16, 1, 1), (3, 24, 1, 2), (2, 320, 1, 1))}
+SEEDS = {"full": 727, "mini": 754}
+
+
+def original(net, bits):
+    weight = QUANTIZERS["proxq"](bits, range_=0.5, levels="open")
+    activation = QUANTIZERS["activation"](bits, normalize=True)
+    return MODELS["mobilenet_v2_cifar"](10, weight, activation, cfg=CFG[net])
+
+
+def parameters(arrays, net):
+    """The parameters of `net` by the recipe in the manifest, in torch's layout."""
+    random, state = np.random.RandomState(SEEDS[net]), {}
+    for name, text in zip(arrays[f"{net}/names"], arrays[f"{net}/shapes"], strict=True):
+        shape = tuple(int(size) for size in text.strip("()[] ,").replace("x", ",").split(","))
+        if len(shape) == 4:
+            mean, deviation = random.uniform(-0.05, 0.05), random.uniform(0.3, 0.7)
+            value = (random.randint(-7, 8, shape) + random.randint(-7, 8, shape)) * (deviation / 6.1) + mean
+        elif name.startswith("logit"):
+            value = random.standard_normal(shape) * 0.3
+        elif name.endswith("weight"):
+            value = random.uniform(0.6, 1.4, shape)
+        else:
+            value = random.standard_normal(shape) * 0.3 + 0.1
+        state[str(name)] = value.astype(np.float32)
+    return state
+
+
+@pytest.fixture(scope="module")
+def arrays(golden):
+    return dict(golden("lq_mobile_v2"))
+
+
+@pytest.mark.parametrize("net", ["full", "mini"])
+def test_regenerated_parameters_are_the_recorded_ones(arrays, net):
+    values = list(parameters(arrays, net).values())
+    np.testing.assert_allclose([v.sum(dtype=np.float64) for v in values], arrays[f"{net}/param_sum"], rtol=1e-9)
+    np.testing.assert_allclose([np.abs(v).sum(dtype=np.float64) for v in values], arrays[f"{net}/param_abs"])
+    np.testing.assert_array_equal([v.flat[0] for v in values], arrays[f"{net}/param_head"])
+
+
+@pytest.mark.parametrize("net", ["full", "mini"])
+def test_names_and_shapes_are_the_originals(arrays, net):
+    shapes = named_leaves(variable_shapes(original(net, 4), (8, 8, 3))["params"])
+    expected = {leaf_name(name, v.ndim): to_array(v).shape for name, v in parameters(arrays, net).items()}
+    assert {name: leaf.shape for name, leaf in shapes.items()} == expected
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("bits", [2, 4, 8, 32])
+def test_mini_network(arrays, bits, mode):
+    case = f"mini/w{bits}a{bits}"
+    buffers = under(arrays, f"{case}/buffer/") or under(arrays, "mini/buffer/")
+    variables = to_variables(parameters(arrays, "mini") | buffers)
+    image, label = arrays[f"{case}/x"], arrays[f"{case}/labels"]
+    found = compare(original("mini", bits), variables, arrays, f"{case}/{mode}", image, label)
+    assert max(found.values()) < 1e-4, found
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_full_network_in_float(arrays, mode):
+    variables = to_variables(parameters(arrays, "full") | under(arrays, "full/buffer/"))
+    image, label = arrays["full/x"], arrays["full/labels"]
+    found = compare(original("full", 32), variables, arrays, f"full/w32a32/{mode}", image, label)
+    # The original's own gradients differ by 2e-2 between float32 and float64.
+    limits = {name: 5e-2 if "conv" in name else 1e-3 for name in found}
+    assert all(found[name] < limits[name] for name in found), found

@@ -1,0 +1,51 @@
+"""Learning rates by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.optim.schedules import SCHEDULES, constant, cosine, step
+
+
+def rates(schedule, *progress):
+    return [float(schedule(jnp.float32(share))) for share in progress]
+
+
+def test_constant():
+    assert rates(constant(0.5), 0.0, 0.9, 1.0) == [0.5, 0.5, 0.5]
+
+
+def test_step_falls_exactly_at_the_milestones():
+    actual = rates(step(0.01, milestones=(0.25, 0.5)), 0.0, 0.24, 0.25, 0.49, 0.5, 0.99)
+    np.testing.assert_allclose(actual, [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4], rtol=1e-5)
+
+
+def test_step_defaults_to_epochs_10_and_20_of_30():
+    actual = rates(step(1.0), 9.9 / 30, 10.1 / 30, 19.9 / 30, 20.1 / 30)
+    np.testing.assert_allclose(actual, [1.0, 0.1, 0.1, 0.01], rtol=1e-5)
+
+
+def test_step_takes_its_own_factor():
+    assert rates(step(1.0, milestones=(0.5,), factor=0.25), 0.4, 0.5) == [1.0, 0.25]
+
+
+@pytest.mark.parametrize("milestone", [0, 1.0, 10, -0.5, float("nan")])
+def test_step_refuses_a_milestone_outside_the_training(milestone):
+    with pytest.raises(Refusal) as refused:
+        step(0.1, milestones=(milestone,))
+    assert str(refused.value) == (f"optimizer.milestones={milestone!r} is not a share of the task between 0 and 1")
+
+
+def test_cosine_starts_halves_and_ends():
+    np.testing.assert_allclose(rates(cosine(0.2), 0.0, 0.5, 1.0), [0.2, 0.1, 0.0], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_every_schedule_starts_at_its_rate_and_never_rises(name):
+    schedule = jax.jit(SCHEDULES[name](0.3, (0.5,), 0.1))
+    actual = np.array(rates(schedule, *(i / 20 for i in range(20))))
+    np.testing.assert_allclose(actual[0], 0.3, rtol=1e-6)
+    assert np.all(np.diff(actual) <= 1e-7)
+    assert np.all(actual > 0)

@@ -1,0 +1,45 @@
+"""Run folders as training leaves them, with chosen numbers."""
+
+import csv
+import json
+from pathlib import Path
+
+from lifeq_jax.core.config import Data, Part, Recipe, Stage, to_json
+
+MATRIX = [[0.9, 0.1, 0.0], [0.95, 0.8, 0.2], [0.5, 0.85, 0.7]]
+
+
+def recipe(name="digits", seed=0, method="finetune", tasks=3, **args):
+    """Two stages: 32 bits on task 0, 4 bits on all tasks, two epochs each."""
+    data = Data("root", "csv", tasks, 10, (8, 8, 1), (8, 8), pad=1, flip=False, mean=(0.5,), std=(0.5,))
+    stages = (
+        Stage("float", 32, 32, epochs=2, learning_rate=0.1, tasks=1),
+        Stage("four", 4, 4, epochs=2, learning_rate=0.1),
+    )
+    return Recipe(name, data, Part("resnet20"), stages, method=Part(method, args), seed=seed)
+
+
+def write_run(folder: Path, config: Recipe | None = None, matrix=MATRIX) -> Path:
+    """A finished run folder whose accuracy matrix is `matrix`; accuracy is evaluated at each task's last epoch."""
+    config = config or recipe()
+    folder.mkdir(parents=True)
+    tasks = [f"task_{task}" for task in range(len(matrix))]
+    lines = [tasks, *([repr(value) for value in row] for row in matrix)]
+    (folder / "accuracy_matrix.csv").write_text("\n".join(",".join(line) for line in lines) + "\n")
+    (folder / "config.json").write_text(to_json(config))
+    columns = ["stage", "task", "epoch", "loss", *(f"accuracy_{task}" for task in range(len(matrix)))]
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for stage, task in [("float", 0), *(("four", task) for task in range(len(matrix)))]:
+            writer.writerow([stage, task, 1, 0.7, *[""] * len(matrix)])
+            writer.writerow([stage, task, 2, 0.5, *matrix[task]])
+    summary = {
+        "finished": True,
+        "stages": {"float": matrix[0], "four": matrix[-1]},
+        "seconds": 61.5,
+        "commit": "abc1234",
+        "machine": "2 cores",
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder

@@ -1,0 +1,131 @@
+"""What a run folder says comes back unchanged, and a damaged one is refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report.runs import read_run
+from tests.report.folders import MATRIX, recipe, write_run
+
+
+def test_reads_what_was_written(tmp_path):
+    run = read_run(write_run(tmp_path / "run", recipe(seed=7)))
+    assert run.recipe == recipe(seed=7)
+    np.testing.assert_array_equal(run.matrix, MATRIX)
+    assert run.stages == {"float": (0.9, 0.1, 0.0), "four": (0.5, 0.85, 0.7)}
+    assert (run.seconds, run.commit, run.machine) == (61.5, "abc1234", "2 cores")
+
+
+def test_history_by_hand(tmp_path):
+    history = read_run(write_run(tmp_path / "run")).history
+    assert history.stage == ("float", "float", *["four"] * 6)
+    assert history.task == (0, 0, 0, 0, 1, 1, 2, 2)
+    assert np.isnan(history.accuracy[::2]).all()
+    np.testing.assert_array_equal(history.accuracy[1::2], [MATRIX[0], *MATRIX])
+
+
+def test_a_path_as_text_will_do(tmp_path):
+    assert read_run(str(write_run(tmp_path / "run"))).folder == tmp_path / "run"
+
+
+def test_tasks_to_come_may_be_empty(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "accuracy_matrix.csv").write_text("task_0,task_1\n0.5,\n0.25,nan\n".replace("nan", "1"))
+    np.testing.assert_array_equal(read_run(folder).matrix, [[0.5, np.nan], [0.25, 1.0]])
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "accuracy_matrix.csv", "metrics.csv"])
+def test_refuses_a_folder_that_lacks_a_file(tmp_path, name):
+    folder = write_run(tmp_path / "run")
+    (folder / name).unlink()
+    with pytest.raises(Refusal) as refused:
+        read_run(folder)
+    assert str(refused.value).startswith(f"{folder / name} does not exist")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "accuracy_matrix.csv", "metrics.csv"])
+def test_refuses_a_file_that_is_not_text(tmp_path, name):
+    folder = write_run(tmp_path / "run")
+    (folder / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Refusal, match=f"{name} is not (JSON|CSV): "):
+        read_run(folder)
+
+
+def test_refuses_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(Refusal, match="config.json does not exist; is .*nowhere a run folder"):
+        read_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"finished": False}, "does not say finished: true; {folder} is not a finished run"),
+        ({"stages": [1]}, ": stages=[1] is missing or of another type"),
+        ({"seconds": None}, ": seconds=None is missing or of another type"),
+        ({"commit": 3}, ": commit=3 is missing or of another type"),
+        (
+            {"stages": {"four": [0.5, 1.5]}},
+            ": stages of 'four'=[0.5, 1.5] is not a list of accuracies from 0 to 1",
+        ),
+        ({"stages": {"four": "much"}}, ": stages of 'four'='much' is not a list of accuracies from 0 to 1"),
+    ],
+)
+def test_refuses_a_summary(tmp_path, change, line):
+    folder = write_run(tmp_path / "run")
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(Refusal) as refused:
+        read_run(folder)
+    assert str(refused.value).removeprefix(str(path)).lstrip() == line.format(folder=folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_refuses_a_summary_that_is_no_record(tmp_path, text):
+    folder = write_run(tmp_path / "run")
+    (folder / "summary.json").write_text(text)
+    with pytest.raises(Refusal, match=r"summary\.json (is not JSON: Expecting|does not say finished: true)"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("task_0,task_1\n0.5,0.5\n", ": 1 rows need the header task_0, not task_0,task_1"),
+        ("task_1,task_0\n1,0\n1,0\n", ": 2 rows need the header task_0,task_1, not task_1,task_0"),
+        ("task_0,task_1\n0.5,0.5\n0.5\n", ", row 2: 1 values under 2 headings"),
+        ("task_0\nhalf\n", ", row 1: task_0='half' is not a number"),
+        ("task_0\n91.5\n", ", row 1: task_0='91.5' is not an accuracy from 0 to 1"),
+        ("task_0\nnan\n", ": the accuracy matrix holds nan after task 0 on task 0; it must be finite"),
+        ("task_0\n", " has no rows"),
+        ("", " has no rows"),
+    ],
+)
+def test_refuses_a_matrix(tmp_path, text, line):
+    folder = write_run(tmp_path / "run")
+    path = folder / "accuracy_matrix.csv"
+    path.write_text(text)
+    with pytest.raises(Refusal) as refused:
+        read_run(folder)
+    assert str(refused.value) == f"{path}{line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("stage,accuracy_0\nfour,0.5\n", ": the header lacks task; it has stage, accuracy_0"),
+        ("stage,task\nfour,0\n", ": the header lacks accuracy_0; it has stage, task"),
+        ("stage,task,accuracy_0\nfour,first,0.5\n", ", row 1: task='first' is not a task number"),
+        ("stage,task,accuracy_0\nfour,0,2\n", ", row 1: accuracy_0='2' is not an accuracy from 0 to 1"),
+        ("stage,task,accuracy_0\nfour,0,0.5,1\n", ", row 1: 4 values under 3 headings"),
+    ],
+)
+def test_refuses_metrics(tmp_path, text, line):
+    folder = write_run(tmp_path / "run")
+    path = folder / "metrics.csv"
+    path.write_text(text)
+    with pytest.raises(Refusal) as refused:
+        read_run(folder)
+    assert str(refused.value) == f"{path}{line}"

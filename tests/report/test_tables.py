@@ -1,0 +1,109 @@
+"""Tables by hand: means, sample deviations, brackets, formulas."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lifeq_jax.metrics.continual import CONTINUAL, formula
+from lifeq_jax.report import tables
+from lifeq_jax.report.groups import group_runs
+from lifeq_jax.report.runs import read_run
+from tests.report.folders import MATRIX, recipe, write_run
+
+SECOND = [[0.7, 0.1, 0.0], [0.75, 0.6, 0.2], [0.3, 0.65, 0.5]]  # the other seed: 0.2 lower where it counts
+
+
+@pytest.fixture
+def one(tmp_path):
+    return group_runs([read_run(write_run(tmp_path / "one"))])[0]
+
+
+@pytest.fixture
+def two(tmp_path):
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", recipe(seed=1), SECOND)]
+    return group_runs([read_run(folder) for folder in folders])[0]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_mean_and_std_by_hand():
+    mean, deviation = tables.mean_and_std([1.0, 2.0, 4.0])
+    assert mean == pytest.approx(7 / 3)
+    assert deviation == pytest.approx(math.sqrt((16 + 1 + 25) / 9 / 2))  # of -4/3, -1/3, 5/3
+
+
+def test_one_value_has_no_deviation():
+    mean, deviation = tables.mean_and_std([0.5])
+    assert mean == 0.5 and math.isnan(deviation)
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "text"),
+    [
+        (0.5, math.nan, "50.00"),
+        (0.12345, 0.00678, "12.35 ± 0.68"),
+        (math.nan, math.nan, ""),
+        (-0.175, 0, "-17.50 ± 0.00"),
+    ],
+)
+def test_per_cent(mean, deviation, text):
+    assert tables.per_cent(mean, deviation) == text
+
+
+def test_bars_in_cells_are_escaped():
+    assert tables.markdown_table(["a"], [["b|c"]]) == "| a |\n| --- |\n| b\\|c |"
+
+
+def test_metrics_of_one_run(one):
+    lines = tables.metrics_table(one).splitlines()
+    assert cells(lines[0]) == ["metric", "seed 0"]
+    assert cells(lines[2]) == ["average_accuracy", "68.33"]  # (50 + 85 + 70) / 3
+    assert [cells(line)[0] for line in lines[2:]] == list(CONTINUAL)
+
+
+def test_metrics_of_two_seeds(two):
+    lines = tables.metrics_table(two).splitlines()
+    assert cells(lines[0]) == ["metric", "seed 0", "seed 1", "mean ± std"]
+    assert cells(lines[2]) == ["average_accuracy", "68.33", "48.33", "58.33 ± 14.14"]  # 20 points / sqrt(2)
+
+
+def test_matrix_is_the_mean_and_brackets_what_was_not_trained(two):
+    lines = tables.matrix_table(two).splitlines()
+    np.testing.assert_allclose(tables.mean_matrix(two), (np.array(MATRIX) + np.array(SECOND)) / 2)
+    assert cells(lines[2]) == ["after task 0", "80.00", "(10.00)", "(0.00)"]
+    assert cells(lines[4]) == ["after task 2", "40.00", "75.00", "60.00"]
+
+
+def test_comparison_has_a_row_for_each_group(one, two):
+    lines = tables.comparison_table([one, two]).splitlines()
+    assert cells(lines[0]) == ["recipe", "method", "loss", "bits (w/a)", "n", *CONTINUAL]
+    assert cells(lines[2])[:6] == ["digits", "finetune", "cross_entropy", "4/4", "1", "68.33"]
+    assert cells(lines[3])[4:6] == ["2", "58.33 ± 14.14"]
+
+
+def test_stages_by_hand(two):
+    lines = tables.stages_table(two).splitlines()
+    assert cells(lines[2]) == ["float", "32/32", "1", "2", "80.00, 10.00, 0.00"]
+    assert cells(lines[3]) == ["four", "4/4", "all", "2", "40.00, 75.00, 60.00"]
+
+
+def test_formulas_are_those_of_the_metrics():
+    table = tables.formula_table()
+    assert all(f"| {name} | `{formula(name)}` |" in table for name in CONTINUAL)
+
+
+def test_facts_name_the_sources(tmp_path):
+    run = read_run(write_run(tmp_path / "x", recipe(method="ewc", strength=5.0)))
+    text = tables.facts(group_runs([run])[0])
+    for line in (
+        "method: ewc (strength=5.0)",
+        "seeds: 0",
+        "accuracies measured on: test images",
+        "commit: abc1234",
+        "time of a run: 62 s",
+        str(tmp_path / "x"),
+    ):
+        assert line in text

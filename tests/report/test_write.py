@@ -1,0 +1,66 @@
+"""The report as a whole: every plot it names is there, every group has its section."""
+
+import re
+
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report.runs import read_run
+from lifeq_jax.report.write import write_report
+from tests.report.folders import MATRIX, recipe, write_run
+
+
+def images_of(path):
+    return re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text())
+
+
+def test_one_run(tmp_path):
+    path = write_report([read_run(write_run(tmp_path / "run"))], tmp_path / "deep" / "report")
+    assert path == tmp_path / "deep" / "report" / "report.md"
+    assert sorted(images_of(path)) == ["forgetting.png", "matrix.png", "training.png"]
+    text = path.read_text()
+    assert text.startswith("# digits\n") and "| average_accuracy | 68.33 |" in text
+    assert "1/(T-1) sum_{j < T-1} (A[T-1, j] - A[j, j])" in text
+
+
+def test_several_runs(tmp_path):
+    halved = [[value / 2 for value in row] for row in MATRIX]
+    configs = [(recipe(), halved), (recipe(seed=1), MATRIX), (recipe(method="ewc"), MATRIX)]
+    runs = [read_run(write_run(tmp_path / str(i), *config)) for i, config in enumerate(configs)]
+    path = write_report(runs, tmp_path / "report")
+    images = images_of(path)
+    assert images[0] == "comparison.png" and len(images) == 7
+    assert all((path.parent / image).stat().st_size > 5000 for image in images)
+    headings = re.findall(r"^#.*$", path.read_text(), flags=re.MULTILINE)
+    assert headings == ["# 2 recipes", "## digits (method=ewc)", "## digits (method=finetune)", "## Formulas"]
+
+
+def test_seeds_alone_need_no_comparison(tmp_path):
+    runs = [read_run(write_run(tmp_path / str(seed), recipe(seed=seed))) for seed in range(3)]
+    path = write_report(runs, tmp_path / "report")
+    assert "| average_accuracy | 68.33 | 68.33 | 68.33 | 68.33 ± 0.00 |" in path.read_text()
+    assert "mean over 3 seeds" in path.read_text() and "comparison.png" not in images_of(path)
+
+
+def test_written_again_it_is_the_same(tmp_path):
+    runs = [read_run(write_run(tmp_path / "run"))]
+    first = write_report(runs, tmp_path / "report").read_bytes()
+    assert write_report(runs, tmp_path / "report").read_bytes() == first
+
+
+def test_one_task(tmp_path):
+    run = read_run(write_run(tmp_path / "run", recipe(tasks=1), [[0.75]]))
+    assert "| forgetting | 0.00 |" in write_report([run], tmp_path / "report").read_text()
+
+
+def test_refuses_a_folder_that_cannot_be_written(tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refusal, match=r"report folder .*file/report cannot be written: Not a directory"):
+        write_report([run], tmp_path / "file" / "report")
+
+
+def test_refuses_no_runs(tmp_path):
+    with pytest.raises(Refusal, match="no run folder was given"):
+        write_report([], tmp_path / "report")
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,110 @@
+"""The command line: the quickstart's commands, one-line refusals with exit code 2, help."""
+
+import json
+import re
+
+import pytest
+
+from lifeq_jax.cli import main, override
+from lifeq_jax.core.config import load_recipe
+
+RECIPE = "configs/lifequant/resnet20_digits.py"
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """Digits as images and CSV tasks, made by the commands of the README."""
+    folder = tmp_path_factory.mktemp("cli")
+    root, csv = str(folder / "images"), str(folder / "digits")
+    assert main(["data", "prepare", "--root", root]) == 0
+    assert main(["data", "lifelong", "--root", root, "--csv", csv, "--tasks", "3", "--diminish-rate", "25"]) == 0
+    assert main(["data", "replay", "--csv", csv, "--tasks", "3", "--rate", "20"]) == 0
+    assert main(["data", "count", "--csv", csv, "--tasks", "3"]) == 0
+    return folder
+
+
+def train(tasks, *words: str) -> list[str]:
+    where = ["--data.root", str(tasks / "images"), "--data.csv", str(tasks / "digits")]
+    small = ["--model.name", "resnet8", "--stages.0.epochs", "1", "--stages.1.epochs", "1", "--stages.2.epochs", "1"]
+    return ["train", RECIPE, *where, *small, "--run", str(tasks / "run"), *words]
+
+
+def test_train_eval_report(tasks, capsys):
+    assert main(train(tasks)) == 0
+    said = capsys.readouterr().out
+    assert "w4a4  task 3/3  epoch 1/1  loss " in said
+    assert re.search(r"average accuracy \d+\.\d\d %   forgetting \d+\.\d\d %", said)
+    assert main(train(tasks)) == 0
+    assert "is finished already; nothing to do" in capsys.readouterr().out
+    assert main(["eval", str(tasks / "run"), "--csv", str(tasks / "digits_test1.csv")]) == 0
+    assert "stage w4a4 (weights 4 bits, activations 4 bits), 216 images" in capsys.readouterr().out
+    assert main(["report", str(tasks / "run")]) == 0
+    assert (tasks / "run" / "report" / "report.md").exists()
+    assert json.loads((tasks / "run" / "config.json").read_text())["model"] == {
+        "name": "resnet8",
+        "args": {"width": 16},
+    }
+
+
+def test_inspect_prints_the_tasks(tasks, capsys):
+    assert main(["data", "inspect", "--csv", str(tasks / "digits"), "--root", str(tasks / "images")]) == 0
+    assert "classes shared by two tasks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["train", "configs/none.py"], "recipe configs/none.py does not exist"),
+        (["train", RECIPE, "--optimizer.lr", "1"], "Unrecognized options: --optimizer.lr"),
+        (["train", RECIPE, "--seed", "x"], "Error parsing --seed"),
+        (["train", RECIPE, "--stages.0.weight-bits", "9"], "stage.weight_bits=9 is not a bit-width"),
+        (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from ewc"),
+        (["train", RECIPE, "--method.name=ewc", "--method.args.prox", "1"], "Unrecognized options: --method.args.prox"),
+        (["data", "lifelong", "--csv", "x", "--tasks", "2", "--root", "x"], "give either --diminish-rate or --domains"),
+        (["data", "replay", "--csv", "none", "--tasks", "2"], "none_train0.csv"),
+        (["eval", "none", "--csv", "x.csv"], "none/config.json does not exist; is none a run folder?"),
+        (["report", "none"], "none/config.json does not exist"),
+        (["bench", "step", "--bits", "9"], "9"),
+        (["bench", "speed"], "invalid choice: 'speed'"),
+        (["data", "inspect", "--csv", "x", "--color"], "unrecognized arguments: --color"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_with_2(words, text, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert text in err and err.startswith("lifeq-jax: ") and err.count("\n") == 1
+    assert "Traceback" not in out + err
+
+
+def test_overrides_reach_the_recipe_and_another_method_brings_its_own_arguments():
+    recipe = load_recipe(RECIPE)
+    changed = override(recipe, ["--method.name", "ewc", "--method.args.strength", "7", "--stages.2.epochs", "3"])
+    assert changed.method.name == "ewc" and changed.method.args["strength"] == 7.0
+    assert "prox" not in changed.method.args
+    assert changed.stages[2].epochs == 3 and changed.stages[1] == recipe.stages[1]
+
+
+@pytest.mark.parametrize("flag", ["--weight-quantizer.name", "--weight_quantizer.name"])
+def test_another_quantizer_brings_its_own_arguments_in_both_spellings(flag):
+    changed = override(load_recipe(RECIPE), [flag, "minmax", "--method.args.prox", "0"])
+    assert changed.weight_quantizer.name == "minmax" and changed.weight_quantizer.args == {}
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["data", "--help"], ["data", "prepare", "--help"], ["train", "--help"], ["bench", "--help"]]
+)
+def test_help_exits_with_0(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    assert "usage: lifeq-jax" in capsys.readouterr().out
+
+
+def test_keys_lists_every_key(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", RECIPE, "--keys"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for key in ("--data.batch-size", "--stages.2.learning-rate", "--method.args.strength", "--selection"):
+        assert key in said

@@ -1,0 +1,95 @@
+"""Names to objects: arguments are completed and refused by name."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from lifeq_jax.core.config import Part
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.methods import METHODS
+from lifeq_jax.train.build import TABLES, build_stage, build_world, complete
+
+
+def test_complete_writes_out_every_default_and_changes_nothing_twice(recipe):
+    full = complete(recipe)
+    assert full.method.args["strength"] == 1.0
+    assert {"fisher", "loss", "prox", "space"} <= set(full.method.args)
+    assert full.weight_quantizer.args == {"range_": 2.0, "levels": "exact"}
+    assert complete(full) == full
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_builds_from_its_defaults(recipe, name):
+    full = complete(dataclasses.replace(recipe, method=Part(name)))
+    built = build_stage(full, full.stages[-1])
+    params, _ = built.network.init(0)
+    assert float(built.method.penalty(built.method.init(params), params, built.network.quantize(params))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"loss": "mse"}, "recipe.loss='mse' is unknown; choose from ball_log_prior, ball_scale, ball_shift"),
+        ({"method": Part("gem")}, "recipe.method.name='gem' is unknown; choose from ewc, finetune"),
+        ({"model": Part("vgg")}, "recipe.model.name='vgg' is unknown; choose from mobilenet_v2"),
+        ({"weight_quantizer": Part("x")}, "recipe.weight_quantizer.name='x' is unknown; choose from activation"),
+        ({"method": Part("ewc", {"lam": 1.0})}, "recipe.method.args.lam=1.0 is no argument of 'ewc'; it takes: decay"),
+        ({"method": Part("finetune", {"lam": 1.0})}, "is no argument of 'finetune'; it takes: none"),
+        ({"method": Part("ewc", {"strength": "a"})}, "recipe.method.args.strength='a' is not of type float"),
+    ],
+)
+def test_refusals(recipe, fields, text):
+    with pytest.raises(Refusal) as caught:
+        complete(dataclasses.replace(recipe, **fields))
+    assert text in str(caught.value)
+
+
+def test_tables_name_fields_of_a_recipe(recipe):
+    assert set(TABLES) <= {field.name for field in dataclasses.fields(recipe)}
+
+
+def test_task_rows_hold_replay_of_the_tasks_before_and_never_test_images(recipe):
+    world = build_world(complete(recipe))
+    shown = [set(rows.score.index) for rows in world.tasks]
+    for number, rows in enumerate(world.tasks):
+        replayed = rows.train.is_replay
+        assert set(rows.train.task[replayed]) == set(range(number))
+        assert set(rows.train.task[~replayed]) == {number}
+        assert not (set(rows.train.index) | set(rows.memory.index)) & set().union(*shown)
+        assert rows.counts.sum() == len(rows.train.label)
+
+
+def test_validation_images_are_in_no_training_rows(recipe, changed):
+    held = complete(changed(recipe, {"validation": 0.2, "evaluate_on": "validation"}))
+    world = build_world(held)
+    validation = set().union(*(rows.validation.index for rows in world.tasks))
+    assert validation
+    for rows in world.tasks:
+        assert not validation & (set(rows.train.index) | set(rows.memory.index))
+        assert set(rows.score.index) <= validation
+
+
+def test_without_replay_a_task_trains_on_its_own_rows(recipe, changed):
+    world = build_world(complete(changed(recipe, {"replay": False}, method=Part("ewc"), importance_data="train")))
+    assert not any(rows.train.is_replay.any() for rows in world.tasks)
+    assert [len(rows.memory.index) for rows in world.tasks] == [len(rows.train.index) for rows in world.tasks]
+
+
+def test_a_missing_image_root_is_refused(recipe, changed):
+    with pytest.raises(Refusal, match="data.root='nowhere' is not a folder"):
+        build_world(complete(changed(recipe, {"root": "nowhere"})))
+
+
+def test_quantized_leaves_are_the_kernels_of_convolutions(recipe):
+    full = complete(recipe)
+    float_stage, low_bits = (build_stage(full, stage).network for stage in full.stages)
+    assert not any(jax.tree.leaves(float_stage.quantized))
+    marked = {name for name, is_quantized in named_leaves(low_bits.quantized).items() if is_quantized}
+    assert marked and all(name.endswith("/kernel") and "logit" not in name for name in marked)
+    params, _ = low_bits.init(0)
+    weights = named_leaves(low_bits.quantize(params))
+    for name in marked:
+        assert len(np.unique(np.asarray(weights[name]))) <= 16

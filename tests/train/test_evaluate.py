@@ -1,0 +1,40 @@
+"""A trained stage on any CSV."""
+
+import numpy as np
+import pytest
+
+from lifeq_jax.core.config import Part
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.train.evaluate import evaluate_run
+from lifeq_jax.train.run import run_recipe
+
+
+@pytest.fixture(scope="module")
+def run(recipe, changed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    run_recipe(changed(recipe, method=Part("finetune")), folder, log=lambda line: None)
+    return folder
+
+
+def test_evaluation_repeats_the_accuracy_matrix(run, digits):
+    matrix = np.loadtxt(run / "accuracy_matrix.csv", delimiter=",", skiprows=1)
+    for task in range(3):
+        result = evaluate_run(run, digits / f"tasks_test{task}.csv")
+        assert result.accuracy == matrix[-1, task]
+        assert result.bits == (4, 4) and result.images > 0
+        assert result.balanced_accuracy == pytest.approx(np.nanmean(result.per_class))
+
+
+def test_an_earlier_stage_can_be_evaluated(run, digits):
+    first = evaluate_run(run, digits / "tasks_test0.csv", stage="float")
+    assert first.bits == (32, 32) and first.accuracy > 0.4
+
+
+def test_an_unknown_stage_is_refused(run, digits):
+    with pytest.raises(Refusal, match="has no stage 'w2a2'; choose from float, w4a4"):
+        evaluate_run(run, digits / "tasks_test0.csv", stage="w2a2")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, digits):
+    with pytest.raises(Refusal, match="is .* a run folder?"):
+        evaluate_run(tmp_path, digits / "tasks_test0.csv")

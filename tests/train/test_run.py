@@ -1,0 +1,163 @@
+"""Whole runs: the chain, exact resume after a kill, selection, divergence, one trace."""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lifeq_jax.core.config import Optimizer, Part, Stage, to_json
+from lifeq_jax.core.refusal import Diverged, Refusal
+from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.train import run as run_module
+from lifeq_jax.train.run import latest_weights, run_recipe
+from lifeq_jax.train.tasks import open_stage
+
+TIMES = {"images_per_second"}
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """An unbroken run of the tiny recipe: (folder, summary, opened stages)."""
+    folder, opened = tmp_path_factory.mktemp("runs") / "unbroken", []
+
+    def spy(*args):
+        opened.append(open_stage(*args))
+        return opened[-1]
+
+    run_module.open_stage = spy
+    try:
+        summary = run_recipe(recipe, folder, log=lambda line: None)
+    finally:
+        run_module.open_stage = open_stage
+    return folder, summary, opened
+
+
+def metrics(folder: Path) -> list[dict]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+
+
+def test_a_run_leaves_all_its_files(finished, recipe):
+    folder, summary, _ = finished
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "metrics.csv", "accuracy_matrix.csv", "summary.json", "tensorboard", "checkpoints"} <= names
+    assert summary["finished"] and set(summary["stages"]) == {"float", "w4a4"}
+    matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)
+    assert matrix.shape == (3, 3)
+    assert summary["metrics"]["average_accuracy"] == pytest.approx(matrix[-1].mean())
+    assert len(metrics(folder)) == 2 + 3 * 2
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_each_function_is_traced_once_for_all_tasks(finished):
+    _, _, opened = finished
+    assert [run.stage.name for run in opened] == ["float", "w4a4"]
+    for run in opened:
+        assert run.advance._cache_size() == run.scorer.score._cache_size() == 1
+    assert opened[1].scorer.assemble._cache_size() == 1
+
+
+def test_training_learns_every_task(finished):
+    folder, *_ = finished
+    matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)
+    assert (np.diag(matrix) > 0.5).all()
+
+
+def test_a_finished_run_returns_at_once(finished, recipe):
+    folder, summary, _ = finished
+    said = []
+    assert run_recipe(recipe, folder, log=said.append) == json.loads(json.dumps(summary))
+    assert said == [f"{folder} is finished already; nothing to do"]
+
+
+def train_killed(recipe, folder: Path, *moment: str) -> int:
+    config = folder.with_suffix(".json")
+    config.write_text(to_json(recipe))
+    command = [sys.executable, "-m", "tests.train.killed", str(config), str(folder), *moment]
+    root = Path(__file__).parent.parent.parent
+    return subprocess.run(command, cwd=root, env=os.environ, capture_output=True, timeout=600).returncode
+
+
+@pytest.mark.parametrize("moment", [("epoch", "1"), ("epoch", "2"), ("epoch", "5"), ("save", "3"), ("save", "8")])
+def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, moment):
+    whole, *_ = finished
+    folder = tmp_path / "run"
+    assert train_killed(recipe, folder, *moment) == -9
+    assert not (folder / "summary.json").exists()
+    assert bool(list(folder.rglob("*.orbax-checkpoint-tmp"))) == (moment[0] == "save")
+    run_recipe(recipe, folder, log=lambda line: None)
+    for stage in ("float", "w4a4"):
+        unbroken, resumed = (named_leaves(latest_weights(f, stage)) for f in (whole, folder))
+        for name, leaf in unbroken.items():
+            assert (np.asarray(leaf) == np.asarray(resumed[name])).all(), name
+    assert metrics(folder) == metrics(whole)
+    assert (folder / "accuracy_matrix.csv").read_text() == (whole / "accuracy_matrix.csv").read_text()
+
+
+def test_another_recipe_in_the_same_folder_is_refused(finished, recipe, changed):
+    folder, *_ = finished
+    with pytest.raises(Refusal, match=r"belongs to a recipe with seed=0, this one has 1; choose another --run folder"):
+        run_recipe(changed(recipe, seed=1), folder)
+
+
+def test_an_unwritable_run_folder_is_refused(recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refusal, match="cannot be written: Not a directory"):
+        run_recipe(recipe, tmp_path / "file" / "run")
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(recipe, changed, tmp_path):
+    stages = (Stage("good", 32, 32, 1, 0.1, tasks=1), Stage("bad", 32, 32, 1, 1e6, tasks=1))
+    bad = changed(recipe, stages=stages, method=Part("finetune"), optimizer=Optimizer(0.9, 0.5, "constant"))
+    bad = changed(bad, model=Part("resnet8", {"width": 4}), act_quantizer=Part("activation"))
+    jax.config.update("jax_debug_nans", False)
+    try:
+        with pytest.raises(Diverged, match=r"stage bad: the loss is not finite at step \d+ of task 0 epoch 1"):
+            run_recipe(changed(bad, stages=(stages[0], dataclasses.replace(stages[1], epochs=40))), tmp_path / "run")
+    finally:
+        jax.config.update("jax_debug_nans", True)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    weights = named_leaves(latest_weights(tmp_path / "run", "good"))
+    assert all(np.isfinite(leaf).all() for leaf in weights.values())
+
+
+def test_best_selection_keeps_the_best_epoch_on_validation_and_resumes(recipe, changed, tmp_path):
+    stage = Stage("float", 32, 32, 3, 0.3, tasks=1)
+    best = changed(recipe, {"validation": 0.2}, stages=(stage,), method=Part("finetune"), selection="best")
+    run_recipe(best, tmp_path / "whole", log=lambda line: None)
+    assert train_killed(best, tmp_path / "run", "epoch", "2") == -9
+    run_recipe(best, tmp_path / "run", log=lambda line: None)
+    whole, resumed = (named_leaves(latest_weights(tmp_path / name)) for name in ("whole", "run"))
+    assert all((np.asarray(whole[name]) == np.asarray(resumed[name])).all() for name in whole)
+
+
+def test_a_run_starts_from_another_run(finished, recipe, changed, tmp_path):
+    folder, *_ = finished
+    stages = (Stage("w2a2", 2, 2, 1, 0.0, tasks=1),)
+    next_run = changed(recipe, stages=stages, start=str(folder), optimizer=Optimizer(weight_decay=0.0))
+    run_recipe(changed(next_run, method=Part("finetune")), tmp_path / "run", log=lambda line: None)
+    old, new = (latest_weights(f)[0] for f in (folder, tmp_path / "run"))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), old, new))
+
+
+def test_a_start_of_another_architecture_is_refused_by_name(finished, recipe, changed, tmp_path):
+    folder, *_ = finished
+    other = changed(recipe, model=Part("resnet8", {"width": 4}), start=str(folder))
+    with pytest.raises(Refusal) as caught:
+        run_recipe(other, tmp_path / "run", log=lambda line: None)
+    assert "parameters do not fit the model (given -> wanted): " in str(caught.value)
+    assert "conv0/kernel 3x3x1x8 -> 3x3x1x4" in str(caught.value)
+
+
+def test_both_inputs_train_the_same_network_to_the_last_bit(finished, recipe, changed, tmp_path):
+    folder, *_ = finished
+    run_recipe(changed(recipe, {"input": "pipeline"}), tmp_path / "run", log=lambda line: None)
+    ours, other = (named_leaves(latest_weights(f)) for f in (folder, tmp_path / "run"))
+    assert all((np.asarray(ours[name]) == np.asarray(other[name])).all() for name in ours)

@@ -1,0 +1,88 @@
+"""The step: pure, averaged over devices, and one trace for all tasks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import jax_utils
+
+from lifeq_jax.core.config import Part
+from lifeq_jax.core.keys import key_for
+from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.core.types import Batch
+from lifeq_jax.methods import METHODS
+from lifeq_jax.train.build import build_stage, complete
+from lifeq_jax.train.step import NEVER_BAD, TrainState, add_totals, make_step, zero_totals
+
+BATCH = 16
+
+
+def batch_of(size: int, seed: int = 0) -> Batch:
+    random = np.random.default_rng(seed)
+    return Batch(
+        image=jnp.asarray(random.normal(size=(size, 8, 8, 1)), jnp.float32),
+        label=jnp.asarray(random.integers(10, size=size), jnp.int32),
+        weight=jnp.ones(size),
+        task=jnp.zeros(size, jnp.int32),
+        is_replay=jnp.zeros(size, bool),
+    )
+
+
+def job(recipe, method: str, axis_name: str | None = None):
+    recipe = complete(dataclasses.replace(recipe, method=Part(method)))
+    built = build_stage(recipe, recipe.stages[-1], axis_name)
+    params, batch_stats = built.network.init(0)
+    counts, step, num_steps = jnp.arange(1.0, 11.0), jnp.zeros((), jnp.int32), jnp.array(10, jnp.int32)
+    opt_state, method_state = built.optimizer.init(params), built.method.init(params)
+    state = TrainState(params, batch_stats, opt_state, method_state, counts, step, num_steps)
+    return make_step(built.network, built.method, built.optimizer, built.loss, axis_name), state
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_pmap_over_four_devices_equals_one(recipe, method):
+    batch, key = batch_of(BATCH), key_for(0)
+    step, state = job(recipe, method)
+    single, single_totals = jax.jit(step)(state, batch, key)
+    step, state = job(recipe, method, axis_name="devices")
+    shards = jax.tree.map(lambda leaf: leaf.reshape(4, BATCH // 4, *leaf.shape[1:]), batch)
+    parallel = jax.pmap(step, axis_name="devices", in_axes=(0, 0, None))
+    many, many_totals = parallel(jax_utils.replicate(state), shards, key)
+    many, many_totals = jax_utils.unreplicate((many, many_totals))
+    assert float(many_totals.correct) == float(single_totals.correct)
+    assert float(many_totals.images) == BATCH
+    np.testing.assert_allclose(many_totals.loss, single_totals.loss, rtol=1e-5)
+    other = named_leaves(many._asdict())
+    for name, leaf in named_leaves(single._asdict()).items():
+        np.testing.assert_allclose(other[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_step_is_pure_and_learns(recipe):
+    step, state = job(recipe, "lifequant")
+    step, batch = jax.jit(step), batch_of(BATCH)
+    once, _ = step(state, batch, key_for(0))
+    again, _ = step(state, batch, key_for(0))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), once, again))
+    totals = []
+    for number in range(30):
+        state, total = step(state._replace(step=jnp.zeros((), jnp.int32)), batch, key_for(0, number))
+        totals.append(float(total.loss))
+    assert totals[-1] < 0.3 * totals[0]
+
+
+def test_rows_of_weight_zero_change_nothing_in_the_loss(recipe):
+    step, state = job(recipe, "finetune")
+    batch = batch_of(BATCH)
+    half = batch._replace(weight=batch.weight.at[BATCH // 2 :].set(0.0))
+    wrong = half._replace(label=half.label.at[BATCH // 2 :].add(1) % 10)
+    totals = [jax.jit(step)(state, b, key_for(0))[1] for b in (half, wrong)]
+    assert float(totals[0].loss) == float(totals[1].loss)
+    assert float(totals[0].images) == BATCH // 2
+
+
+def test_totals_remember_the_first_bad_step():
+    first, second = (zero_totals()._replace(first_bad=jnp.array(step, jnp.int32)) for step in (7, 5))
+    assert int(add_totals(first, zero_totals()).first_bad) == 7
+    assert int(add_totals(first, second).first_bad) == 5
+    assert int(add_totals(zero_totals(), zero_totals()).first_bad) == NEVER_BAD
