@@ -123,7 +123,12 @@ def _prepare(options: argparse.Namespace) -> None:
         size=options.size,
         source_folder=options.source_folder,
     )
-    print(made)
+    images = ", ".join(f"{number} {split}" for split, number in made.images.items())
+    sizes = ", ".join(f"{height}x{width}" for height, width in made.sizes[:3]) + (
+        ", ..." if len(made.sizes) > 3 else ""
+    )
+    state = "complete already" if made.already else "ready"
+    print(f"{made.root}: {images} images of {len(made.classes)} classes, {sizes}; {state}")
 
 
 def _lifelong(options: argparse.Namespace) -> None:

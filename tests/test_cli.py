@@ -37,7 +37,7 @@ def test_train_eval_report(tasks, capsys):
     assert main(train(tasks)) == 0
     assert "is finished already; nothing to do" in capsys.readouterr().out
     assert main(["eval", str(tasks / "run"), "--csv", str(tasks / "digits_test1.csv")]) == 0
-    assert "stage w4a4 (weights 4 bits, activations 4 bits), 216 images" in capsys.readouterr().out
+    assert "stage w4a4 (weights 4 bits, activations 4), 216 images" in capsys.readouterr().out
     assert main(["report", str(tasks / "run")]) == 0
     assert (tasks / "run" / "report" / "report.md").exists()
     assert json.loads((tasks / "run" / "config.json").read_text())["model"] == {

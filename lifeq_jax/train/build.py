@@ -31,7 +31,7 @@ from lifeq_jax.data.tables import (
     training_rows,
 )
 from lifeq_jax.layers.quant import quantize_params, quantized_mask, quantizer_table
-from lifeq_jax.losses import LOSSES
+from lifeq_jax.losses import LOSSES, Loss
 from lifeq_jax.methods import METHODS
 from lifeq_jax.methods.base import Method, Outputs
 from lifeq_jax.models import MODELS
@@ -40,7 +40,7 @@ from lifeq_jax.optim.chain import chain, sgd
 from lifeq_jax.optim.schedules import SCHEDULES
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
-from lifeq_jax.train.step import Loss, Network
+from lifeq_jax.train.step import Network
 
 TABLES: dict[str, dict[str, Callable]] = {
     "model": MODELS,

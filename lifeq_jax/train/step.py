@@ -9,6 +9,7 @@ import optax
 from jax import lax
 
 from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.losses import Loss
 from lifeq_jax.losses.classify import cross_entropy, weighted_mean
 from lifeq_jax.methods.base import Method, Outputs, StepInfo
 from lifeq_jax.metrics.classify import accuracy, confusion
@@ -65,7 +66,6 @@ def add_totals(left: Totals, right: Totals) -> Totals:
     return sums._replace(first_bad=jnp.minimum(left.first_bad, right.first_bad))
 
 
-Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (logits, label, counts) -> (B,) nats
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Totals]]
 
 

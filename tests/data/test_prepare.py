@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -206,10 +207,17 @@ def test_a_set_that_is_not_there_is_refused_at_once(tmp_path, monkeypatch):
 
 def test_download_without_a_network_is_refused_in_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "getproxies", dict)
-    monkeypatch.setattr(socket, "create_connection", lambda *args, **kwargs: time.sleep(60))
+    over = threading.Event()
+
+    def no_answer(*args, **kwargs):
+        over.wait(60)
+        raise OSError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", no_answer)
     start = time.monotonic()
     assert not sources.network_answers(seconds=0.2)
     assert time.monotonic() - start < 2
+    over.set()
     monkeypatch.setattr(sources, "network_answers", lambda: False)
     with pytest.raises(Refusal, match=r"'cifar100' is not in .* and the network does not answer"):
         prepare(tmp_path / "c", "cifar100", download=True, seed=0, data_dir=tmp_path / "sets")

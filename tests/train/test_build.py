@@ -93,3 +93,15 @@ def test_quantized_leaves_are_the_kernels_of_convolutions(recipe):
     weights = named_leaves(low_bits.quantize(params))
     for name in marked:
         assert len(np.unique(np.asarray(weights[name]))) <= 16
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"batch_size": 2000}, r"task 0 has \d+ training images, at least 2000 are needed \(data.batch_size\)"),
+        ({"validation": 1e-9, "evaluate_on": "validation"}, "task 0 has 0 validation images, at least 1 are needed"),
+    ],
+)
+def test_too_few_images_are_refused_before_training(recipe, changed, data, text):
+    with pytest.raises(Refusal, match=text):
+        build_world(complete(changed(recipe, data)))

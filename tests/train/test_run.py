@@ -152,7 +152,7 @@ def test_a_start_of_another_architecture_is_refused_by_name(finished, recipe, ch
     other = changed(recipe, model=Part("resnet8", {"width": 4}), start=str(folder))
     with pytest.raises(Refusal) as caught:
         run_recipe(other, tmp_path / "run", log=lambda line: None)
-    assert "parameters do not fit the model (given -> wanted): " in str(caught.value)
+    assert "parameters do not fit the model, 28 in all (given -> wanted): " in str(caught.value)
     assert "conv0/kernel 3x3x1x8 -> 3x3x1x4" in str(caught.value)
 
 
