@@ -21,11 +21,11 @@ plain=(--loss cross_entropy --method.name)
 for seed in $seeds; do
   run finetune "${plain[@]}" finetune --data.no-replay --importance-data train
   run finetune_replay "${plain[@]}" finetune
-  run ewc "${plain[@]}" ewc --method.args.strength @EWC@
-  run mas "${plain[@]}" mas --method.args.strength @MAS@
-  run si "${plain[@]}" si --method.args.strength @SI@
-  run rwalk "${plain[@]}" rwalk --method.args.strength @RWALK@
-  run scp "${plain[@]}" scp --method.args.strength @SCP@
+  run ewc "${plain[@]}" ewc --method.args.strength 0.1
+  run mas "${plain[@]}" mas --method.args.strength 0.001
+  run si "${plain[@]}" si --method.args.strength 1
+  run rwalk "${plain[@]}" rwalk --method.args.strength 1
+  run scp "${plain[@]}" scp --method.args.strength 0.001
   run lifequant
   run lifequant_without_proxq --weight-quantizer.name minmax --method.args.prox 0 --method.args.space latent \
     --method.args.limit 5

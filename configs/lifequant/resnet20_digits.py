@@ -5,7 +5,8 @@
     lifeq-jax data replay   --csv data/digits_025/digits --tasks 3 --rate 20
     lifeq-jax train configs/lifequant/resnet20_digits.py
 
-Not in the paper. Ours: results/targets.csv, row lifequant/resnet20_digits."""
+Not in the paper. Learning rate, batch size and strength were chosen on validation images (results/LOG.md). Ours:
+results/targets.csv, row lifequant/resnet20_digits."""
 
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage
 
@@ -22,7 +23,7 @@ recipe = Recipe(
         flip=False,
         mean=(0.305,),
         std=(0.376,),
-        batch_size=64,
+        batch_size=16,
     ),
     model=Part("resnet20"),
     stages=(
@@ -31,6 +32,6 @@ recipe = Recipe(
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=15, learning_rate=0.05),
     ),
     loss="ball_log_prior",
-    method=Part("lifequant"),
+    method=Part("lifequant", {"strength": 1000.0}),
     optimizer=Optimizer(schedule="cosine"),
 )
