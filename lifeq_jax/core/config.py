@@ -227,7 +227,7 @@ def load_recipe(path: str | Path) -> Recipe:
         raise Refusal(f"recipe {path} does not exist; the recipes that come with the project are under configs/")
     try:
         recipe = runpy.run_path(str(path)).get("recipe")
-    except Exception as error:  # whatever a user's file raises is bad input, and has a line
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, and has a line
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
         text = str(error).splitlines()[0] if str(error) else ""

@@ -1,6 +1,7 @@
 """Image files to uint8 arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,19 @@ from tqdm import tqdm
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.order import ImageSpec
+from lifeq_jax.data.tables import read_table
 
 FORMATS = ("PNG", "JPEG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class BrokenImage(Refusal):
+    """A refused image; `image` is its path as the CSV files have it."""
+
+    def __init__(self, message: str, image: str):
+        super().__init__(message)
+        self.image = image
 
 
 def open_image(path: Path) -> Image.Image:
@@ -40,11 +50,27 @@ def read_image(path: Path, spec: ImageSpec) -> np.ndarray:
 
 
 def decode(root: Path, paths: Sequence[str], spec: ImageSpec) -> np.ndarray:
-    """All files under `root` as one uint8 array (n, h, w, c); refuses what `read_image` refuses."""
+    """All files under `root` as one uint8 array (n, h, w, c); refuses, as BrokenImage, what `read_image` refuses."""
     images = np.empty((len(paths), *spec.stored), np.uint8)
     for place, path in enumerate(tqdm(paths, "decoding", disable=None, leave=False)):
-        images[place] = read_image(Path(root) / path, spec)
+        try:
+            images[place] = read_image(Path(root) / path, spec)
+        except Refusal as refusal:
+            raise BrokenImage(str(refusal), path) from None
     return images
+
+
+@contextmanager
+def naming_rows(csvs: Iterable[Path]) -> Iterator[None]:
+    """Adds, to the refusal of an image inside the block, the first row of `csvs` that lists it; the header is row 1."""
+    try:
+        yield
+    except BrokenImage as error:
+        for csv in csvs:
+            rows = read_table(csv).path.tolist()
+            if error.image in rows:
+                raise Refusal(f"{csv}, row {rows.index(error.image) + 2}: {error}") from None
+        raise
 
 
 def first_line(error: BaseException) -> str:

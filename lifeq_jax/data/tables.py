@@ -143,6 +143,12 @@ def task_csv(prefix: Path, kind: str, task: int | None = None) -> Path:
     return Path(f"{prefix}_{kind}{'' if task is None else task}.csv")
 
 
+def task_csvs(prefix: Path, num_tasks: int, *, replay: bool) -> tuple[Path, ...]:
+    """All CSV files that `load_tasks` reads."""
+    kinds = ("train", "test", "replay") if replay else ("train", "test")
+    return tuple(task_csv(prefix, kind, task) for task in range(num_tasks) for kind in kinds)
+
+
 def load_tasks(prefix: Path, num_tasks: int, *, root: Path, num_classes: int, replay: bool) -> tuple[Task, ...]:
     """Reads `<prefix>_train{i}.csv`, `_test{i}.csv` and, where `replay`, `_replay{i}.csv` for i < num_tasks.
 

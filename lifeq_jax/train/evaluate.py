@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifeq_jax.core.config import read_recipe
+from lifeq_jax.data.decode import naming_rows
 from lifeq_jax.data.tables import catalog, read_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
 from lifeq_jax.train.build import build_network, open_images
@@ -35,10 +36,11 @@ def evaluate_run(folder: Path, csv: Path, *, root: Path | None = None, stage: st
     where = root or Path(recipe.data.root)
     table = read_table(csv, num_classes=recipe.data.num_classes, root=where)
     images = catalog([table])
-    source, spec = open_images(recipe.data, images, where)
-    network = build_network(recipe, chosen)
-    scorer = make_scorer(network, source, spec, recipe.data.batch_size, recipe.data.num_classes)
-    score = score_rows(scorer, rows_of(images, table, 0, False), params, batch_stats)
+    with naming_rows([csv]):
+        source, spec = open_images(recipe.data, images, where)
+        network = build_network(recipe, chosen)
+        scorer = make_scorer(network, source, spec, recipe.data.batch_size, recipe.data.num_classes)
+        score = score_rows(scorer, rows_of(images, table, 0, False), params, batch_stats)
     matrix = np.asarray(score.confusion)
     return Evaluation(
         stage=chosen.name,

@@ -7,6 +7,8 @@ from typing import Any
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.data.decode import naming_rows
+from lifeq_jax.data.tables import task_csvs
 from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.models.loading import load_float
 from lifeq_jax.train.build import build_stage, build_world, complete
@@ -28,9 +30,15 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str
         open_run_folder(folder, recipe)
         log(f"{folder} is finished already; nothing to do")
         return json.loads((folder / "summary.json").read_text())
+    version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
+    data = recipe.data
+    with naming_rows(task_csvs(Path(data.csv), data.num_tasks, replay=data.replay)):
+        return _finish(recipe, folder, _train_stages(recipe, folder, log), version)
+
+
+def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]:
     world = build_world(recipe)
     build_stage(recipe, recipe.stages[0])  # refuses arguments out of range before the folder is made
-    version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
     start = latest_weights(Path(recipe.start.replace("{seed}", str(recipe.seed)))) if recipe.start else None
     open_run_folder(folder, recipe)
     metrics = Metrics(folder, recipe.data.num_tasks)
@@ -46,7 +54,7 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str
                 run.checkpoints.close()
     finally:
         metrics.close()
-    return _finish(recipe, folder, finished, version)
+    return finished
 
 
 def _weights(checkpoints: Checkpoints) -> Weights:

@@ -1,6 +1,7 @@
 """The schema refuses what it should, in one line, and survives a round trip through JSON."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -93,3 +94,21 @@ def test_mutated_config_files_never_give_a_traceback(tmp_path_factory, data):
     else:
         assert isinstance(recipe, Recipe)
     assert path.read_text(encoding="utf-8") == mutated.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_mutated_recipe_files_never_give_a_traceback(tmp_path_factory, data):
+    text = Path("configs/lifequant/resnet20_digits.py").read_text()
+    body = text.index("recipe = Recipe(")  # a mutated head would still be a head
+    start = data.draw(st.integers(body, len(text) - 1))
+    end = data.draw(st.integers(start, min(len(text), start + 20)))
+    junk = data.draw(st.text("abc019.,()[]{}\"'=-+*/: \n", max_size=8))
+    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
+    path.write_text(text[:start] + junk + text[end:])
+    try:
+        recipe = load_recipe(path)
+    except Refusal as refusal:
+        assert "\n" not in str(refusal) and str(path) in str(refusal)
+    else:
+        assert isinstance(recipe, Recipe)

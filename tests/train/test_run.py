@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from lifeq_jax.core.config import Optimizer, Part, Stage, to_json
 from lifeq_jax.core.refusal import Diverged, Refusal
@@ -154,6 +156,24 @@ def test_a_start_of_another_architecture_is_refused_by_name(finished, recipe, ch
         run_recipe(other, tmp_path / "run", log=lambda line: None)
     assert "parameters do not fit the model, 28 in all (given -> wanted): " in str(caught.value)
     assert "conv0/kernel 3x3x1x8 -> 3x3x1x4" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["resident", "pipeline"])
+@pytest.mark.parametrize("content", [b"no image", None])
+def test_a_broken_image_is_refused_with_its_row(recipe, changed, digits, tmp_path, how, content):
+    shutil.copytree(digits, tmp_path / "copy")
+    rows = (tmp_path / "copy" / "tasks_test0.csv").read_text().splitlines()
+    image = tmp_path / "copy" / "images" / rows[3].split(",")[0]
+    if content is None:
+        Image.new("L", (9, 8)).save(image)
+    else:
+        image.write_bytes(content)
+    where = {"root": str(tmp_path / "copy" / "images"), "csv": str(tmp_path / "copy" / "tasks"), "input": how}
+    small = changed(recipe, where, stages=recipe.stages[:1], model=Part("resnet8", {"width": 1}))
+    with pytest.raises(Refusal) as caught:
+        run_recipe(small, tmp_path / "run", log=lambda line: None)
+    said = "is not a readable image" if content else "is 8x9 pixels, not 8x8"
+    assert str(caught.value).startswith(f"{tmp_path}/copy/tasks_test0.csv, row 4: {image} {said}")
 
 
 def test_both_inputs_train_the_same_network_to_the_last_bit(finished, recipe, changed, tmp_path):
