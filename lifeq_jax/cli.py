@@ -25,6 +25,13 @@ class Parser(argparse.ArgumentParser):
         raise Refusal(f"{self.prog}: {message} (see {self.prog} --help)")
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names a default only where there is one to name."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     _set_environment()
@@ -41,6 +48,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lifeq-jax: interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has seen enough; nothing more may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except Diverged as error:
         print(f"lifeq-jax: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -66,9 +76,7 @@ def _parser() -> Parser:
 
 
 def _command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    command = commands.add_parser(name, help=text, description=text, formatter_class=Help)
     command.set_defaults(call=call)
     return command
 

@@ -32,6 +32,6 @@ recipe = Recipe(
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=15, learning_rate=0.05),
     ),
     loss="ball_log_prior",
-    method=Part("lifequant", {"strength": 1000.0}),
+    method=Part("lifequant", {"strength": 100.0, "loss": "ball_scale"}),
     optimizer=Optimizer(schedule="cosine"),
 )
