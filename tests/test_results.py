@@ -1,0 +1,45 @@
+"""results/targets.csv holds a row for every recipe, and README repeats its figures."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+HEADER = ["recipe", "metric", "paper", "ours", "spread", "seeds", "commit", "verdict"]
+VERDICTS = {"as the paper", "below the paper", "not in the paper", "not run", "short run"}
+
+with Path("results/targets.csv").open(newline="") as file:
+    READER = csv.DictReader(file)
+    ROWS = list(READER)
+RUN = [row for row in ROWS if row["ours"]]
+
+
+def name_of(row: dict[str, str]) -> str:
+    """What pytest calls the row."""
+    return f"{row['recipe']}-{row['metric']}"
+
+
+def test_header_is_the_documented_one():
+    assert READER.fieldnames == HEADER
+
+
+def test_every_recipe_has_a_row_and_every_row_a_recipe():
+    recipes = {str(path.relative_to("configs").with_suffix("")) for path in Path("configs").rglob("*.py")}
+    assert {row["recipe"] for row in ROWS} == recipes
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_a_figure_says_where_it_comes_from(row):
+    assert row["verdict"] in VERDICTS
+    run = row["verdict"] != "not run"
+    assert bool(row["ours"]) == bool(row["commit"]) == run
+    assert int(row["seeds"]) >= 1 if run else row["seeds"] == "0"
+    assert bool(row["spread"]) == (int(row["seeds"]) > 1)
+    if run:
+        assert 0 <= float(row["ours"]) <= 100
+
+
+@pytest.mark.parametrize("row", RUN, ids=name_of)
+def test_readme_repeats_the_figure(row):
+    figure = f"{row['ours']} ± {row['spread']}" if row["spread"] else row["ours"]
+    assert figure in Path("README.md").read_text()
