@@ -1,6 +1,7 @@
 """A whole recipe: the chain of stages, and the files a run leaves."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.models.loading import load_float
 from lifeq_jax.train.build import build_stage, build_world, complete
 from lifeq_jax.train.checkpoint import Checkpoints, Progress
-from lifeq_jax.train.run_folder import Metrics, commit, machine, open_run_folder, write_matrix, write_summary
+from lifeq_jax.train.run_folder import (
+    Metrics,
+    commit,
+    machine,
+    only_writer,
+    open_run_folder,
+    write_matrix,
+    write_summary,
+)
 from lifeq_jax.train.tasks import Log, as_matrix, open_stage, run_stage
 
 Weights = tuple[PyTree, PyTree]  # (params, batch_stats)
@@ -43,17 +52,13 @@ def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]
     open_run_folder(folder, recipe)
     metrics = Metrics(folder, recipe.data.num_tasks)
     finished: dict[str, Progress] = {}
-    try:
+    with only_writer(folder), closing(metrics):
         for number, stage in enumerate(recipe.stages):
             run = open_stage(recipe, number, world, folder, metrics, log)
-            try:
+            with closing(run.checkpoints):
                 start = _start(run.built.network.init(recipe.seed), start)
                 finished[stage.name] = run_stage(run, *start)
                 start = _weights(run.checkpoints)
-            finally:
-                run.checkpoints.close()
-    finally:
-        metrics.close()
     return finished
 
 
@@ -78,11 +83,8 @@ def latest_weights(folder: Path, stage: str | None = None) -> Weights:
     path = folder / "checkpoints" / (stage or names[-1])
     if not path.is_dir():
         raise Refusal(f"{path} does not exist: this stage of the run has not begun")
-    checkpoints = Checkpoints(path)
-    try:
+    with closing(Checkpoints(path)) as checkpoints:
         return _weights(checkpoints)
-    finally:
-        checkpoints.close()
 
 
 def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The files of a run folder, other than checkpoints. `report` and `export` need nothing else."""
 
 import csv
+import fcntl
 import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,19 @@ def open_run_folder(folder: Path, recipe: Recipe) -> None:
         write_text(config, to_json(recipe))
     except OSError as error:
         raise Refusal(f"run folder {folder} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process while the block runs; the system lets go of it even when the process is killed.
+
+    Refuses a folder that another process holds."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refusal(f"run folder {folder} is being written by another process") from None
+        yield
 
 
 def _refuse_other_recipe(config: Path, recipe: Recipe) -> None:

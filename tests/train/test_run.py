@@ -19,6 +19,7 @@ from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.train import run as run_module
 from lifeq_jax.train.run import latest_weights, run_recipe
+from lifeq_jax.train.run_folder import only_writer
 from lifeq_jax.train.tasks import open_stage
 
 TIMES = {"images_per_second"}
@@ -107,6 +108,11 @@ def test_another_recipe_in_the_same_folder_is_refused(finished, recipe, changed)
     folder, *_ = finished
     with pytest.raises(Refusal, match=r"belongs to a recipe with seed=0, this one has 1; choose another --run folder"):
         run_recipe(changed(recipe, seed=1), folder)
+
+
+def test_a_folder_that_another_process_writes_is_refused(recipe, tmp_path):
+    with only_writer(tmp_path), pytest.raises(Refusal, match="is being written by another process"):
+        run_recipe(recipe, tmp_path)
 
 
 def test_an_unwritable_run_folder_is_refused(recipe, tmp_path):
