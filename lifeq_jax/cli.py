@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -61,7 +62,10 @@ def _set_environment() -> None:
     # read when JAX is first imported, so before any command does
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifeq_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    # libraries' chatter, which would bury the one line of a refusal
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def _parser() -> Parser:
