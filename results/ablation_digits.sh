@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every method on scikit-learn's digits at 4 bits, five seeds; `make ablation`. Run again, it goes on where it stopped.
-# Three tasks of 4 classes, 75 % of them replaced with each, 20 % replay. Strengths were chosen on validation images.
+# Three tasks of 4 classes, 75 % of them replaced with each, 20 % replay. How strengths were chosen: results/LOG.md.
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
 seeds=${SEEDS:-0 1 2 3 4}
