@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         parser = _parser()
         options, rest = parser.parse_known_args(words)
-        if rest and options.call is not _train:
+        if rest and options.call not in (_train, _bench_oscillation):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
         options.call(options)
@@ -76,6 +76,7 @@ def _parser() -> Parser:
     _add_eval(commands)
     _add_report(commands)
     _add_bench(commands.add_parser("bench", help="measure speed on this machine"))
+    _add_toy(commands)
     return parser
 
 
@@ -146,16 +147,17 @@ def _prepare(options: argparse.Namespace) -> None:
 def _lifelong(options: argparse.Namespace) -> None:
     from lifeq_jax.data.lifelong import make_domains, make_lifelong
 
-    if (options.domains is None) == (options.diminish_rate is None):
+    rate = options.diminish_rate
+    if rate is None and options.tasks == 1 and not options.domains:
+        rate = 1.0  # a single task holds all classes whatever the rate
+    if (options.domains is None) == (rate is None):
         raise Refusal("lifeq-jax data lifelong: give either --diminish-rate or --domains")
     if options.domains:
         if len(options.domains) != options.tasks:
             raise Refusal(f"--tasks={options.tasks} but --domains names {len(options.domains)}: {options.domains}")
         made = make_domains(options.root, options.csv, domains=options.domains, seed=options.seed)
     else:
-        made = make_lifelong(
-            options.root, options.csv, num_tasks=options.tasks, diminish_rate=options.diminish_rate, seed=options.seed
-        )
+        made = make_lifelong(options.root, options.csv, num_tasks=options.tasks, diminish_rate=rate, seed=options.seed)
     for split, images in made.images.items():
         print(f"{options.csv}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
 
@@ -185,6 +187,9 @@ def _add_train(commands) -> None:
     train.add_argument("recipe", type=Path, help="recipe file; RECIPE --keys lists every key with its value")
     train.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
     train.add_argument("--keys", action="store_true", help="list the recipe's keys, overrides applied, and leave")
+    train.add_argument(
+        "--layers", action="store_true", help="list the bits of every layer in the last stage, and leave"
+    )
     train.epilog = "Overrides: --seed 1 --stages.2.epochs 5 --method.name ewc --method.args.strength 10 ..."
 
 
@@ -192,10 +197,23 @@ def _train(options: argparse.Namespace) -> None:
     from lifeq_jax.train.run import run_recipe
 
     recipe = override(load_recipe(options.recipe), [*options.rest, *(["--help"] if options.keys else [])])
+    if options.layers:
+        _print_layers(recipe)
+        return
     folder = options.run or Path("runs") / recipe.name / f"seed{recipe.seed}"
     print(f"run folder: {folder}")
     summary = run_recipe(recipe, folder)
     _print_result(folder, summary)
+
+
+def _print_layers(recipe: Recipe) -> None:
+    from lifeq_jax.train.build import layer_bits
+
+    table = layer_bits(recipe, recipe.stages[-1])
+    width = max(map(len, table))
+    print(f"{'layer':{width}s}  weights  activations")
+    for path, (weight, activation) in table.items():
+        print(f"{path:{width}s}  {weight or '':>7}  {activation or '':>11}")
 
 
 def override(recipe: Recipe, words: Sequence[str]) -> Recipe:
@@ -277,20 +295,69 @@ def _report(options: argparse.Namespace) -> None:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     commands = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
-    step = _command(
-        commands, "step", _bench_step, "training images/s of ResNet-20, float and quantized, and their ratio"
-    )
+    text = "training images/s of ResNet-20, float and quantized, and their ratio"
+    step = _bench_command(commands, "step", _bench_step, text)
     step.add_argument("--batch-size", type=int, default=128, help="images in a batch")
     step.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
-    step.add_argument("--repeats", type=int, default=9, help="alternating repeats; medians are printed")
-    step.add_argument("--steps", type=int, default=4, help="steps in a repeat")
-    step.add_argument("--json", type=Path, help="also write the numbers to this file")
+    text = "time of a recipe's training step with tracking, dampening and freezing, relative to none of them"
+    oscillation = _bench_command(commands, "oscillation", _bench_oscillation, text)
+    oscillation.add_argument("recipe", type=Path, help="recipe file; its keys can be overridden as in train")
+
+
+def _bench_command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
+    command = _command(commands, name, call, text)
+    command.add_argument("--repeats", type=int, default=9, help="alternating repeats; medians are printed")
+    command.add_argument("--steps", type=int, default=4, help="steps in a repeat")
+    command.add_argument("--json", type=Path, help="also write the numbers to this file")
+    return command
 
 
 def _bench_step(options: argparse.Namespace) -> None:
     from lifeq_jax.train.bench import bench_step
 
-    result = bench_step(options.batch_size, options.bits, options.repeats, options.steps)
+    _print_bench(bench_step(options.batch_size, options.bits, options.repeats, options.steps), options.json)
+
+
+def _bench_oscillation(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench import bench_oscillation
+
+    recipe = override(load_recipe(options.recipe), options.rest)
+    _print_bench(bench_oscillation(recipe, options.repeats, options.steps), options.json)
+
+
+def _print_bench(result, path: Path | None) -> None:
     print(result.text)
-    if options.json:
-        options.json.write_text(json.dumps(result.numbers, indent=2) + "\n")
+    if path:
+        path.write_text(json.dumps(result.numbers, indent=2) + "\n")
+
+
+def _add_toy(commands) -> None:
+    toy = _command(commands, "toy", _toy, "the toy problem of oscillating weights, as numbers and as a plot")
+    toy.add_argument("--out", type=Path, default=Path("toy.png"), help="PNG file of the plot")
+    toy.add_argument("--steps", type=int, default=2000, help="steps of gradient descent")
+
+
+def _toy(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from lifeq_jax.report.oscillation_plots import draw_toy
+    from lifeq_jax.report.plots import save
+    from lifeq_jax.train.toy import toy_runs
+
+    toy = toy_runs(options.steps)
+    middle = len(toy.rate) // 2
+    print("best value's distance from its grid point (steps): oscillations per step, amplitude (steps), by learning rate")
+    for name, runs in toy.series.items():
+        for place, distance in enumerate(toy.distance):
+            pairs = zip(toy.rate, runs.frequency[:, place], runs.amplitude[:, place], strict=True)
+            shown = "   ".join(f"{rate:g}: {often:.3f}, {wide:.4f}" for rate, often, wide in pairs)
+            print(f"{name:7s} {distance:.2f}   {shown}")
+    figure = draw_toy(
+        series={name: runs.latent[middle] for name, runs in toy.series.items()},
+        grid=np.array([toy.threshold - 0.5, toy.threshold + 0.5]),
+        distance=toy.distance,
+        frequency={name: runs.frequency[middle] for name, runs in toy.series.items()},
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, options.out)
+    print(f"plot: {options.out}")

@@ -61,7 +61,7 @@ class Data(Checked):
     num_classes: int
     """Outputs of the network, one numbering for all tasks."""
     image: tuple[int, int, int]
-    """Height, width and channels of the stored images."""
+    """Height, width and channels of the stored images; with resize: what evaluation resizes the short side to."""
     crop: tuple[int, int]
     """Height and width the network sees."""
     pad: int
@@ -72,6 +72,9 @@ class Data(Checked):
     """Mean of each channel, pixels scaled to 0..1."""
     std: tuple[float, ...]
     """Standard deviation of each channel, likewise."""
+    resize: Literal["", "random_resized_crop"] = ""
+    """random_resized_crop, for images of any size, ImageNet's: a random part scaled to `crop` in training; in
+    evaluation the short side scaled to `image`, then a center crop. Empty: all files have the size `image`."""
     batch_size: int = 128
     """Images in a batch."""
     replay: bool = True
@@ -129,7 +132,9 @@ class Stage(Checked):
 class Optimizer(Checked):
     """Stochastic gradient descent, begun anew with each task."""
 
-    LIMITS = {"momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1)}
+    LIMITS = {
+        "momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1), "learned_rate": (0, 1e6),
+    }  # fmt: skip
 
     momentum: float = 0.9
     """Momentum."""
@@ -141,13 +146,19 @@ class Optimizer(Checked):
     """For step: shares of the task after which the learning rate is multiplied by factor."""
     factor: float = 0.1
     """For step."""
+    learned_rate: float = 1e-5
+    """Learning rate at the start of each task of what quantizers learn (scales, zero points): Adam, no decay, the same
+    schedule."""
 
 
 @dataclass(frozen=True)
 class Recipe(Checked):
     """A whole experiment: data, network, the chain of stages, loss, method."""
 
-    LIMITS = {"seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000)}
+    LIMITS = {
+        "seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000),
+        "calibration_batches": (1, 1_000_000), "reestimation_batches": (0, 1_000_000),
+    }  # fmt: skip
 
     name: str
     """Name in reports and of the default run folder."""
@@ -156,6 +167,15 @@ class Recipe(Checked):
     stages: tuple[Stage, ...]
     weight_quantizer: Part = field(default_factory=lambda: Part("proxq"))
     act_quantizer: Part = field(default_factory=lambda: Part("activation"))
+    quant_setup: str = "convolutions"
+    """Where quantizers stand and which layers have bits of their own: row of SETUPS."""
+    calibration_batches: int = 1
+    """Training batches from which quantizers that learn find their first ranges, before the first step of a stage."""
+    oscillation: Part = field(default_factory=lambda: Part("none"))
+    """What is done about weights that oscillate between two integers: row of OSCILLATIONS."""
+    reestimation_batches: int = 0
+    """Training batches over which batch-norm statistics are averaged before every evaluation and before the last
+    checkpoint of a task; 0: the running averages stay."""
     loss: str = "cross_entropy"
     """Training loss."""
     method: Part = field(default_factory=lambda: Part("finetune"))
@@ -165,8 +185,8 @@ class Recipe(Checked):
     selection: Literal["last", "best"] = "last"
     """Parameters kept of each task: of its last epoch, or of the best epoch on the validation images."""
     start: str = ""
-    """Run folder whose final parameters the first stage starts from, {seed} in it stands for the seed; empty: random
-    initialization."""
+    """What the first stage starts from: a run folder, for its final parameters, or a file of float weights in torch's
+    names (.safetensors, .pth, .pt). {seed} in it stands for the seed; empty: random initialization."""
     seed: int = 0
     """Seed of initialization, data order, augmentation and validation split."""
     evaluate_every: int = 1

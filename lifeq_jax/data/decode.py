@@ -14,6 +14,7 @@ from lifeq_jax.data.tables import read_table
 
 FORMATS = ("PNG", "JPEG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+ALL_MODES = (*MODES, "CMYK")
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -25,39 +26,49 @@ class BrokenImage(Refusal):
         self.image = image
 
 
-def open_image(path: Path) -> Image.Image:
-    """The decoded image as 8-bit "L" (gray) or "RGB"; an alpha channel is dropped, a palette is resolved.
+def open_image(path: Path, modes: Sequence[str] = MODES) -> Image.Image:
+    """The decoded image as 8-bit "L" (gray) or "RGB"; an alpha channel is dropped, a palette is resolved, and
+    the inks of CMYK, which only ALL_MODES allow, are multiplied.
 
-    Refuses, naming the file, what is no whole image or has another kind of pixels (16 bits, CMYK)."""
+    Refuses, naming the file, what is no whole image or has pixels of another kind than `modes`."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             image.load()
     except BROKEN as error:
         raise Refusal(f"{path} is not a readable image ({first_line(error)})") from None
-    if image.mode not in MODES:
-        raise Refusal(f"{path} has pixels of kind {image.mode}; choose from {', '.join(MODES)}")
+    if image.mode not in modes:
+        raise Refusal(f"{path} has pixels of kind {image.mode}; choose from {', '.join(modes)}")
     return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
 def read_image(path: Path, spec: ImageSpec) -> np.ndarray:
-    """One file as uint8 (h, w, c) of `spec.stored`; gray and color are converted silently, other sizes
-    refused."""
-    image = open_image(path)
+    """One file as uint8 (h, w, c) of `spec.stored`, or of its own size with `spec.resize`.
+
+    Gray and color are converted silently. Refuses other sizes and CMYK, but not with `spec.resize`: TensorFlow
+    multiplies inks to other bits than Pillow, and the files of one size are to give the same bits on both
+    input paths."""
+    image = open_image(path, ALL_MODES if spec.resize else MODES)
     height, width, channels = spec.stored
-    if image.size != (width, height):
+    if not spec.resize and image.size != (width, height):
         raise Refusal(f"{path} is {image.size[1]}x{image.size[0]} pixels, not {height}x{width}")
-    return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(spec.stored)
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(image.height, image.width, channels)
 
 
 def decode(root: Path, paths: Sequence[str], spec: ImageSpec) -> np.ndarray:
-    """All files under `root` as one uint8 array (n, h, w, c); refuses, as BrokenImage, what `read_image` refuses."""
+    """All files of one size under `root` as one uint8 array (n, h, w, c); refuses what `read_under` refuses."""
     images = np.empty((len(paths), *spec.stored), np.uint8)
     for place, path in enumerate(tqdm(paths, "decoding", disable=None, leave=False)):
-        try:
-            images[place] = read_image(Path(root) / path, spec)
-        except Refusal as refusal:
-            raise BrokenImage(str(refusal), path) from None
+        images[place] = read_under(root, path, spec)
     return images
+
+
+def read_under(root: Path, path: str, spec: ImageSpec) -> np.ndarray:
+    """`read_image` of one file under `root`; refuses the same as BrokenImage."""
+    try:
+        return read_image(Path(root) / path, spec)
+    except Refusal as refusal:
+        raise BrokenImage(str(refusal), path) from None
 
 
 @contextmanager

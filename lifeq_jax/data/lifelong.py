@@ -63,10 +63,11 @@ def make_lifelong(
     other.
 
     Both splits get the same classes per task. Rows go class by class in window order, files sorted; an image
-    of a class that stays for several tasks is in each of their CSVs. Labels are the same in all tasks.
-    Refuses splits with different classes, and task CSVs under this prefix that this sequence would not
-    overwrite."""
-    listed = {split: list_images(root, split) for split in splits}
+    of a class that stays for several tasks is in each of their CSVs. Labels are the same in all tasks. One
+    task has all classes, whatever the rate. Where there is no folder `test`, `val` stands for it: ImageNet has
+    no labels for its test images. Refuses splits with different classes, and task CSVs under this prefix that
+    this sequence would not overwrite."""
+    listed = {split: list_images(root, _split_folder(root, split)) for split in splits}
     classes = listed[splits[0]][0]
     for split in splits[1:]:
         _check_same_classes(root, classes, listed[split][0], splits[0], split)
@@ -98,6 +99,11 @@ def make_domains(
     index = {name: label for label, name in enumerate(classes)}
     tables = {split: [_relabel(table, names, index) for names, table in parts] for split, parts in listed.items()}
     return _write(prefix, classes, tables)
+
+
+def _split_folder(root: Path, split: str) -> str:
+    stand_in = split == "test" and not (Path(root) / "test").is_dir() and (Path(root) / "val").is_dir()
+    return "val" if stand_in else split
 
 
 def _domain(root: Path, split: str, domain: str) -> tuple[list[str], Table]:

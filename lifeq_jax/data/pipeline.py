@@ -10,21 +10,20 @@ import numpy as np
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch
 from lifeq_jax.data.augment import normalize
-from lifeq_jax.data.decode import decode, first_line
+from lifeq_jax.data.decode import BrokenImage, first_line, read_under
 from lifeq_jax.data.inputs import Feed, Input, batch_of, feed_of
 from lifeq_jax.data.order import ImageSpec, Plan
 from lifeq_jax.data.tables import Catalog, Rows
-
-# Pillow's convert("L") rounds (19595 R + 38470 G + 7471 B) / 65536.
-GRAY = (19595, 38470, 7471)
-PNG_BITS = 24  # the byte of a PNG that holds its bits per channel
+from lifeq_jax.data.tf_decode import decoded, with_channels
+from lifeq_jax.data.tf_resize import centered_crop, random_resized_crop
 
 
 def pipeline(root: Path, known: Catalog, spec: ImageSpec, prefetch: int = 4) -> Input:
     """Reads, decodes, crops and mirrors with tf.data, `prefetch` batches ahead; decodes the same bits as
-    Pillow.
+    Pillow. With `spec.resize` the files may have any size and CMYK.
 
-    Refuses, at the step that needs it, a file that is unreadable or not of the size `spec.stored`."""
+    Refuses, at the step that needs it, a file that is unreadable or, without `spec.resize`, not of the size
+    `spec.stored`. A random box is cut from a JPEG without reading what is below it."""
     load = _loader(str(root), spec)
     return Input((), partial(_feeds, root, known, spec, load, prefetch), partial(_assemble, spec=spec))
 
@@ -50,8 +49,8 @@ def _feeds(
 ) -> Iterator[Feed]:
     tf = tensorflow()
     paths = np.array(known.paths)[rows.index[plan.row[start_step:]]]
-    arrays = (paths, plan.offset[start_step:], plan.flip[start_step:])
-    flat = tuple(array.reshape(-1, *array.shape[2:]) for array in arrays)
+    arrays = (paths, plan.offset[start_step:], plan.draw[start_step:], plan.flip[start_step:])
+    flat = tuple(array.reshape(paths.size, *array.shape[2:]) for array in arrays)
     images = tf.data.Dataset.from_tensor_slices(flat)
     images = images.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = images.batch(plan.row.shape[1]).prefetch(prefetch).as_numpy_iterator()
@@ -59,7 +58,7 @@ def _feeds(
         try:
             image = next(batches)
         except tf.errors.OpError as error:
-            decode(root, paths[step - start_step].tolist(), spec)
+            _refuse_first(root, paths[step - start_step].tolist(), spec)
             raise Refusal(f"step {step}: images under {root} cannot be read ({first_line(error)})") from None
         yield feed_of(image, rows, plan, step)
 
@@ -68,36 +67,40 @@ def _assemble(constants: tuple, feed: Feed, *, spec: ImageSpec) -> Batch:
     return batch_of(normalize(feed.image, spec), feed)
 
 
+def _refuse_first(root: Path, paths: list[str], spec: ImageSpec) -> None:
+    """Refuses the first file that Pillow, or else TensorFlow, cannot read."""
+    tf = tensorflow()
+    for path in paths:
+        read_under(root, path, spec)
+    for path in paths:
+        try:
+            decoded(tf, tf.io.read_file(f"{root}/{path}"), inks=bool(spec.resize))
+        except tf.errors.OpError as error:
+            message = f"{Path(root) / path} is not readable by TensorFlow ({first_line(error)})"
+            raise BrokenImage(message, path) from None
+
+
 def _loader(root: str, spec: ImageSpec) -> Callable:
-    """A traced function (path, offset, flip) -> uint8 (h, w, c), cropped and mirrored."""
+    """A traced function (path, offset, draw, flip) -> uint8 (h, w, c), cropped and mirrored."""
     tf = tensorflow()
 
-    def load(path: Any, offset: Any, flip: Any) -> Any:
-        image = _decoded(tf, tf.io.read_file(tf.strings.join([root, path], "/")), spec)
-        image = tf.pad(image, ((spec.pad, spec.pad), (spec.pad, spec.pad), (0, 0)))
-        image = tf.slice(image, tf.concat([offset, [0]], 0), (*spec.crop, spec.stored[2]))
+    def cropped(content: Any, offset: Any, draw: Any) -> Any:
+        if not spec.resize:
+            return _cropped(tf, content, offset, spec)
+        return random_resized_crop(tf, content, draw, spec) if draw.shape[0] else centered_crop(tf, content, spec)
+
+    def load(path: Any, offset: Any, draw: Any, flip: Any) -> Any:
+        image = cropped(tf.io.read_file(tf.strings.join([root, path], "/")), offset, draw)
+        image = tf.ensure_shape(image, (*spec.crop, spec.stored[2]))
         return tf.where(flip, image[:, ::-1], image)
 
-    signature = (tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.bool))
-    return tf.function(load, input_signature=signature)
+    return tf.function(load)
 
 
-def _decoded(tf: Any, content: Any, spec: ImageSpec) -> Any:
-    """The bits of `decode.read_image`: the integer inverse DCT for JPEG, Pillow's own formula for gray."""
-    image = tf.cond(tf.io.is_jpeg(content), lambda: _jpeg(tf, content), lambda: _png(tf, content))
+def _cropped(tf: Any, content: Any, offset: Any, spec: ImageSpec) -> Any:
+    """The crop at `offset` of the padded image, which must have the size `spec.stored`."""
+    image = decoded(tf, content, inks=False)
     tf.debugging.assert_equal(tf.shape(image), (*spec.stored[:2], 3))
-    image = tf.ensure_shape(image, (*spec.stored[:2], 3))
-    if spec.stored[2] == 3:
-        return image
-    red, green, blue = (weight * tf.cast(image[..., i], tf.int32) for i, weight in enumerate(GRAY))
-    return tf.cast(tf.bitwise.right_shift(red + green + blue + 2**15, 16), tf.uint8)[..., None]
-
-
-def _jpeg(tf: Any, content: Any) -> Any:
-    tf.debugging.assert_less(tf.io.extract_jpeg_shape(content)[2], 4)
-    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _png(tf: Any, content: Any) -> Any:
-    tf.debugging.assert_none_equal(tf.strings.substr(content, PNG_BITS, 1), b"\x10")
-    return tf.io.decode_png(content, channels=3)
+    image = with_channels(tf, tf.ensure_shape(image, (*spec.stored[:2], 3)), spec.stored[2])
+    image = tf.pad(image, ((spec.pad, spec.pad), (spec.pad, spec.pad), (0, 0)))
+    return tf.slice(image, tf.concat([offset, [0]], 0), (*spec.crop, spec.stored[2]))

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.sources import Source, digits, folder, tfds_set
+from lifeq_jax.data.sources import Picture, Source, digits, folder, tfds_set
 
 RECORD = "prepared.json"
 JPEG_QUALITY = 95
@@ -49,8 +49,8 @@ def prepare(
     "digits": scikit-learn's scans, `test_fraction` of each class to the test split by `seed`. "folder": opens
     every image under `root` and writes nothing; with `source_folder` and `size`, writes a copy of that tree
     in which every image is size x size (short side resized, centered crop). Any other name: a tfds set,
-    looked for in `data_dir` (default: where tfds keeps its sets) and fetched only with `download`. `size`
-    resizes there too.
+    looked for in `data_dir` (default: where tfds keeps its sets) and fetched only with `download`; the JPEG files
+    of imagenet2012 stay as they are. `size` resizes there too.
 
     The tree is built beside `root` and renamed when whole, with `prepared.json` inside. Refuses a root that
     holds something else, a broken image (named), a place that cannot be written, and what the source
@@ -139,25 +139,25 @@ def _build(root: Path, recipe: dict, source: Source, size: int | None) -> Prepar
     return summary
 
 
-def _written(
-    part: Path, images: Iterable[tuple[str, Image.Image]], size: int | None
-) -> Iterator[tuple[str, Image.Image]]:
-    for name, image in images:
+def _written(part: Path, images: Iterable[Picture], size: int | None) -> Iterator[Picture]:
+    for name, image, content in images:
         fitted = image if size is None else fit(image, size)
         path = part / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".png":
+        if content is not None and size is None:
+            path.write_bytes(content)
+        elif path.suffix.lower() == ".png":
             fitted.save(path, format="PNG")
         else:
             fitted.save(path, format="JPEG", quality=JPEG_QUALITY)
-        yield name, fitted
+        yield Picture(name, fitted)
 
 
-def _summary(root: Path, images: Iterable[tuple[str, Image.Image]], *, already: bool) -> Prepared:
+def _summary(root: Path, images: Iterable[Picture], *, already: bool) -> Prepared:
     """Goes through all images once."""
     number: dict[str, int] = {}
     classes, sizes = set(), set()
-    for name, image in images:
+    for name, image, _ in images:
         parts = PurePosixPath(name).parts
         number[parts[0]] = number.get(parts[0], 0) + 1
         classes.add(parts[-2])

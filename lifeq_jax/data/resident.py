@@ -13,7 +13,7 @@ from lifeq_jax.core.types import Batch
 from lifeq_jax.data.augment import crop_and_flip, normalize
 from lifeq_jax.data.decode import decode
 from lifeq_jax.data.inputs import Feed, Input, batch_of, feed_of
-from lifeq_jax.data.order import ImageSpec, Plan
+from lifeq_jax.data.order import ImageSpec, Plan, freedom
 from lifeq_jax.data.tables import Catalog, Rows
 
 INPUTS = ("auto", "pipeline", "resident")
@@ -30,9 +30,15 @@ def resident(root: Path, known: Catalog, spec: ImageSpec) -> Input:
 def choose_input(name: str, num_images: int, spec: ImageSpec, share: float = 0.5) -> str:
     """Resolves "auto": "resident" where the uint8 set takes at most `share` of the memory, else "pipeline".
 
-    Refuses another name than auto, pipeline, resident."""
+    Images of several sizes are no array, so they go through the pipeline. Refuses another name than auto,
+    pipeline, resident, "resident" with `spec.resize`, and a spec that does not fit together."""
+    freedom(spec)
     if name not in INPUTS:
         raise Refusal(f"input={name!r} is unknown; choose from {', '.join(INPUTS)}")
+    if spec.resize:
+        if name == "resident":
+            raise Refusal(f"input={name!r} needs images of one size, resize={spec.resize!r} any; choose auto, pipeline")
+        return "pipeline"
     if name != "auto":
         return name
     height, width, channels = spec.stored

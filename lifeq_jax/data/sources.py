@@ -1,5 +1,6 @@
 """Where prepared images come from: scikit-learn's digits, a folder, a tfds data set."""
 
+import io
 import os
 import socket
 import threading
@@ -13,20 +14,29 @@ import numpy as np
 from PIL import Image
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.decode import first_line, open_image
+from lifeq_jax.data.decode import ALL_MODES, BROKEN, FORMATS, first_line, open_image
 from lifeq_jax.data.sampling import stratified
 from lifeq_jax.data.tables import SUFFIXES
 
 TFDS_SPLITS = {"train": "train", "test": "test", "validation": "val"}
+KEPT = ("imagenet2012",)  # tfds sets of JPEG files, which stay as they are
 PROBE = ("storage.googleapis.com", 443)
 PROBE_SECONDS = 3.0
 
 
-class Source(NamedTuple):
-    """Images with the place each takes under the root."""
+class Picture(NamedTuple):
+    """One image and the place it takes under the root."""
 
-    total: int
-    images: Callable[[], Iterator[tuple[str, Image.Image]]]  # ("<split>/<class>/<file>", image), in a fixed order
+    name: str  # "<split>/<class>/<file>"
+    image: Image.Image
+    content: bytes | None = None  # the file itself, where it is to stay as it is; `image` may be undecoded then
+
+
+class Source(NamedTuple):
+    """Images in a fixed order."""
+
+    total: int  # at most so many
+    images: Callable[[], Iterator[Picture]]
 
 
 def digits(test_fraction: float, seed: int) -> Source:
@@ -39,9 +49,9 @@ def digits(test_fraction: float, seed: int) -> Source:
     pixels = np.rint(scans.images * (255 / 16)).astype(np.uint8)
     test = stratified(scans.target, test_fraction, seed)
 
-    def images() -> Iterator[tuple[str, Image.Image]]:
+    def images() -> Iterator[Picture]:
         for index, (scan, label, held) in enumerate(zip(pixels, scans.target, test, strict=True)):
-            yield f"{'test' if held else 'train'}/{label}/{index:04d}.png", Image.fromarray(scan)
+            yield Picture(f"{'test' if held else 'train'}/{label}/{index:04d}.png", Image.fromarray(scan))
 
     return Source(len(pixels), images)
 
@@ -49,13 +59,13 @@ def digits(test_fraction: float, seed: int) -> Source:
 def folder(root: Path) -> Source:
     """Every image under `root`, at `<split>/<class>/<file>` or deeper, sorted; opened one by one.
 
-    Refuses a missing or empty tree, a class folder without images, an image outside a class folder, and, when
-    its turn comes, a file that is no whole image."""
+    CMYK becomes color. Refuses a missing or empty tree, a class folder without images, an image outside a
+    class folder, and, when its turn comes, a file that is no whole image."""
     files = _image_tree(Path(root))
 
-    def images() -> Iterator[tuple[str, Image.Image]]:
+    def images() -> Iterator[Picture]:
         for file in files:
-            yield file, open_image(Path(root) / file)
+            yield Picture(file, open_image(Path(root) / file, ALL_MODES))
 
     return Source(len(files), images)
 
@@ -63,6 +73,7 @@ def folder(root: Path) -> Source:
 def tfds_set(name: str, *, download: bool, data_dir: Path | None) -> Source:
     """The train, test and validation splits of a tfds data set with an 8-bit `image` and a class `label`.
 
+    Images without a label (-1, as in ImageNet's test split) are left out. The sets in KEPT give their JPEG files.
     Refuses an unknown name, a set of another kind, and a set that is not on this machine: at once where
     `download` is off or the network does not answer within 3 seconds."""
     from lifeq_jax.data.pipeline import tensorflow
@@ -82,15 +93,25 @@ def tfds_set(name: str, *, download: bool, data_dir: Path | None) -> Source:
     return Source(total, lambda: _examples(tfds, builder, splits))
 
 
-def _examples(tfds: Any, builder: Any, splits: list[str]) -> Iterator[tuple[str, Image.Image]]:
+def _examples(tfds: Any, builder: Any, splits: list[str]) -> Iterator[Picture]:
     name_of = builder.info.features["label"].int2str
+    decoders = {"image": tfds.decode.SkipDecoding()} if builder.name in KEPT else None
     for split in splits:
-        examples = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
+        examples = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, decoders=decoders))
         for index, example in enumerate(examples):
-            pixels = example["image"]
-            image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-            label = name_of(example["label"]).replace("/", "_")
-            yield f"{TFDS_SPLITS[split]}/{label}/{index:06d}.png", image
+            if example["label"] >= 0:
+                label = name_of(example["label"]).replace("/", "_")
+                yield _picture(f"{TFDS_SPLITS[split]}/{label}/{index:06d}", example["image"])
+
+
+def _picture(place: str, image: np.ndarray | bytes) -> Picture:
+    """The picture of pixels, or of the content of a JPEG file; `place` is its name without the suffix."""
+    if not isinstance(image, bytes):
+        return Picture(f"{place}.png", Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image))
+    try:
+        return Picture(f"{place}.jpg", Image.open(io.BytesIO(image), formats=FORMATS), image)
+    except BROKEN:
+        raise Refusal(f"{place}.jpg is not a readable image") from None
 
 
 def _check_features(name: str, features: Any) -> None:

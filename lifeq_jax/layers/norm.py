@@ -25,7 +25,8 @@ class BatchNorm(nn.Module):
 
     Training uses the batch's biased variance and moves the running statistics, `mean` and `var` in the collection
     batch_stats, by momentum * (batch - running) with the unbiased variance; evaluation uses the running ones.
-    `axis_name` synchronizes the batch statistics over a mapped axis. Source: torch.nn.BatchNorm2d."""
+    `axis_name` synchronizes the batch statistics over a mapped axis. Where the collection "moments" is mutable, it gets
+    what the running statistics were moved toward. Source: torch.nn.BatchNorm2d."""
 
     momentum: float = 0.1
     epsilon: float = 1e-5
@@ -47,6 +48,9 @@ class BatchNorm(nn.Module):
                 unbiased = variance * (count / max(count - 1, 1))
                 running_mean.value += self.momentum * (mean - running_mean.value)
                 running_var.value += self.momentum * (unbiased - running_var.value)
+                if self.is_mutable_collection("moments"):
+                    self.put_variable("moments", "mean", mean)
+                    self.put_variable("moments", "var", unbiased)
         leading = range(x.ndim - 1)
         factor = scale * jax.lax.rsqrt(variance + self.epsilon)
         centered = x - jnp.expand_dims(mean, leading)

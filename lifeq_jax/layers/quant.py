@@ -1,20 +1,39 @@
-"""Layers that quantize, and the table that says which parameters they act on."""
+"""Layers that quantize, the table of what they quantize, and the calibration pass of their ranges."""
 
-from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lifeq_jax.core.tree import map_named
+from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.layers.depthwise import depthwise
 from lifeq_jax.quant.base import Quantizer
+from lifeq_jax.quant.codes import LEARNED, Table
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # torch's default of a linear layer: +-1/sqrt(fan_in)
 linear_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def quantized(module: nn.Module, quantizer: Quantizer, x: jax.Array) -> jax.Array:
+    """x through `quantizer`, whose learned state is the parameter "quantizer" of `module`.
+
+    In a calibration pass (collection "ranges" mutable) the state comes from the ranges seen so far instead. With the
+    random stream "noise", as in training, noisy quantizers draw from it."""
+    learned: PyTree = {}
+    if quantizer.ranges is not None:
+        learned = module.param(LEARNED, lambda _: quantizer.init(x))
+        if module.is_mutable_collection("ranges") and not module.is_initializing():
+            if not module.has_variable("learned", LEARNED):  # pooling calls it again, on a tensor of a smaller range
+                estimate = module.variable("ranges", LEARNED, quantizer.ranges.start, x)
+                estimate.value = quantizer.ranges.update(estimate.value, x)
+                module.put_variable("learned", LEARNED, quantizer.ranges.learned(estimate.value))
+            learned = module.get_variable("learned", LEARNED)
+    key = module.make_rng("noise") if quantizer.noisy and module.has_rng("noise") else None
+    return quantizer.apply(learned, x, key)
 
 
 class QuantConv(nn.Conv):
@@ -27,61 +46,98 @@ class QuantConv(nn.Conv):
     def param(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """flax's param, with the kernel quantized on its way out."""
         value = super().param(name, *args, **kwargs)
-        return self.weight.apply({}, value) if name == "kernel" else value
+        return quantized(self, self.weight, value) if name == "kernel" else value
 
 
-def conv(features: int, size: int, weight: Quantizer, *, stride: int = 1, groups: int = 1) -> QuantConv:
-    """A size x size convolution without bias, padded by size // 2 on every side whatever the stride, as in torch."""
+class QuantDense(nn.Dense):
+    """flax's Dense, kernel (in, out), whose kernel passes through `weight` before it meets the input."""
+
+    weight: Quantizer = field(kw_only=True)
+
+    def param(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """flax's param, with the kernel quantized on its way out."""
+        value = super().param(name, *args, **kwargs)
+        return quantized(self, self.weight, value) if name == "kernel" else value
+
+
+class QuantAct(nn.Module):
+    """An activation quantizer as a layer, any shape. Each place in a network has its own, with its own state."""
+
+    quantizer: Quantizer
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x quantized, in its own shape and type."""
+        return quantized(self, self.quantizer, x)
+
+
+def conv(
+    features: int, size: int, weight: Quantizer, *, stride: int = 1, groups: int = 1, bias: bool = False
+) -> QuantConv:
+    """A size x size convolution padded by size // 2 on every side whatever the stride, as in torch."""
     return QuantConv(
         features,
         (size, size),
         strides=stride,
         padding=size // 2,
         feature_group_count=groups,
-        use_bias=False,
+        use_bias=bias,
         kernel_init=he_normal,
+        conv_general_dilated=depthwise if groups == features > 1 else None,
         weight=weight,
     )
 
 
-def head(num_classes: int) -> nn.Dense:
-    """The classifier, float at every bit-width, as in the originals."""
-    return nn.Dense(num_classes, kernel_init=linear_uniform)
+class LayerBits(NamedTuple):
+    """Bits of a layer's weights, and of an activation quantizer; None where the layer has no such thing."""
+
+    weight: int | None
+    activation: int | None
 
 
-class QuantAct(nn.Module):
-    """An activation quantizer as a layer, any shape; without parameters."""
+def bit_table(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> dict[str, LayerBits]:
+    """The bits of every quantizing layer of `model` by its path, in the order in which they are first called.
 
-    quantizer: Quantizer
+    `variables` are the model's collections, arrays or their shapes; nothing is computed. image_shape is (H, W, C)."""
+    return {
+        path: LayerBits(None, layer.quantizer.bits)
+        if isinstance(layer, QuantAct)
+        else LayerBits(layer.weight.bits, None)
+        for path, layer in _layers(model, variables, image_shape).items()
+    }
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x quantized, in its own shape and type."""
-        return self.quantizer.apply({}, x)
+
+def quantizer_table(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> Table:
+    """Which kernels `model` quantizes below 32 bits, and by what; arguments as of `bit_table`."""
+    return {
+        f"{path}/kernel": layer.weight
+        for path, layer in _layers(model, variables, image_shape).items()
+        if not isinstance(layer, QuantAct) and layer.weight.bits < 32
+    }
 
 
-def quantizer_table(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> dict[str, Quantizer]:
-    """Which kernels `model` quantizes below 32 bits, and by what: {leaf name in params: quantizer}.
-
-    Nothing is computed: `variables` are the model's collections, arrays or their shapes; image_shape is (H, W, C)."""
-    table: dict[str, Quantizer] = {}
+def _layers(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
 
     def record(next_method: Any, args: tuple, kwargs: dict, context: Any) -> Any:
         layer = context.module
-        if isinstance(layer, QuantConv) and context.method_name == "__call__" and layer.weight.bits < 32:
-            table["/".join((*layer.path, "kernel"))] = layer.weight
+        if isinstance(layer, QuantConv | QuantDense | QuantAct) and context.method_name == "__call__":
+            found.setdefault("/".join(layer.path), layer)
         return next_method(*args, **kwargs)
 
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with nn.intercept_methods(record):
         jax.eval_shape(lambda collections, x: model.apply(collections, x, train=False), variables, image)
-    return table
+    return found
 
 
-def quantize_params(table: Mapping[str, Quantizer], params: PyTree) -> PyTree:
-    """`params` with every kernel named in `table` replaced by its quantized value; gradients pass as in the layer."""
-    return map_named(lambda name, leaf: table[name].apply({}, leaf) if name in table else leaf, params)
+def observe_ranges(model: nn.Module, variables: PyTree, ranges: PyTree, image: jax.Array) -> tuple[PyTree, PyTree]:
+    """One batch (B, H, W, C) of the calibration pass: (ranges so far, params with the learned state that they give).
 
-
-def quantized_mask(table: Mapping[str, Quantizer], params: PyTree) -> PyTree:
-    """A tree like `params` of Python bools: True where a quantizer of `table` acts on the leaf."""
-    return map_named(lambda name, _: name in table, params)
+    `ranges` is {} at the first batch. Every layer sees its inputs quantized with the ranges found so far, normalized
+    by the batch's own statistics, as in training."""
+    collections = ["ranges", "learned", "batch_stats"]
+    _, new = model.apply({**variables, "ranges": ranges}, image, train=True, mutable=collections)
+    found = named_leaves(new.get("learned", {}))
+    params = map_named(lambda name, leaf: found.get(name, leaf), variables["params"])
+    return new.get("ranges", {}), params

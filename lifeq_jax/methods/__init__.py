@@ -1,7 +1,10 @@
-"""Continual-learning methods by name; every maker works without arguments."""
+"""Continual-learning methods and oscillation controls by name.
+
+Every maker of METHODS works without arguments, every maker of OSCILLATIONS with a table of quantizers alone."""
 
 from collections.abc import Callable
 
+from lifeq_jax.methods import oscillation
 from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.ewc import ewc
 from lifeq_jax.methods.finetune import finetune
@@ -19,4 +22,11 @@ METHODS: dict[str, Callable[..., Method]] = {
     "rwalk": rwalk,
     "scp": scp,
     "si": si,
+}
+
+OSCILLATIONS: dict[str, Callable[..., Method]] = {
+    "dampen": oscillation.dampen,
+    "freeze": oscillation.freeze,
+    "none": oscillation.none,
+    "track": oscillation.track,
 }

@@ -16,6 +16,7 @@ class StepInfo(NamedTuple):
     params: PyTree  # before the step
     new_params: PyTree  # after it
     grads: PyTree  # of the task loss alone, without the method's penalty, at `params`
+    progress: jax.Array  # share of the task that is done after the step, 0..1
 
 
 class Outputs(NamedTuple):
@@ -43,11 +44,12 @@ class Method(NamedTuple):
     """A continual-learning method: small pure functions with harmless defaults.
 
     Its state is a pytree of fixed shapes that lives in the train state, so nothing is retraced when a task begins.
-    `constraint` is the last link of the optax chain and gets `method_state=` and `quantized=` (a tree of bools
-    like the parameters: which leaves a quantizer acts on) as extra arguments."""
+    `gradients` is the first link of the optax chain and `constraint` the last; both get `method_state=`, `progress=`
+    and `quantized=` (a tree of bools like the parameters: which leaves a quantizer acts on) as extra arguments."""
 
     init: Callable[[PyTree], PyTree] = lambda params: ()
     penalty: Callable[[PyTree, PyTree, PyTree], jax.Array] = lambda state, params, weights: jnp.zeros(())
     observe: Callable[[PyTree, StepInfo], PyTree] = lambda state, step: state
     end_task: Callable[[PyTree, TaskEnd], PyTree] = lambda state, task: state
+    gradients: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())
     constraint: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())

@@ -1,14 +1,21 @@
-"""Networks by name; each maker takes (num_classes, weight quantizer, activation quantizer, axis_name=None, ...)."""
+"""Networks by name; each maker takes (num_classes, quantizers of a setup, axis_name=None, ...)."""
 
 from collections.abc import Callable
 
 from flax import linen as nn
 
-from lifeq_jax.models import mobilenet_v2, resnet, resnet_cifar
+from lifeq_jax.models import efficientnet_lite, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
+    "efficientnet_lite0_32": efficientnet_lite.efficientnet_lite0_32,
     "mobilenet_v2": mobilenet_v2.mobilenet_v2,
+    "mobilenet_v2_32": mobilenet_v2.mobilenet_v2_32,
     "mobilenet_v2_cifar": mobilenet_v2.mobilenet_v2_cifar,
+    "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
+    "mobilenet_v3_small_32": mobilenet_v3.mobilenet_v3_small_32,
+    "resnet18": resnet.resnet18,
+    "resnet18_32": resnet_cifar.resnet18_32,
     "resnet20": resnet_cifar.resnet20,
     "resnet50": resnet.resnet50,
     "resnet56": resnet_cifar.resnet56,

@@ -9,6 +9,7 @@ from lifeq_jax.core.keys import generator_for
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.quant.codes import is_learned
 
 SHOWN = 3
 
@@ -34,7 +35,8 @@ def initialize(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -
     """The collections of `model` at its start: a function of (model, seed, image_shape), equal on every device.
 
     Convolutions N(0, 2 / fan_out), the classifier's kernel uniform in +-1/sqrt(fan_in), scales and variances 1, the
-    rest 0: the distributions of `model.init`, drawn by NumPy in milliseconds where compiling init takes seconds."""
+    rest 0: the distributions of `model.init`, drawn by NumPy in milliseconds where compiling init takes seconds. What
+    quantizers learn (quant.codes.is_learned) is filled likewise, and is for a calibration pass to find."""
     generator = generator_for(seed)
     shapes = variable_shapes(model, image_shape)
     return map_named(lambda name, leaf: jnp.asarray(_draw(generator, name, leaf.shape)), shapes)
@@ -43,9 +45,10 @@ def initialize(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -
 def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:
     """The values of `params_from` in the structure of `params_into`, leaf by leaf of the same name.
 
-    For parameters as for running statistics; `params_into` may hold shapes only. Refuses leaves that are missing,
-    left over, or of another shape, naming the first three and their number."""
-    source, target = named_leaves(params_from), named_leaves(params_into)
+    For parameters as for running statistics; `params_into` may hold shapes only. What quantizers learn is not carried
+    over, since it belongs to their bits: those leaves are `params_into`'s own, which `params_from` need not have.
+    Refuses leaves that are missing, left over, or of another shape, naming the first three and their number."""
+    source, target = _carried(params_from), _carried(params_into)
     misfits = [
         f"{name} {_shape(source, name)} -> {_shape(target, name)}"
         for name in sorted(source | target)
@@ -55,7 +58,11 @@ def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:
         shown = "; ".join(misfits[:SHOWN])
         more = f"; and {len(misfits) - SHOWN} more" if len(misfits) > SHOWN else ""
         raise Refusal(f"parameters do not fit the model, {len(misfits)} in all (given -> wanted): {shown}{more}")
-    return map_named(lambda name, _: source[name], params_into)
+    return map_named(lambda name, leaf: leaf if is_learned(name) else source[name], params_into)
+
+
+def _carried(params: PyTree) -> dict[str, jax.Array]:
+    return {name: leaf for name, leaf in named_leaves(params).items() if not is_learned(name)}
 
 
 def _shape(leaves: dict, name: str) -> str:

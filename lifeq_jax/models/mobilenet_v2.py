@@ -1,19 +1,22 @@
-"""MobileNetV2: LifeQuant's network for 32x32 images and torchvision's for 224x224."""
+"""MobileNetV2: torchvision's network for 224x224 images, a form of it for 32x32, and LifeQuant's for 32x32."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lifeq_jax.layers.norm import BatchNorm
-from lifeq_jax.layers.quant import QuantAct, conv, head
-from lifeq_jax.quant.base import Quantizer
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.layers.quant import QuantAct
+from lifeq_jax.layers.setups import Quantizers
+from lifeq_jax.layers.units import Classifier, ConvUnit
 
 # Of each stage: expansion, features, blocks, stride of the first block.
 Stages = tuple[tuple[int, int, int, int], ...]
+Function = Callable[[jax.Array], jax.Array]
 
-CIFAR: Stages = (
+SMALL_IMAGES: Stages = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),
     (6, 32, 3, 2),
@@ -22,7 +25,8 @@ CIFAR: Stages = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-IMAGENET: Stages = (CIFAR[0], (6, 24, 2, 2), *CIFAR[2:])
+IMAGENET: Stages = (SMALL_IMAGES[0], (6, 24, 2, 2), *SMALL_IMAGES[2:])
+STEM, LAST = 32, 1280  # features
 
 
 def relu6(x: jax.Array) -> jax.Array:
@@ -31,129 +35,138 @@ def relu6(x: jax.Array) -> jax.Array:
 
 
 class Block(nn.Module):
-    """1x1 expansion, depthwise 3x3, 1x1 projection without ReLU, each with norm and activation quantizer.
+    """1x1 expansion, depthwise 3x3, 1x1 projection without activation function; the shortcut's sum is quantized.
 
-    The shortcut exists at stride 1 only. shortcut="conv": always a 1x1 convolution with norm and ReLU, whose
-    activation is not quantized, as in LifeQuant mobilenet-v2-cifar-100/model/mobilenetV2.py. shortcut="identity": the
-    input itself, where its features are those of the output, and no expansion by 1, as in torchvision."""
+    The shortcut exists at stride 1 only. shortcut_kind="conv": always a 1x1 convolution with norm and ReLU, whose
+    activation is not quantized, as in LifeQuant mobilenet-v2-cifar-100/model/mobilenetV2.py. "identity": the input
+    itself, where its features are those of the output, and no expansion by 1, as in torchvision."""
 
     features: int
     expansion: int
     stride: int
-    weight: Quantizer
-    activation: Quantizer
+    quantizers: Quantizers
     in_features: int
     shortcut_kind: str
     axis_name: str | None = None
 
     def setup(self) -> None:
-        """Names the layers as the torch state_dict does."""
+        """Names the parts expand, depthwise, project, shortcut and sum."""
+        unit = partial(ConvUnit, quantizers=self.quantizers, axis_name=self.axis_name)
         inner = self.expansion * self.in_features
-        if self.expands:
-            self.conv1 = conv(inner, 1, self.weight)
-            self.bn1 = BatchNorm(axis_name=self.axis_name)
-        self.conv2 = conv(inner, 3, self.weight, stride=self.stride, groups=inner)
-        self.bn2 = BatchNorm(axis_name=self.axis_name)
-        self.conv3 = conv(self.features, 1, self.weight)
-        self.bn3 = BatchNorm(axis_name=self.axis_name)
-        self.act = QuantAct(self.activation)
+        if self.shortcut_kind == "conv" or self.expansion != 1:
+            self.expand = unit(inner, 1, function=relu6)
+        self.depthwise = unit(inner, 3, role="depthwise", stride=self.stride, groups=inner, function=relu6)
+        self.project = unit(self.features, 1)
         if self.shortcut_kind == "conv" and self.stride == 1:
-            self.shortcut = [conv(self.features, 1, self.weight), BatchNorm(axis_name=self.axis_name)]
-
-    @property
-    def expands(self) -> bool:
-        """Whether the 1x1 expansion is there."""
-        return self.shortcut_kind == "conv" or self.expansion != 1
+            self.shortcut = unit(self.features, 1, function=nn.relu, quantize_act=False)
+        self.sum = QuantAct(self.quantizers.activation("sum"))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, in_features) -> (B, ceil(H / stride), ceil(W / stride), features)."""
-        y = relu6(self.act(self.bn1(self.conv1(x), train))) if self.expands else x
-        y = relu6(self.act(self.bn2(self.conv2(y), train)))
-        y = self.act(self.bn3(self.conv3(y), train))
+        expands = self.shortcut_kind == "conv" or self.expansion != 1
+        y = self.expand(x, train) if expands else x
+        y = self.project(self.depthwise(y, train), train)
         if self.stride != 1:
             return y
         if self.shortcut_kind == "conv":
-            convolution, norm = self.shortcut
-            return y + nn.relu(norm(convolution(x), train))
-        return y + x if self.in_features == self.features else y
+            return self.sum(y + self.shortcut(x, train))
+        return self.sum(y + x) if self.in_features == self.features else y
 
 
 class MobileNetV2(nn.Module):
-    """Stem of 32 features, the stages' blocks, 1x1 convolution to 1280 features, global average, classifier.
-
-    All convolutions are quantized; the image and the classifier are not. No dropout."""
+    """Stem, the stages' blocks, 1x1 convolution to `last_features`, global average, classifier. No dropout."""
 
     num_classes: int
-    weight: Quantizer
-    activation: Quantizer
+    quantizers: Quantizers
     stages: Stages
+    stem_features: int
+    last_features: int
     stem_stride: int
     shortcut_kind: str
-    relu: Callable[[jax.Array], jax.Array]  # of the stem and of the last convolution
+    function: Function  # of the stem and of the last convolution
     axis_name: str | None = None
 
     def setup(self) -> None:
-        """Names the layers as the torch state_dict does, layers.3 becoming layers_3."""
-        self.conv1 = conv(32, 3, self.weight, stride=self.stem_stride)
-        self.bn1 = BatchNorm(axis_name=self.axis_name)
-        self.act = QuantAct(self.activation)
-        layers, width = [], 32
-        for expansion, features, blocks, stride in self.stages:
-            for index in range(blocks):
-                layers.append(self._block(features, expansion, stride if index == 0 else 1, width))
+        """Names the parts stem, blocks_0, blocks_1, ..., last and classifier."""
+        unit = partial(ConvUnit, quantizers=self.quantizers, function=self.function, axis_name=self.axis_name)
+        self.stem = unit(self.stem_features, 3, role="first", stride=self.stem_stride)
+        blocks, width = [], self.stem_features
+        for expansion, features, count, stride in self.stages:
+            for index in range(count):
+                blocks.append(self._block(features, expansion, stride if index == 0 else 1, width))
                 width = features
-        self.layers = layers
-        self.conv2 = conv(1280, 1, self.weight)
-        self.bn2 = BatchNorm(axis_name=self.axis_name)
-        self.logit = head(self.num_classes)
+        self.blocks = blocks
+        self.last = unit(self.last_features, 1, role="last")
+        self.classifier = Classifier(self.num_classes, self.quantizers)
 
     def _block(self, features: int, expansion: int, stride: int, in_features: int) -> Block:
-        return Block(
-            features,
-            expansion,
-            stride,
-            self.weight,
-            self.activation,
-            in_features,
-            self.shortcut_kind,
-            self.axis_name,
-        )
+        return Block(features, expansion, stride, self.quantizers, in_features, self.shortcut_kind, self.axis_name)
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, 1280), the input of the head; any H, W >= 1 and any C."""
-        x = self.relu(self.act(self.bn1(self.conv1(x), train)))
-        for layer in self.layers:
-            x = layer(x, train)
-        x = self.relu(self.act(self.bn2(self.conv2(x), train)))
-        return jnp.mean(x, axis=(1, 2))
+        """(B, H, W, C) -> (B, last_features), the input of the head; any H, W >= 1 and any C."""
+        x = self.stem(x, train)
+        for block in self.blocks:
+            x = block(x, train)
+        return self.last.pooled(jnp.mean(self.last(x, train), axis=(1, 2)))
 
     def head(self, feature: jax.Array) -> jax.Array:
-        """(B, 1280) -> logits (B, num_classes)."""
-        return self.logit(feature)
+        """(B, last_features) -> logits (B, num_classes)."""
+        return self.classifier(feature)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> logits (B, num_classes)."""
         return self.head(self.features(x, train))
 
 
-def mobilenet_v2_cifar(
+def scaled(features: int, width: float) -> int:
+    """features * width rounded to the nearest multiple of 8, at least 8, never below 90 % of the product.
+
+    Source: the rule of the MobileNet family, as in torchvision."""
+    if not width > 0:
+        raise Refusal(f"recipe.model width={width!r} is not a factor of the features; choose a number above 0")
+    product = features * width
+    rounded = max(8, int(product + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * product else rounded
+
+
+def _widened(stages: Stages, width: float) -> Stages:
+    return tuple((expansion, scaled(features, width), count, stride) for expansion, features, count, stride in stages)
+
+
+def mobilenet_v2(
+    num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: float = 1.0
+) -> MobileNetV2:
+    """MobileNetV2 for 224x224 images with torchvision's shapes; 3,504,872 parameters at 1000 classes and width 1.
+
+    `width` multiplies the features of every convolution; the last one's only above 1, as in torchvision."""
+    stem, last = scaled(STEM, width), scaled(LAST, max(1.0, width))
+    stages = _widened(IMAGENET, width)
+    return MobileNetV2(num_classes, quantizers, stages, stem, last, 2, "identity", relu6, axis_name)
+
+
+def mobilenet_v2_32(
     num_classes: int,
-    weight: Quantizer,
-    activation: Quantizer,
+    quantizers: Quantizers,
     *,
     axis_name: str | None = None,
-    cfg: Stages = CIFAR,
+    width: float = 1.0,
+    stem_stride: int = 1,
+) -> MobileNetV2:
+    """mobilenet_v2 for 32x32 images: second stage of stride 1, and the stem too; stem_stride=2 costs a quarter.
+
+    `width` multiplies the features of every convolution, the last one's too: left at 1280 it would hold most of the
+    parameters of a narrow network."""
+    stem, last = scaled(STEM, width), scaled(LAST, width)
+    stages = _widened(SMALL_IMAGES, width)
+    return MobileNetV2(num_classes, quantizers, stages, stem, last, stem_stride, "identity", relu6, axis_name)
+
+
+def mobilenet_v2_cifar(
+    num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, cfg: Stages = SMALL_IMAGES
 ) -> MobileNetV2:
     """LifeQuant's MobileNetV2 for 32x32 images: stem of stride 1, convolution shortcuts.
 
     `cfg` holds (expansion, features, blocks, stride) of each stage. Differs from the original in the global average,
-    which is its 4x4 pooling for 32x32 images and lets other sizes in. With the quantizers activation(normalize=True)
-    and proxq(range_=0.5, levels="open") it is the original network."""
-    return MobileNetV2(num_classes, weight, activation, tuple(cfg), 1, "conv", nn.relu, axis_name)
-
-
-def mobilenet_v2(
-    num_classes: int, weight: Quantizer, activation: Quantizer, *, axis_name: str | None = None
-) -> MobileNetV2:
-    """MobileNetV2 for 224x224 images with torchvision's shapes; 3,504,872 parameters at 1000 classes."""
-    return MobileNetV2(num_classes, weight, activation, IMAGENET, 2, "identity", relu6, axis_name)
+    which is its 4x4 pooling for 32x32 images and lets other sizes in. With the setup "convolutions" and the quantizers
+    activation(normalize=True) and proxq(range_=0.5, levels="open") it is the original network."""
+    return MobileNetV2(num_classes, quantizers, tuple(cfg), STEM, LAST, 1, "conv", nn.relu, axis_name)

@@ -1,97 +1,125 @@
-"""ResNet-50 for 224x224 images with torchvision's shapes and names."""
+"""ResNets: what all of them are built of, and torchvision's ResNet-18 and ResNet-50 for 224x224 images."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lifeq_jax.layers.norm import BatchNorm
-from lifeq_jax.layers.quant import QuantAct, conv, head
-from lifeq_jax.quant.base import Quantizer
+from lifeq_jax.layers.quant import QuantAct
+from lifeq_jax.layers.setups import Quantizers
+from lifeq_jax.layers.units import Classifier, ConvUnit
 
-STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 2))  # blocks, features, stride of the first block
-EXPANSION = 4
+EXPANSION = 4  # of a bottleneck's output over its inner features
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3 with the stride, 1x1 to 4 features, each with norm and activation quantizer; ReLU after the sum.
+class Block(nn.Module):
+    """Two 3x3 convolutions, or a bottleneck (1x1, 3x3, 1x1 to 4 features), and a shortcut; their sum ends in a ReLU.
 
-    The shortcut is the identity, or a strided 1x1 convolution with norm and quantizer in a stage's first block."""
+    Each convolution has norm and activation quantizer, all but the last a ReLU. `stride` is that of the first 3x3
+    convolution. The shortcut is the identity, or with `project` a strided 1x1 convolution with norm and quantizer.
+    Under the setup "convolutions" the quantizer stands before the ReLU, so an activation quantized to 0 gets no
+    gradient. Sources: torchvision; PreActBlock_conv_Q in LifeQuant resnet-20-cifar-100/model/resnet.py."""
 
     features: int
     stride: int
     project: bool
-    weight: Quantizer
-    activation: Quantizer
+    quantizers: Quantizers
+    bottleneck: bool = False
+    is_last: bool = False  # the block whose output is pooled
     axis_name: str | None = None
 
     def setup(self) -> None:
-        """Names the layers as the torch state_dict does."""
-        out = EXPANSION * self.features
-        self.conv1 = conv(self.features, 1, self.weight)
-        self.bn1 = BatchNorm(axis_name=self.axis_name)
-        self.conv2 = conv(self.features, 3, self.weight, stride=self.stride)
-        self.bn2 = BatchNorm(axis_name=self.axis_name)
-        self.conv3 = conv(out, 1, self.weight)
-        self.bn3 = BatchNorm(axis_name=self.axis_name)
-        self.act = QuantAct(self.activation)
+        """Names the parts units_0, units_1, ..., shortcut and sum."""
+        unit = partial(ConvUnit, quantizers=self.quantizers, axis_name=self.axis_name)
+        inner = partial(unit, self.features, function=nn.relu)
+        role, act_role = ("last", "last_sum") if self.is_last else ("inner", "sum")
+        out = EXPANSION * self.features if self.bottleneck else self.features
+        if self.bottleneck:
+            self.units = [inner(1), inner(3, stride=self.stride), unit(out, 1, role=role)]
+        else:
+            self.units = [inner(3, stride=self.stride), unit(out, 3, role=role)]
         if self.project:
-            self.downsample = [
-                conv(out, 1, self.weight, stride=self.stride),
-                BatchNorm(axis_name=self.axis_name),
-            ]
+            self.shortcut = unit(out, 1, stride=self.stride)
+        self.sum = QuantAct(self.quantizers.activation(act_role))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), 4 features), not negative."""
-        shortcut = x
-        if self.project:
-            convolution, norm = self.downsample
-            shortcut = self.act(norm(convolution(x), train))
-        x = nn.relu(self.act(self.bn1(self.conv1(x), train)))
-        x = nn.relu(self.act(self.bn2(self.conv2(x), train)))
-        return nn.relu(self.act(self.bn3(self.conv3(x), train)) + shortcut)
+        """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), features or 4 features)."""
+        shortcut = self.shortcut(x, train) if self.project else x
+        for unit in self.units:
+            x = unit(x, train)
+        return self.sum(nn.relu(x + shortcut))
+
+    def pooled(self, x: jax.Array) -> jax.Array:
+        """An average of the block's outputs, on the grid of its output quantizer where it has one."""
+        return self.sum(x)
 
 
-class ResNet50(nn.Module):
-    """7x7 stem of stride 2, 3x3 max pooling, 16 bottlenecks in 4 stages, global average, classifier.
+class ResNet(nn.Module):
+    """Stem, stages of blocks, each of twice the features of the one before, global average, classifier.
 
-    All convolutions are quantized; the image and the classifier are not."""
+    The stem is a 3x3 convolution, with `large_images` a 7x7 one of stride 2 and 3x3 max pooling of stride 2. From the
+    second stage on the first block has stride 2. A block projects its shortcut where its shape changes."""
 
     num_classes: int
-    weight: Quantizer
-    activation: Quantizer
+    quantizers: Quantizers
+    blocks_of_stage: tuple[int, ...]
+    width: int  # features of the stem and of the first stage
+    bottleneck: bool = False
+    large_images: bool = False
     axis_name: str | None = None
 
     def setup(self) -> None:
-        """Names the layers as the torch state_dict does, layer1.0 becoming layer1_0."""
-        self.conv1 = conv(64, 7, self.weight, stride=2)
-        self.bn1 = BatchNorm(axis_name=self.axis_name)
-        self.act = QuantAct(self.activation)
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            [self._block(features, stride, index) for index in range(blocks)] for blocks, features, stride in STAGES
+        """Names the parts stem, blocks_0, blocks_1, ... (across the stages) and classifier."""
+        size, stride = (7, 2) if self.large_images else (3, 1)
+        self.stem = ConvUnit(
+            self.width,
+            size,
+            self.quantizers,
+            role="first",
+            stride=stride,
+            function=nn.relu,
+            axis_name=self.axis_name,
         )
-        self.fc = head(self.num_classes)
+        places = [(stage, index) for stage, count in enumerate(self.blocks_of_stage) for index in range(count)]
+        self.blocks = [self._block(stage, index, (stage, index) == places[-1]) for stage, index in places]
+        self.classifier = Classifier(self.num_classes, self.quantizers)
 
-    def _block(self, features: int, stride: int, index: int) -> Bottleneck:
-        first = index == 0
-        return Bottleneck(features, stride if first else 1, first, self.weight, self.activation, self.axis_name)
+    def _block(self, stage: int, index: int, is_last: bool) -> Block:
+        stride = 2 if stage > 0 and index == 0 else 1
+        return Block(
+            self.width * 2**stage,
+            stride,
+            stride != 1 or (self.bottleneck and index == 0),
+            self.quantizers,
+            self.bottleneck,
+            is_last,
+            self.axis_name,
+        )
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, 2048), the input of the head; any H, W >= 1 and any C."""
-        x = nn.relu(self.act(self.bn1(self.conv1(x), train)))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        for layer in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
-            x = layer(x, train)
-        return jnp.mean(x, axis=(1, 2))
+        """(B, H, W, C) -> (B, F), the input of the head; any H, W >= 1 and any C."""
+        x = self.stem(x, train)
+        if self.large_images:
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for block in self.blocks:
+            x = block(x, train)
+        return self.blocks[-1].pooled(jnp.mean(x, axis=(1, 2)))
 
     def head(self, feature: jax.Array) -> jax.Array:
-        """(B, 2048) -> logits (B, num_classes)."""
-        return self.fc(feature)
+        """(B, F) -> logits (B, num_classes)."""
+        return self.classifier(feature)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> logits (B, num_classes)."""
         return self.head(self.features(x, train))
 
 
-def resnet50(num_classes: int, weight: Quantizer, activation: Quantizer, *, axis_name: str | None = None) -> ResNet50:
-    """ResNet-50 with the stride in the 3x3 convolutions; 25,557,032 parameters at 1000 classes."""
-    return ResNet50(num_classes, weight, activation, axis_name)
+def resnet18(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None) -> ResNet:
+    """ResNet-18 with torchvision's shapes; 11,689,512 parameters at 1000 classes."""
+    return ResNet(num_classes, quantizers, (2, 2, 2, 2), 64, large_images=True, axis_name=axis_name)
+
+
+def resnet50(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None) -> ResNet:
+    """ResNet-50 with torchvision's shapes, stride in the 3x3 convolutions; 25,557,032 parameters at 1000 classes."""
+    return ResNet(num_classes, quantizers, (3, 4, 6, 3), 64, bottleneck=True, large_images=True, axis_name=axis_name)

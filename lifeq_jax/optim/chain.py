@@ -1,10 +1,12 @@
-"""The optimizer: torch's SGD as optax links, with a method's constraint as the last one."""
+"""The optimizer: torch's SGD for the weights, Adam for what quantizers learn, with a method's links at both ends."""
 
 import jax
 import optax
 
+from lifeq_jax.core.tree import map_named
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.optim.schedules import Schedule
+from lifeq_jax.quant.codes import is_learned
 
 
 def scale_by_schedule(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
@@ -25,10 +27,25 @@ def sgd(schedule: Schedule, momentum: float = 0.9, weight_decay: float = 0.0) ->
     return optax.chain(*links)
 
 
-def chain(
-    base: optax.GradientTransformationExtraArgs, constraint: optax.GradientTransformationExtraArgs
-) -> optax.GradientTransformationExtraArgs:
-    """`base`, then `constraint`, which sees the finished update and rewrites it so that the parameters land inside.
+def adam(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
+    """Adam (Kingma and Ba, ICLR 2015) with torch's constants 0.9, 0.999 and 1e-8, without weight decay."""
+    return optax.chain(optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8), scale_by_schedule(schedule))
 
-    `update` takes `method_state=` and `quantized=` and hands them to the links that want them."""
-    return optax.chain(base, constraint)
+
+def partition_names(params: PyTree) -> PyTree:
+    """A tree like `params` of "learned", for the learned state of quantizers, and "weights", for all other leaves."""
+    return map_named(lambda name, _: "learned" if is_learned(name) else "weights", params)
+
+
+def chain(
+    gradients: optax.GradientTransformationExtraArgs,
+    base: optax.GradientTransformationExtraArgs,
+    learned: optax.GradientTransformationExtraArgs,
+    constraint: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """`gradients`, then `learned` for the learned state of quantizers and `base` for the rest, then `constraint`.
+
+    `gradients` sees the raw gradient; `constraint` sees the finished update and rewrites it so that the parameters
+    land inside. `update` takes `progress=`, `method_state=` and `quantized=` and hands them to the links that want
+    them."""
+    return optax.chain(gradients, optax.partition({"weights": base, "learned": learned}, partition_names), constraint)

@@ -1,7 +1,7 @@
-"""Learning rates as functions of the share of a task that is done, by name.
+"""Learning rates as functions of the share of a task that is done, by name, and the annealing of other numbers.
 
-Every maker takes the initial rate and returns progress (0..1) -> rate. Progress is data, not a constant of the compiled
-step, so tasks of different lengths share one compilation."""
+Every maker of the table takes the initial rate and returns progress (0..1) -> rate. Progress is data, not a constant
+of the compiled step, so tasks of different lengths share one compilation."""
 
 from collections.abc import Callable, Sequence
 
@@ -32,6 +32,18 @@ def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), fac
 def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> Schedule:
     """Half a cosine from the rate down to 0; milestones and factor have no effect."""
     return lambda progress: learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+
+
+def annealed(first: float, last: float, start: float = 0.0) -> Schedule:
+    """`first` up to the share `start` of the task, in [0, 1), then half a cosine to `last` at its end.
+
+    Source: Nagel et al., ICML 2022, for the strength of dampening and the threshold of freezing."""
+
+    def value(progress: jax.Array) -> jax.Array:
+        done = jnp.clip((progress - start) / (1.0 - start), 0.0, 1.0)
+        return last + 0.5 * (first - last) * (1.0 + jnp.cos(jnp.pi * done))
+
+    return value
 
 
 SCHEDULES: dict[str, Callable[[float, Sequence[float], float], Schedule]] = {

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from lifeq_jax.quant import proxq, uniform
+from lifeq_jax.quant import lsq, proxq, uniform
 from lifeq_jax.quant.base import Quantizer
 
 QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
     "activation": uniform.activation,
     "dorefa": uniform.dorefa,
+    "lsq": lsq.lsq,
     "minmax": uniform.minmax,
     "proxq": proxq.proxq,
 }

@@ -20,15 +20,29 @@ class Codes(NamedTuple):
     zero: jax.Array  # float32, broadcastable; half-integer where the grid has no zero
 
 
-class Quantizer(NamedTuple):
-    """Pure functions of one quantizer at one bit-width.
+class Ranges(NamedTuple):
+    """A range estimator: learned state found from the tensors of a calibration pass, one after the other."""
 
-    Holds: `apply(params, x) == dequantize(codes(params, x))` exactly; 32 bits is the identity and has no codes."""
+    start: Callable[[jax.Array], PyTree]  # first tensor -> estimate of nothing yet, arrays of fixed shapes
+    update: Callable[[PyTree, jax.Array], PyTree]  # (estimate, tensor) -> estimate with it
+    learned: Callable[[PyTree], PyTree]  # estimate -> learned state, as `Quantizer.init` gives it
+
+
+class Quantizer(NamedTuple):
+    """Pure functions of one quantizer at one bit-width. `learned` is its trainable state, {} where nothing is learned.
+
+    Holds: `apply(learned, x) == dequantize(codes(learned, x))` exactly; 32 bits is the identity and has no codes."""
 
     bits: int
-    init: Callable[[jax.Array], PyTree]  # x -> learned state, {} where nothing is learned
-    apply: Callable[[PyTree, jax.Array], jax.Array]  # (learned state, x) -> y, the shape and type of x
-    codes: Callable[[PyTree, jax.Array], Codes] | None
+    init: Callable[[jax.Array], PyTree]  # x -> learned state from the smallest and largest value of x
+    apply: Callable[..., jax.Array]  # (learned, x, key=None) -> y, the shape and type of x; a key draws rounding noise
+    relax: Callable[[PyTree, jax.Array], jax.Array]  # (learned, x) -> what `apply` rounds, limited to the grid's range
+    codes: Callable[[PyTree, jax.Array], Codes] | None  # (learned, x)
+    hold: Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
+    """(learned, x, values, mask) -> x moved so that, where `mask` is true, its codes are `values`, like x and int32; x
+    itself where the grid depends on x and no such tensor exists"""
+    ranges: Ranges | None = None  # None: nothing is learned
+    noisy: bool = False  # whether `apply` uses the key
 
 
 def dequantize(codes: Codes) -> jax.Array:

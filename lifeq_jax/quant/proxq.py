@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.quant.base import Codes, Quantizer
+from lifeq_jax.quant.base import Codes, Quantizer, check_bits
+from lifeq_jax.quant.hold import Levels, hold_signs, hold_standardized
 from lifeq_jax.quant.rounding import clamp, from_grid
 
 LEVELS = ("exact", "open")
@@ -43,8 +44,14 @@ def proxq(bits: int, *, range_: float = 2.0, levels: str = "exact") -> Quantizer
         raise Refusal(f"levels={levels!r} is unknown; choose from {', '.join(LEVELS)}")
     if not range_ > 0:
         raise Refusal(f"range_={range_!r} must be positive")
-    if bits == 1:
-        return from_grid(bits, lambda x: _one_bit_codes(x, levels), lambda x: x)
+    if check_bits(bits) == 1:
+        middle = 0.5 if levels == "exact" else 0.0
+        return from_grid(
+            bits,
+            lambda x: _one_bit_codes(x, levels),
+            lambda x: x,
+            lambda x, values, mask: hold_signs(x, values - middle, mask),
+        )
     steps = 2**bits - 1
     half = range_ / 2
 
@@ -58,6 +65,12 @@ def proxq(bits: int, *, range_: float = 2.0, levels: str = "exact") -> Quantizer
     def original(x: jax.Array) -> Codes:
         return Codes(jnp.round(standardize(x, range_) * steps), jnp.float32(1 / steps), jnp.float32(0))
 
+    # In standard deviations, of which there are four in range_.
+    places = Levels(4 / steps, steps / 2, 0, steps) if levels == "exact" else Levels(4 / range_ / steps, 0.0)
+
+    def hold(x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+        return hold_standardized(x, values, mask, places)
+
     if levels == "open":
-        return from_grid(bits, original, lambda x: standardize(x, range_))
-    return from_grid(bits, exact, clamped)
+        return from_grid(bits, original, lambda x: standardize(x, range_), hold)
+    return from_grid(bits, exact, clamped, hold)

@@ -51,23 +51,47 @@ def _clamp_backward(low: float, high: float, inside: jax.Array, cotangent: jax.A
 clamp.defvjp(_clamp_forward, _clamp_backward)
 
 
-def from_grid(bits: int, grid: Callable[[jax.Array], Codes], surrogate: Callable[[jax.Array], jax.Array]) -> Quantizer:
-    """The quantizer that rounds to `grid` and learns through `surrogate`; 32 bits gives the identity.
+Hold = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (x, values, mask) -> x
+
+
+def identity() -> Quantizer:
+    """32 bits: the input itself."""
+    return Quantizer(32, lambda x: {}, lambda learned, x, key=None: x, lambda learned, x: x, None, _hold_nothing)
+
+
+def _hold_nothing(learned: dict, x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+    del learned, values, mask
+    return x
+
+
+def from_grid(
+    bits: int,
+    grid: Callable[[jax.Array], Codes],
+    surrogate: Callable[[jax.Array], jax.Array],
+    hold: Hold | None = None,
+) -> Quantizer:
+    """The quantizer without learned state that rounds to `grid` and learns through `surrogate`; 32 bits: the identity.
 
     `grid(x)` returns the codes of x with `values` integral but still float32, so that XLA fuses rounding and scaling
     into one loop; `codes` casts them. Both come from one function, hence the equality that `Quantizer` promises.
+    `hold` is needed where the grid depends on x; by default held values are put on a grid that does not.
     Refuses bits that are not in {1..8, 32}."""
     if check_bits(bits) == 32:
-        return Quantizer(32, lambda x: {}, lambda params, x: x, None)
+        return identity()
 
-    def apply(params: dict, x: jax.Array) -> jax.Array:
-        del params
+    def apply(learned: dict, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        del learned, key
         value = dequantize(grid(jax.lax.stop_gradient(x))).astype(x.dtype)
         return straight_through(value, surrogate(x))
 
-    def codes(params: dict, x: jax.Array) -> Codes:
-        del params
+    def codes(learned: dict, x: jax.Array) -> Codes:
+        del learned
         found = grid(x)
         return found._replace(values=found.values.astype(jnp.int32))
 
-    return Quantizer(bits, lambda x: {}, apply, codes)
+    def held(learned: dict, x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+        if hold is not None:
+            return hold(x, values, mask)
+        return jnp.where(mask, dequantize(codes(learned, x)._replace(values=values)), x)
+
+    return Quantizer(bits, lambda x: {}, apply, lambda learned, x: surrogate(x), codes, held)

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from lifeq_jax.quant.base import Codes, Quantizer
+from lifeq_jax.quant.base import Codes, Quantizer, check_bits
+from lifeq_jax.quant.hold import Levels, hold_scaled, hold_standardized
 from lifeq_jax.quant.proxq import standardize
 from lifeq_jax.quant.rounding import clamp, from_grid
 
@@ -36,7 +37,14 @@ def activation(bits: int, *, normalize: bool = False) -> Quantizer:
     def prepared(x: jax.Array) -> jax.Array:
         return clamp(standardize(x, NORMALIZED_RANGE) if normalize else x, 0.0, 1.0)
 
-    return from_grid(bits, lambda x: unit_codes(prepared(x), bits), prepared)
+    steps = 2 ** check_bits(bits) - 1
+    # In standard deviations; at 1 bit the codes are the two sides of the mean.
+    places = Levels(2.0, 0.5, 0, 1) if bits == 1 else Levels(4 / NORMALIZED_RANGE / steps, 0.0, 0, steps)
+
+    def hold(x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+        return hold_standardized(x, values, mask, places)
+
+    return from_grid(bits, lambda x: unit_codes(prepared(x), bits), prepared, hold if normalize else None)
 
 
 def minmax(bits: int) -> Quantizer:
@@ -51,4 +59,4 @@ def minmax(bits: int) -> Quantizer:
         level = jnp.round((x / safe + 1) * (steps / 2))
         return Codes(level, largest * (2 / steps), jnp.float32(steps / 2))
 
-    return from_grid(bits, grid, lambda x: x)
+    return from_grid(bits, grid, lambda x: x, lambda x, values, mask: hold_scaled(x, values, mask, steps))

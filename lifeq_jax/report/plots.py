@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from lifeq_jax.metrics.continual import forgetting_per_task
 from lifeq_jax.report.groups import Group
-from lifeq_jax.report.runs import History
-from lifeq_jax.report.tables import mean_matrix, metric_over_seeds, per_cent
+from lifeq_jax.report.history import History
+from lifeq_jax.report.tables import mean_matrix, metric_over_seeds, per_cent, shown_metrics
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -68,26 +68,30 @@ def draw_training(group: Group) -> Figure:
             axes.plot(epochs[seen], values[seen], color=color, lw=1.3, marker=".", alpha=0.8)
     for task, color in enumerate(task_colors(tasks)):
         axes.plot([], [], color=color, label=f"task {task}")
-    _mark_changes(axes, histories[0])
+    mark_changes(axes, histories[0])
+    name_changes(axes, histories[0])
     axes.set(xlabel="epoch, all stages", ylabel="accuracy, %", ylim=(-2, 102))
     axes.grid(axis="y", color="0.9")
     figure.legend(loc="outside right center", frameon=False, ncols=1 + tasks // 16)
     return figure
 
 
-def _mark_changes(axes: Axes, history: History) -> None:
-    """Names each stage, and each task in training, above the axes; a line at each change."""
-    epochs = len(history.task)
-    axes.set_xlim(0.5, epochs + 0.5)
+def mark_changes(axes: Axes, history: History) -> None:
+    """An upright at each change of task and of stage; x is the epoch over all stages, from 1."""
+    axes.set_xlim(0.5, len(history.task) + 0.5)
+    for _, last in spans(list(zip(history.stage, history.task, strict=True))):
+        axes.axvline(last + 0.5, color="0.6", lw=0.8, ls=":")
+    for _, last in spans(history.stage):
+        axes.axvline(last + 0.5, color="0.3", lw=1)
+
+
+def name_changes(axes: Axes, history: History) -> None:
+    """Names each stage, and each task in training, above the axes."""
     above = axes.get_xaxis_transform()
     for first, last in spans(list(zip(history.stage, history.task, strict=True))):
-        axes.axvline(last + 0.5, color="0.6", lw=0.8, ls=":")
-        middle, task = (first + last + 1) / 2, str(history.task[first])
-        axes.text(middle, 1.02, task, transform=above, ha="center", fontsize=8)
+        axes.text((first + last + 1) / 2, 1.02, str(history.task[first]), transform=above, ha="center", fontsize=8)
     for first, last in spans(history.stage):
-        axes.axvline(last + 0.5, color="0.3", lw=1)
-        middle, stage = (first + last + 1) / 2, history.stage[first]
-        axes.text(middle, 1.08, stage, transform=above, ha="center", fontsize=9)
+        axes.text((first + last + 1) / 2, 1.08, history.stage[first], transform=above, ha="center", fontsize=9)
     axes.text(-0.02, 1.02, "task", transform=axes.transAxes, ha="right", fontsize=8)
     axes.text(-0.02, 1.08, "stage", transform=axes.transAxes, ha="right", fontsize=9)
 
@@ -111,14 +115,16 @@ COMPARED = (("average_accuracy", "tab:blue", "%"), ("forgetting", "tab:red", "po
 
 
 def draw_comparison(groups: Sequence[Group]) -> Figure:
-    """Average accuracy and forgetting of each group, mean over seeds; bars: sample standard deviation."""
-    figure = Figure(figsize=(10, 1.4 + 0.5 * len(groups)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    """Average accuracy and forgetting of each group, mean over seeds; bars: sample standard deviation.
+
+    Where every group has one task there is no forgetting, and no panel for it."""
+    compared = [row for row in COMPARED if row[0] in shown_metrics(groups)]
+    figure = Figure(figsize=(4 + 3 * len(compared), 1.4 + 0.5 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, len(compared), sharey=True, squeeze=False)[0]
     labels = ["\n".join(textwrap.wrap(f"{group.label}, n={len(group.runs)}", 44)) for group in groups]
-    for axes, (name, color, unit) in zip(panels, COMPARED, strict=True):
+    for axes, (name, color, unit) in zip(panels, compared, strict=True):
         numbers = [metric_over_seeds(group, name) for group in groups]
-        means, deviations = 100 * np.array(numbers).T
-        reach = np.nan_to_num(deviations)
+        means, reach = np.nan_to_num(100 * np.array(numbers)).T
         bars = axes.barh(range(len(groups)), means, xerr=reach, color=color, alpha=0.75, capsize=3)
         axes.bar_label(bars, labels=[per_cent(*number) for number in numbers], fontsize=8, padding=4)
         axes.set(xlabel=f"{name.replace('_', ' ')}, {unit}", xlim=(0, max(1.0, 1.4 * np.max(means + reach))))

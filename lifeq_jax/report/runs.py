@@ -1,11 +1,9 @@
 """Finished run folders, read and checked.
 
 A run folder holds config.json (the recipe), metrics.csv (a row for each epoch), accuracy_matrix.csv and
-summary.json. Accuracies are shares, 0 to 1."""
+summary.json, and weight_distance.csv where weights were tracked. Accuracies are shares, 0 to 1."""
 
-import csv
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +12,7 @@ import numpy as np
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import check_matrix
-
-
-class History(NamedTuple):
-    """The N rows of metrics.csv that a report draws, in the order they were written."""
-
-    stage: tuple[str, ...]  # N names
-    task: tuple[int, ...]  # N numbers, the task in training
-    accuracy: np.ndarray  # (N, T) float64, on the test set of each task after the epoch; NaN: not evaluated
+from lifeq_jax.report.history import Distances, History, read_distances, read_history, read_rows, read_shares
 
 
 class Run(NamedTuple):
@@ -31,6 +22,7 @@ class Run(NamedTuple):
     recipe: Recipe
     matrix: np.ndarray  # (T, T) float64, row: after task i, column: on task j
     history: History
+    distances: Distances | None  # None: no weight_distance.csv
     stages: dict[str, tuple[float, ...]]  # accuracy on each task at the end of each stage
     seconds: float
     commit: str
@@ -46,7 +38,8 @@ def read_run(folder: str | Path) -> Run:
         folder=folder,
         recipe=recipe,
         matrix=_read_matrix(folder / "accuracy_matrix.csv"),
-        history=_read_history(folder / "metrics.csv"),
+        history=read_history(folder / "metrics.csv"),
+        distances=read_distances(folder / "weight_distance.csv"),
         stages={name: tuple(accuracies) for name, accuracies in summary["stages"].items()},
         seconds=summary["seconds"],
         commit=summary["commit"],
@@ -80,59 +73,13 @@ def _are_shares(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a CSV file. Refuses no file, no rows, a row that does not fit the header."""
-    if not path.is_file():
-        raise Refusal(f"{path} does not exist; {path.parent} is not a finished run")
-    try:
-        with path.open(newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Refusal(f"{path} is not CSV: {error}") from None
-    if len(lines) < 2:
-        raise Refusal(f"{path} has no rows")
-    for number, line in enumerate(lines[1:], start=1):
-        if len(line) != len(lines[0]):
-            raise Refusal(f"{path}, row {number}: {len(line)} values under {len(lines[0])} headings")
-    return lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
-
-
-def _share(text: str, place: str) -> float:
-    """A share between 0 and 1; empty or nan is NaN."""
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        raise Refusal(f"{place}={text!r} is not a number") from None
-    if not (math.isnan(value) or 0 <= value <= 1):
-        raise Refusal(f"{place}={text!r} is not an accuracy from 0 to 1")
-    return value
-
-
 def _read_matrix(path: Path) -> np.ndarray:
-    header, rows = _read_rows(path)
+    header, rows = read_rows(path)
     needed = [f"task_{task}" for task in range(len(rows))]
     if header != needed:
         raise Refusal(f"{path}: {len(rows)} rows need the header {','.join(needed)}, not {','.join(header)}")
-    matrix = [
-        [_share(row[task], f"{path}, row {number}: {task}") for task in header]
-        for number, row in enumerate(rows, start=1)
-    ]
+    matrix = read_shares(path, rows, header)
     try:
-        return check_matrix(np.array(matrix))
+        return check_matrix(matrix)
     except Refusal as refusal:
         raise Refusal(f"{path}: {refusal}") from None
-
-
-def _read_history(path: Path) -> History:
-    header, rows = _read_rows(path)
-    columns = [name for name in header if name.startswith("accuracy_")]
-    missing = [name for name in ("stage", "task", "accuracy_0") if name not in header]
-    if missing:
-        raise Refusal(f"{path}: the header lacks {missing[0]}; it has {', '.join(header)}")
-    tasks, accuracy = [], []
-    for number, row in enumerate(rows, start=1):
-        if not row["task"].isdecimal():
-            raise Refusal(f"{path}, row {number}: task={row['task']!r} is not a task number")
-        tasks.append(int(row["task"]))
-        accuracy.append([_share(row[name], f"{path}, row {number}: {name}") for name in columns])
-    return History(tuple(row["stage"] for row in rows), tuple(tasks), np.array(accuracy))

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lifeq_jax.core.config import Part
 from lifeq_jax.metrics.continual import CONTINUAL, continual_metrics, formula
 from lifeq_jax.report.groups import Group
+from lifeq_jax.report.oscillation import MEANINGS, at_end, reestimated
 from lifeq_jax.report.runs import Run
 
 
@@ -20,8 +22,16 @@ def over_seeds(group: Group, number: Callable[[Run], float]) -> tuple[float, flo
     return mean_and_std([number(run) for run in group.runs])
 
 
+def shown_metrics(groups: Sequence[Group]) -> tuple[str, ...]:
+    """The rows of CONTINUAL that say something of the groups: where each has one task, the average accuracy alone."""
+    many = any(len(group.runs[0].matrix) > 1 for group in groups)
+    return tuple(CONTINUAL) if many else ("average_accuracy",)
+
+
 def metric_over_seeds(group: Group, name: str) -> tuple[float, float]:
-    """`mean_and_std` of one row of CONTINUAL over the runs of a group, as a share."""
+    """`mean_and_std` of one row of CONTINUAL over the runs of a group, as a share; NaN where it is not shown."""
+    if name not in shown_metrics([group]):
+        return float("nan"), float("nan")
     return over_seeds(group, lambda run: CONTINUAL[name](run.matrix))
 
 
@@ -48,26 +58,35 @@ def seeds_of(group: Group) -> str:
     return ", ".join(str(run.recipe.seed) for run in group.runs)
 
 
+def shown_meanings(groups: Sequence[Group]) -> tuple[str, ...]:
+    """The names of MEANINGS that any run of the groups measured."""
+    ends = [at_end(run) for group in groups for run in group.runs]
+    return tuple(name for name in MEANINGS if not all(np.isnan(end[name]) for end in ends))
+
+
 def comparison_table(groups: Sequence[Group]) -> str:
-    """One row for each group: mean ± sample standard deviation of every continual metric over its seeds."""
-    header = ["recipe", "method", "loss", "bits (w/a)", "n", *CONTINUAL]
+    """One row for each group: mean ± sample standard deviation over its seeds of the continual metrics.
+
+    Columns of MEANINGS follow where any group has them."""
+    metrics, meanings = shown_metrics(groups), shown_meanings(groups)
     rows = []
     for group in groups:
         recipe, last = group.runs[0].recipe, group.runs[0].recipe.stages[-1]
-        first = [
-            group.label,
-            recipe.method.name,
-            recipe.loss,
-            f"{last.weight_bits}/{last.act_bits}",
-            str(len(group.runs)),
-        ]
-        rows.append([*first, *(per_cent(*metric_over_seeds(group, name)) for name in CONTINUAL)])
-    return markdown_table(header, rows)
+        bits = f"{last.weight_bits}/{last.act_bits}"
+        numbers = [metric_over_seeds(group, name) for name in metrics]
+        numbers += [_end_over_seeds(group, name) for name in meanings]
+        first = [group.label, recipe.method.name, recipe.loss, bits, str(len(group.runs))]
+        rows.append([*first, *(per_cent(*number) for number in numbers)])
+    return markdown_table(["recipe", "method", "loss", "bits (w/a)", "n", *metrics, *meanings], rows)
 
 
-def formula_table() -> str:
-    """Every continual metric with its formula over the accuracy matrix A."""
-    return markdown_table(["metric", "formula"], [[name, f"`{formula(name)}`"] for name in CONTINUAL])
+def _end_over_seeds(group: Group, name: str) -> tuple[float, float]:
+    return over_seeds(group, lambda run: at_end(run)[name])
+
+
+def formula_table(names: Sequence[str] = tuple(CONTINUAL)) -> str:
+    """Continual metrics, each with its formula over the accuracy matrix A."""
+    return markdown_table(["metric", "formula"], [[name, f"`{formula(name)}`"] for name in names])
 
 
 def matrix_table(group: Group) -> str:
@@ -83,10 +102,10 @@ def matrix_table(group: Group) -> str:
 
 
 def metrics_table(group: Group) -> str:
-    """Every continual metric of each run, and their mean where there are several."""
+    """The continual metrics of each run, and their mean where there are several."""
     metrics = [continual_metrics(run.matrix) for run in group.runs]
     header = ["metric", *(f"seed {run.recipe.seed}" for run in group.runs)]
-    rows = [[name, *(per_cent(one[name]) for one in metrics)] for name in CONTINUAL]
+    rows = [[name, *(per_cent(one[name]) for one in metrics)] for name in shown_metrics([group])]
     if len(group.runs) > 1:
         header.append("mean ± std")
         rows = [[*row, per_cent(*metric_over_seeds(group, row[0]))] for row in rows]
@@ -112,15 +131,30 @@ def stages_table(group: Group) -> str:
     return markdown_table(header, rows)
 
 
+def reestimation_table(group: Group) -> str:
+    """Accuracy before and after batch-norm re-estimation after each task, mean over the tasks trained so far.
+
+    Mean ± sample standard deviation over the seeds; rows that every seed measured, '' without one."""
+    each = [reestimated(run) for run in group.runs]
+    rows = []
+    for stage, task in (place for place in each[0] if all(place in one for one in each)):
+        before, after = np.array([one[stage, task] for one in each]).T
+        numbers = [per_cent(*mean_and_std(values)) for values in (before, after, after - before)]
+        rows.append([stage, str(task), *numbers])
+    return markdown_table(["stage", "after task", "before", "after", "gain, points"], rows) if rows else ""
+
+
 def facts(group: Group) -> str:
     """Where the numbers of a group come from, as a list."""
     recipe = group.runs[0].recipe
-    arguments = ", ".join(f"{name}={value}" for name, value in recipe.method.args.items())
     seconds, _ = over_seeds(group, lambda run: run.seconds)
     lines = [
-        f"method: {recipe.method.name}" + (f" ({arguments})" if arguments else ""),
+        f"method: {_row(recipe.method)}",
         f"loss: {recipe.loss}",
         f"model: {recipe.model.name}",
+        f"quantizers: weights {_row(recipe.weight_quantizer)}; activations {_row(recipe.act_quantizer)}",
+        f"quantizer setup: {recipe.quant_setup}",
+        f"oscillation: {_row(recipe.oscillation)}",
         f"accuracies measured on: {recipe.data.evaluate_on} images",
         f"seeds: {seeds_of(group)}",
         f"time of a run: {seconds:.0f} s",
@@ -129,3 +163,9 @@ def facts(group: Group) -> str:
         f"folders: {', '.join(f'`{run.folder}`' for run in group.runs)}",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _row(part: Part) -> str:
+    """'ewc (strength=5.0)'; without arguments 'ewc'."""
+    arguments = ", ".join(f"{name}={value}" for name, value in part.args.items())
+    return part.name + (f" ({arguments})" if arguments else "")

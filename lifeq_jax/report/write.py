@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.report import plots, tables
-from lifeq_jax.report.groups import Group, group_runs
-from lifeq_jax.report.runs import Run
+from matplotlib.figure import Figure
 
-DRAWINGS = {"matrix": plots.draw_matrix, "training": plots.draw_training, "forgetting": plots.draw_forgetting}
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report import oscillation_plots, plots, tables
+from lifeq_jax.report.groups import Group, group_runs
+from lifeq_jax.report.oscillation import MEANINGS, distance_ends, is_tracked
+from lifeq_jax.report.runs import Run
 
 
 def write_report(runs: Sequence[Run], out: str | Path) -> Path:
     """Writes <out>/report.md and the PNG plots beside it; returns the path of report.md.
 
     Runs that differ only in the seed are one group, reported as mean ± sample standard deviation; several
-    groups are compared first, the best average accuracy on top. Refuses no runs and a folder that cannot be
-    written."""
+    groups are compared first, the best average accuracy on top. What needs several tasks, tracked weights or
+    measurements before re-estimation is left out where there are none. Refuses no runs and a folder that cannot
+    be written."""
     out = Path(out)
     groups = group_runs(runs)
     try:
@@ -24,8 +26,9 @@ def write_report(runs: Sequence[Run], out: str | Path) -> Path:
         parts = _comparison(groups, out)
         for rank, group in enumerate(groups, start=1):
             parts += _section(group, out, prefix=f"{rank}_" if len(groups) > 1 else "")
+        parts += ["## Formulas", FORMULAS, tables.formula_table(tables.shown_metrics(groups))]
         path = out / "report.md"
-        path.write_text("\n\n".join([*parts, "## Formulas", FORMULAS, tables.formula_table()]) + "\n")
+        path.write_text("\n\n".join(parts) + "\n")
     except OSError as error:
         raise Refusal(f"report folder {out} cannot be written: {error.strerror}") from None
     return path
@@ -37,29 +40,55 @@ FORMULAS = "A[i, j] is the accuracy on task j after training task i; tasks count
 def _comparison(groups: Sequence[Group], out: Path) -> list[str]:
     if len(groups) == 1:
         return [f"# {groups[0].label}"]
-    plots.save(plots.draw_comparison(groups), out / "comparison.png")
+    drawn = "average accuracy and forgetting" if len(tables.shown_metrics(groups)) > 1 else "average accuracy"
+    meanings = [f"- {name}: {MEANINGS[name]}" for name in tables.shown_meanings(groups)]
     return [
         f"# {len(groups)} recipes",
-        "Mean ± sample standard deviation over n seeds; accuracies in per cent, the others in points.",
+        "Mean ± sample standard deviation over n seeds; accuracies and shares in per cent, the others in points.",
         tables.comparison_table(groups),
-        "![average accuracy and forgetting](comparison.png)",
+        *(["\n".join(meanings)] if meanings else []),
+        _drawn(plots.draw_comparison(groups), out / "comparison.png", drawn),
     ]
 
 
+def _drawn(figure: Figure, path: Path, caption: str) -> str:
+    """Saves the figure; returns the line that shows it."""
+    return f"![{caption}]({plots.save(figure, path).name})"
+
+
 def _section(group: Group, out: Path, prefix: str) -> list[str]:
-    for name, draw in DRAWINGS.items():
-        plots.save(draw(group), out / f"{prefix}{name}.png")
     many = f", mean over {len(group.runs)} seeds" if len(group.runs) > 1 else ""
+    forgetting = []
+    if len(tables.shown_metrics([group])) > 1:
+        figure = plots.draw_forgetting(group)
+        forgetting = [_drawn(figure, out / f"{prefix}forgetting.png", "forgetting of each task")]
     return [
         *([f"## {group.label}"] if prefix else []),
         tables.facts(group),
         f"Accuracy on each task, in per cent{many}; in brackets: not trained yet.",
         tables.matrix_table(group),
-        f"![accuracy matrix]({prefix}matrix.png)",
+        _drawn(plots.draw_matrix(group), out / f"{prefix}matrix.png", "accuracy matrix"),
         "Metrics; accuracies in per cent, the others in points.",
         tables.metrics_table(group),
-        f"![forgetting of each task]({prefix}forgetting.png)",
+        *forgetting,
         f"The chain of bit-widths{many}.",
         tables.stages_table(group),
-        f"![accuracy of each task over training]({prefix}training.png)",
+        _drawn(plots.draw_training(group), out / f"{prefix}training.png", "accuracy of each task over training"),
+        *_oscillation(group, out, prefix, many),
     ]
+
+
+def _oscillation(group: Group, out: Path, prefix: str, many: str) -> list[str]:
+    """What the runs measured of re-estimation and of oscillating weights; nothing where they did not."""
+    parts = []
+    if table := tables.reestimation_table(group):
+        batches = group.runs[0].recipe.reestimation_batches
+        over = f"over {batches} training batches, mean over the tasks trained so far, in per cent{many}"
+        parts += [f"Accuracy before and after batch-norm re-estimation {over}.", table]
+    if is_tracked(group):
+        figure = oscillation_plots.draw_shares(group)
+        parts.append(_drawn(figure, out / f"{prefix}oscillation.png", "weights oscillating and frozen over training"))
+    if ends := distance_ends(group):
+        figure = oscillation_plots.draw_distances(ends)
+        parts.append(_drawn(figure, out / f"{prefix}weight_distance.png", "distance of weights to the nearest code"))
+    return parts

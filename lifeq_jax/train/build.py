@@ -30,16 +30,17 @@ from lifeq_jax.data.tables import (
     split_validation,
     training_rows,
 )
-from lifeq_jax.layers.quant import quantize_params, quantized_mask, quantizer_table
+from lifeq_jax.layers.quant import LayerBits, bit_table, observe_ranges, quantizer_table
+from lifeq_jax.layers.setups import SETUPS, quantizers
 from lifeq_jax.losses import LOSSES, Loss
-from lifeq_jax.methods import METHODS
+from lifeq_jax.methods import METHODS, OSCILLATIONS
 from lifeq_jax.methods.base import Method, Outputs
+from lifeq_jax.methods.combine import combine
 from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import initialize, variable_shapes
-from lifeq_jax.optim.chain import chain, sgd
-from lifeq_jax.optim.schedules import SCHEDULES
-from lifeq_jax.quant import QUANTIZERS
-from lifeq_jax.quant.base import Quantizer
+from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.schedules import SCHEDULES, Schedule
+from lifeq_jax.quant import QUANTIZERS, codes
 from lifeq_jax.train.step import Network
 
 TABLES: dict[str, dict[str, Callable]] = {
@@ -47,6 +48,7 @@ TABLES: dict[str, dict[str, Callable]] = {
     "method": METHODS,
     "weight_quantizer": QUANTIZERS,
     "act_quantizer": QUANTIZERS,
+    "oscillation": OSCILLATIONS,
 }
 
 
@@ -81,6 +83,7 @@ class Built(NamedTuple):
 def complete(recipe: Recipe) -> Recipe:
     """The recipe with every argument of its parts written out; refuses unknown rows, arguments and types."""
     lookup(LOSSES, recipe.loss, "recipe.loss")
+    lookup(SETUPS, recipe.quant_setup, "recipe.quant_setup")
     filled: dict[str, Any] = {
         name: _complete_part(getattr(recipe, name), table, name) for name, table in TABLES.items()
     }
@@ -104,7 +107,7 @@ def _complete_part(part: Part, table: dict[str, Callable], key: str) -> Part:
     return Part(part.name, {**defaults, **part.args})
 
 
-def _make(part: Part, table: dict[str, Callable], key: str, **given: Any) -> Any:
+def _make(part: Part, table: dict[str, Callable], key: str, /, **given: Any) -> Any:
     return lookup(table, part.name, f"recipe.{key}.name")(**given, **part.args)
 
 
@@ -134,7 +137,7 @@ def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskRows, ...]) -> None:
 
 def open_images(data: Data, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
     """The input path that the recipe names, over the images of a catalog."""
-    spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip)
+    spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip, data.resize)
     name = choose_input(data.input, len(images.paths), spec, data.device_share)
     return (resident if name == "resident" else pipeline)(root, images, spec), spec
 
@@ -166,37 +169,53 @@ def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[Tas
 
 
 def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Built:
-    """The network, method, optimizer and loss of one stage, none of which holds any array of parameters."""
+    """The network, method, optimizer and loss of one stage, none of which holds any array of parameters.
+
+    The method's state is the pair (state of the continual-learning method, state of the oscillation control)."""
     optimizer = recipe.optimizer
-    method = _make(recipe.method, METHODS, "method")
-    schedule = SCHEDULES[optimizer.schedule](stage.learning_rate, optimizer.milestones, optimizer.factor)
+    network = build_network(recipe, stage, axis_name)
+    control = _make(recipe.oscillation, OSCILLATIONS, "oscillation", table=network.table)
+    method = combine(_make(recipe.method, METHODS, "method"), control)
+
+    def schedule(rate: float) -> Schedule:
+        return SCHEDULES[optimizer.schedule](rate, optimizer.milestones, optimizer.factor)
+
+    weights = sgd(schedule(stage.learning_rate), optimizer.momentum, optimizer.weight_decay)
     return Built(
-        network=build_network(recipe, stage, axis_name),
+        network=network,
         method=method,
-        optimizer=chain(sgd(schedule, optimizer.momentum, optimizer.weight_decay), method.constraint),
+        optimizer=chain(method.gradients, weights, adam(schedule(optimizer.learned_rate)), method.constraint),
         loss=lookup(LOSSES, recipe.loss, "recipe.loss"),
-        schedule=schedule,
+        schedule=schedule(stage.learning_rate),
     )
 
 
 def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Network:
     """The pure functions of the recipe's network at the stage's bit-widths."""
-    activation = _make(recipe.act_quantizer, QUANTIZERS, "act_quantizer", bits=stage.act_bits)
+    model = _model(recipe, stage.weight_bits, stage.act_bits, axis_name)
+    return _network(model, _model(recipe, 32, stage.act_bits, axis_name), _image_shape(recipe))
 
-    def model_with(weight: Quantizer):
-        return _make(
-            recipe.model,
-            MODELS,
-            "model",
-            num_classes=recipe.data.num_classes,
-            weight=weight,
-            activation=activation,
-            axis_name=axis_name,
-        )
 
-    model = model_with(_make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=stage.weight_bits))
-    plain = model_with(_make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=32))
-    return _network(model, plain, (*recipe.data.crop, recipe.data.image[2]))
+def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:
+    """The bits of every quantizing layer of the recipe's network in `stage`, by its path, in the order of calls."""
+    model = _model(recipe, stage.weight_bits, stage.act_bits, None)
+    return bit_table(model, variable_shapes(model, _image_shape(recipe)), _image_shape(recipe))
+
+
+def _image_shape(recipe: Recipe) -> tuple[int, int, int]:
+    return (*recipe.data.crop, recipe.data.image[2])
+
+
+def _model(recipe: Recipe, weight_bits: int, act_bits: int, axis_name: str | None) -> Any:
+    chosen = quantizers(
+        recipe.quant_setup,
+        lambda bits: _make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=bits),
+        lambda bits: _make(recipe.act_quantizer, QUANTIZERS, "act_quantizer", bits=bits),
+        weight_bits,
+        act_bits,
+    )
+    given = dict(num_classes=recipe.data.num_classes, quantizers=chosen, axis_name=axis_name)
+    return _make(recipe.model, MODELS, "model", **given)
 
 
 def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Network:
@@ -217,14 +236,24 @@ def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Netwo
         logits, new = model.apply(variables, image, train=True, mutable=["batch_stats"], rngs={"noise": key})
         return logits, new["batch_stats"]
 
+    def moments(params: PyTree, image: jax.Array) -> PyTree:
+        _, new = model.apply({"params": params}, image, train=True, mutable=["batch_stats", "moments"])
+        return new["moments"]
+
+    def ranges(params: PyTree, batch_stats: PyTree, so_far: PyTree, image: jax.Array) -> tuple[PyTree, PyTree]:
+        return observe_ranges(model, {"params": params, "batch_stats": batch_stats}, so_far, image)
+
     shapes = variable_shapes(model, image_shape)
     table = quantizer_table(model, shapes, image_shape)
     return Network(
         init=init,
         train=train,
+        moments=moments,
+        observe_ranges=ranges,
         evaluate=evaluate(model),
         evaluate_weights=evaluate(plain),
         head=lambda params, feature: model.apply({"params": params}, feature, method="head"),
-        quantize=lambda params: quantize_params(table, params),
-        quantized=quantized_mask(table, shapes["params"]),
+        quantize=lambda params: codes.quantize(table, params),
+        table=table,
+        quantized=codes.mask(table, shapes["params"]),
     )

@@ -12,7 +12,7 @@ from lifeq_jax.core.keys import key_for
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.data.inputs import Feed, Input
-from lifeq_jax.data.order import ImageSpec, test_plan, train_plan
+from lifeq_jax.data.order import ImageSpec, Plan, test_plan, train_plan
 from lifeq_jax.data.tables import Rows
 from lifeq_jax.train.step import (
     NEVER_BAD,
@@ -109,6 +109,14 @@ def batches(scorer: Scorer, rows: Rows) -> Iterable[Batch]:
     """One pass over `rows`, in order and without augmentation, the last batch padded."""
     for feed in scorer.source.feeds(rows, test_plan(len(rows.index), scorer.batch_size, scorer.spec), 0):
         yield scorer.assemble(scorer.source.constants, feed)
+
+
+def training_images(scorer: Scorer, rows: Rows, place: Place, count: int) -> Iterable[jax.Array]:
+    """The images of the first `count` training batches of an epoch (fewer where it has fewer), augmented."""
+    plan = train_plan(len(rows.index), scorer.batch_size, scorer.spec, **place._asdict())
+    first = Plan(*(part[:count] for part in plan))
+    for feed in scorer.source.feeds(rows, first, 0):
+        yield scorer.assemble(scorer.source.constants, feed).image
 
 
 def score_rows(scorer: Scorer, rows: Rows, params: PyTree, batch_stats: PyTree) -> Score:

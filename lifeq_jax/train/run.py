@@ -12,6 +12,7 @@ from lifeq_jax.data.decode import naming_rows
 from lifeq_jax.data.tables import task_csvs
 from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.models.loading import load_float
+from lifeq_jax.models.torch_weights import load_torch
 from lifeq_jax.train.build import build_stage, build_world, complete
 from lifeq_jax.train.checkpoint import Checkpoints, Progress
 from lifeq_jax.train.run_folder import (
@@ -47,8 +48,8 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str
 
 def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]:
     world = build_world(recipe)
-    build_stage(recipe, recipe.stages[0])  # refuses arguments out of range before the folder is made
-    start = latest_weights(Path(recipe.start.replace("{seed}", str(recipe.seed)))) if recipe.start else None
+    # built before the folder is made, so that arguments out of range are refused first
+    start = _given(recipe, build_stage(recipe, recipe.stages[0]).network.init(recipe.seed))
     open_run_folder(folder, recipe)
     metrics = Metrics(folder, recipe.data.num_tasks)
     finished: dict[str, Progress] = {}
@@ -56,7 +57,7 @@ def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]
         for number, stage in enumerate(recipe.stages):
             run = open_stage(recipe, number, world, folder, metrics, log)
             with closing(run.checkpoints):
-                start = _start(run.built.network.init(recipe.seed), start)
+                start = _carried(start, run.built.network.init(recipe.seed))
                 finished[stage.name] = run_stage(run, *start)
                 start = _weights(run.checkpoints)
     return finished
@@ -67,10 +68,20 @@ def _weights(checkpoints: Checkpoints) -> Weights:
     return network["params"], network["batch_stats"]
 
 
-def _start(fresh: Weights, start: Weights | None) -> Weights:
-    if start is None:
+def _given(recipe: Recipe, fresh: Weights) -> Weights:
+    """What the recipe starts from, in the structure of `fresh`."""
+    path = Path(recipe.start.replace("{seed}", str(recipe.seed)))
+    if not recipe.start:
         return fresh
-    params, batch_stats = (load_float(old, new) for old, new in zip(start, fresh, strict=True))
+    if path.is_file():
+        params, batch_stats = fresh
+        loaded = load_torch(recipe.model.name, path, {"params": params, "batch_stats": batch_stats})
+        return loaded["params"], loaded["batch_stats"]
+    return _carried(latest_weights(path), fresh)
+
+
+def _carried(old: Weights, fresh: Weights) -> Weights:
+    params, batch_stats = (load_float(given, wanted) for given, wanted in zip(old, fresh, strict=True))
     return params, batch_stats
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lifeq_jax.core.config import Recipe, read_recipe, to_json
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.metrics.oscillation import BINS
 
 Row = dict[str, Any]
 
@@ -69,42 +70,67 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-class Metrics:
-    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row."""
+class RowFile:
+    """A CSV file that grows a row at a time, and is cut back when a run is resumed."""
 
-    def __init__(self, folder: Path, num_tasks: int):
-        self._path = folder / "metrics.csv"
-        self._columns = [
-            *("stage", "task", "epoch", "step", "loss", "penalty", "train_accuracy", "learning_rate"),
-            *("images_per_second", *(f"accuracy_{task}" for task in range(num_tasks))),
-        ]
-        self._events: Any = None
-        self._rows = 0
+    def __init__(self, path: Path, columns: list[str]):
+        self._path, self._columns = path, columns
 
-    def begin(self, wanted: Callable[[dict[str, str]], bool]) -> None:
-        """Opens the files for appending, keeping the rows of an earlier start for which wanted(row) is true.
+    def begin(self, wanted: Callable[[dict[str, str]], bool]) -> int:
+        """Keeps the rows of an earlier start for which wanted(row) is true and returns their number.
 
         A row that a kill left incomplete goes too."""
-        from tensorboardX import SummaryWriter
-
         rows = [row for row in read_metrics(self._path) if wanted(row)] if self._path.exists() else []
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(rows)
         write_text(self._path, text.getvalue())
-        self.close()
-        self._rows = len(rows)
-        self._events = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=self._rows + 1)
+        return len(rows)
 
     def append(self, row: Row) -> None:
-        """Writes one row at once."""
+        """Writes one row at once; a column that it lacks stays empty."""
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
+
+
+class Metrics:
+    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row; weight_distance.csv."""
+
+    def __init__(self, folder: Path, num_tasks: int):
+        self._folder = folder
+        place = ["stage", "task", "epoch"]
+        columns = [
+            *(*place, "step", "loss", "penalty", "train_accuracy", "learning_rate"),
+            *("images_per_second", *(f"accuracy_{task}" for task in range(num_tasks))),
+            *(f"running_accuracy_{task}" for task in range(num_tasks)),
+            *("oscillating", "frozen"),
+        ]
+        self._file = RowFile(folder / "metrics.csv", columns)
+        self._distances = RowFile(folder / "weight_distance.csv", [*place, *(f"bin_{bin}" for bin in range(BINS))])
+        self._events: Any = None
+        self._rows = 0
+
+    def begin(self, wanted: Callable[[dict[str, str]], bool]) -> None:
+        """Opens the files for appending, keeping the rows of an earlier start for which wanted(row) is true."""
+        from tensorboardX import SummaryWriter
+
+        self._rows = self._file.begin(wanted)
+        self._distances.begin(wanted)
+        self.close()
+        self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._rows + 1)
+
+    def append(self, row: Row) -> None:
+        """Writes one row of metrics.csv."""
+        self._file.append(row)
         self._rows += 1
         for name, value in row.items():
             if isinstance(value, float):
                 self._events.add_scalar(f"{row['stage']}/{name}", value, self._rows)
+
+    def append_distances(self, place: Row, counts: np.ndarray) -> None:
+        """Writes one row of weight_distance.csv: counts (BINS,) of weights by their distance to the nearest code."""
+        self._distances.append(place | {f"bin_{bin}": int(count) for bin, count in enumerate(counts)})
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""

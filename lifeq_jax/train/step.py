@@ -13,6 +13,7 @@ from lifeq_jax.losses import Loss
 from lifeq_jax.losses.classify import cross_entropy, weighted_mean
 from lifeq_jax.methods.base import Method, Outputs, StepInfo
 from lifeq_jax.metrics.classify import accuracy, confusion
+from lifeq_jax.quant.codes import Table
 
 
 class Network(NamedTuple):
@@ -21,11 +22,16 @@ class Network(NamedTuple):
     init: Callable[[int], tuple[PyTree, PyTree]]  # seed -> (params, batch_stats)
     train: Callable[[PyTree, PyTree, jax.Array, jax.Array], tuple[jax.Array, PyTree]]
     """(params, batch_stats, image (B, H, W, C), key) -> (logits (B, K), new batch_stats)"""
+    moments: Callable[[PyTree, jax.Array], PyTree]
+    """(params, image) -> the batch's own statistics, a tree like batch_stats"""
+    observe_ranges: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
+    """(params, batch_stats, ranges so far, image) -> (ranges, params with the learned state that they give)"""
     evaluate: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (params, image, batch_stats)
     evaluate_weights: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (weights, ...): quantized already
     head: Callable[[PyTree, jax.Array], jax.Array]  # (params, feature (B, F)) -> logits (B, K)
     quantize: Callable[[PyTree], PyTree]  # params -> the weights the network computes with
-    quantized: PyTree  # bools like params: which leaves a quantizer acts on
+    table: Table  # the kernels that are quantized, by name
+    quantized: PyTree  # bools like params: which leaves are such kernels
 
 
 class TrainState(NamedTuple):
@@ -105,7 +111,8 @@ def make_step(
             quantized=network.quantized,
         )
         params = optax.apply_updates(state.params, updates)
-        method_state = method.observe(state.method_state, StepInfo(state.params, params, grads))
+        done = (state.step + 1) / state.num_steps
+        method_state = method.observe(state.method_state, StepInfo(state.params, params, grads, done))
         totals = _totals(value, penalty, logits, batch, state.step, axis_name)
         new_state = state._replace(
             params=params,

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,10 @@ from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.tables import concat_rows
 from lifeq_jax.methods.base import TaskEnd
+from lifeq_jax.metrics.oscillation import Oscillations, oscillations
+from lifeq_jax.train.bn_stats import make_reestimate
 from lifeq_jax.train.build import Built, World, build_stage
+from lifeq_jax.train.calibrate import calibrate
 from lifeq_jax.train.checkpoint import Checkpoints, Progress
 from lifeq_jax.train.loop import (
     Advance,
@@ -30,6 +33,7 @@ from lifeq_jax.train.loop import (
     make_scorer,
     score_rows,
     train_epoch,
+    training_images,
 )
 from lifeq_jax.train.run_folder import Metrics
 from lifeq_jax.train.step import TrainState, make_step
@@ -76,6 +80,8 @@ class StageRun(NamedTuple):
     built: Built
     advance: Advance
     scorer: Scorer
+    reestimate: Callable[[PyTree, Iterable[jax.Array]], PyTree]  # (params, images) -> batch_stats
+    measure: Callable[[PyTree, PyTree], Oscillations]  # (params, tracks by kernel name)
     checkpoints: Checkpoints
     metrics: Metrics
     log: Log
@@ -94,8 +100,20 @@ def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics:
     data = recipe.data
     scorer = make_scorer(built.network, world.input, world.spec, data.batch_size, data.num_classes)
     checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
-    advance = make_advance(step, world.input)
-    return StageRun(recipe, number, stage, world, built, advance, scorer, checkpoints, metrics, log)
+    return StageRun(
+        recipe=recipe,
+        number=number,
+        stage=stage,
+        world=world,
+        built=built,
+        advance=make_advance(step, world.input),
+        scorer=scorer,
+        reestimate=make_reestimate(built.network.moments),
+        measure=jax.jit(partial(oscillations, built.network.table)),
+        checkpoints=checkpoints,
+        metrics=metrics,
+        log=log,
+    )
 
 
 def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
@@ -103,8 +121,11 @@ def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
     progress = run.checkpoints.progress() or Progress(0, 0, [], -1.0, 0.0, False)
     if progress.done:
         return progress
+    begins = (progress.task, progress.epoch) == (0, 0)
+    if begins:
+        params = calibrated(run, params, batch_stats)
     saved = first_saved(run, params, batch_stats)
-    if (progress.task, progress.epoch) != (0, 0):
+    if not begins:
         saved = saved.restore(run.checkpoints)
     run.metrics.begin(partial(_is_before, run, progress))
     while not progress.done:
@@ -115,6 +136,13 @@ def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
         if at_task_end or progress.epoch % run.recipe.checkpoint_every == 0:
             saved.save(run.checkpoints, progress)
     return progress
+
+
+def calibrated(run: StageRun, params: PyTree, batch_stats: PyTree) -> PyTree:
+    """`params` with the ranges of all quantizers found on the first training batches of the stage."""
+    place = Place(run.recipe.seed, run.number, 0, 0)
+    images = training_images(run.scorer, run.world.tasks[0].train, place, run.recipe.calibration_batches)
+    return calibrate(run.built.network.observe_ranges, params, batch_stats, images)
 
 
 def first_saved(run: StageRun, params: PyTree, batch_stats: PyTree) -> Saved:
@@ -153,19 +181,22 @@ def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, P
         state, result = train_epoch(run.advance, run.scorer, run.world.tasks[place.task].train, saved.state, place)
     except Diverged as error:
         raise Diverged(f"stage {run.stage.name}: {error}; the last good checkpoint is kept") from None
-    saved = saved._replace(state=state)
-    saved, progress = _select(run, saved, progress)
     is_last = place.epoch + 1 == run.stage.epochs
+    is_due = is_last or _is_due(run, place.epoch)
+    state, running = _reestimated(run, state, place, is_due, is_last)
+    saved, progress = _select(run, saved._replace(state=state), progress)
     if is_last and run.recipe.selection == "best":
         saved = saved._replace(state=saved.state._replace(**_copy(saved.best)._asdict()))
-    accuracies = evaluate_tasks(run, saved.state) if is_last or _is_due(run, place.epoch) else None
-    step = int(saved.state.step)
-    row = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1, step=step, loss=result.loss)
-    row |= dict(penalty=result.penalty, train_accuracy=result.accuracy, learning_rate=rate)
+    accuracies = evaluate_tasks(run, saved.state) if is_due else None
+    where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
+    row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
+    row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
     row |= dict(images_per_second=round(result.images_per_second, 1))
     row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies or [])}
+    row |= {f"running_accuracy_{task}": value for task, value in enumerate(running or [])}
+    row |= _measure_oscillations(run, state, where)
     run.metrics.append(row)
-    run.log(_line(run, place, row, accuracies))
+    run.log(_line(run, place, row, accuracies, running))
     if not is_last:
         return saved, progress._replace(epoch=place.epoch + 1)
     return finish_task(run, saved, progress, accuracies or [])
@@ -208,6 +239,29 @@ def evaluate_tasks(run: StageRun, state: TrainState) -> list[float]:
     return [accuracy_of(score_rows(run.scorer, r, state.params, state.batch_stats)) for r in rows]
 
 
+def _reestimated(
+    run: StageRun, state: TrainState, place: Place, is_due: bool, is_last: bool
+) -> tuple[TrainState, list[float] | None]:
+    """The state with batch-norm statistics measured anew where something is evaluated next; at the end of a task also
+    the accuracies with the running statistics."""
+    recipe = run.recipe
+    if recipe.reestimation_batches == 0 or not (is_due or recipe.selection == "best"):
+        return state, None
+    running = evaluate_tasks(run, state) if is_last and recipe.selection == "last" else None
+    images = training_images(run.scorer, run.world.tasks[place.task].train, place, recipe.reestimation_batches)
+    return state._replace(batch_stats=run.reestimate(state.params, images)), running
+
+
+def _measure_oscillations(run: StageRun, state: TrainState, where: dict) -> dict[str, float]:
+    """The columns of metrics.csv about oscillating weights, and a row of weight_distance.csv; {} without tracking."""
+    _, control = state.method_state
+    if not control.tracks:
+        return {}
+    found = jax.device_get(run.measure(state.params, control.tracks))
+    run.metrics.append_distances(where, found.distances)
+    return {"oscillating": float(found.oscillating), "frozen": float(found.frozen)}
+
+
 def _select(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
     if run.recipe.selection == "last":
         return saved, progress
@@ -235,13 +289,20 @@ def _is_before(run: StageRun, progress: Progress, row: dict[str, str]) -> bool:
     return at <= (run.number, progress.task, progress.epoch)
 
 
-def _line(run: StageRun, place: Place, row: dict, accuracies: list[float] | None) -> str:
-    shown = " ".join(f"{100 * value:.1f}" for value in accuracies or [] if not math.isnan(value))
-    return (
-        f"{run.stage.name}  task {place.task + 1}/{run.num_tasks}  epoch {place.epoch + 1}/{run.stage.epochs}  "
-        f"loss {row['loss']:.4f}  train {100 * row['train_accuracy']:.1f} %  "
-        f"{run.recipe.data.evaluate_on} {shown or '-'}  {row['images_per_second']:.0f} images/s"
-    )
+def _line(run: StageRun, place: Place, row: dict, accuracies: list[float] | None, running: list[float] | None) -> str:
+    parts = [
+        f"{run.stage.name}  task {place.task + 1}/{run.num_tasks}  epoch {place.epoch + 1}/{run.stage.epochs}",
+        f"loss {row['loss']:.4f}",
+        f"train {100 * row['train_accuracy']:.1f} %",
+        f"{run.recipe.data.evaluate_on} {_shown(accuracies)}" + (f" (running {_shown(running)})" if running else ""),
+        *(f"{name} {100 * row[name]:.2f} %" for name in ("oscillating", "frozen") if name in row),
+        f"{row['images_per_second']:.0f} images/s",
+    ]
+    return "  ".join(parts)
+
+
+def _shown(accuracies: list[float] | None) -> str:
+    return " ".join(f"{100 * value:.1f}" for value in accuracies or [] if not math.isnan(value)) or "-"
 
 
 def as_matrix(progress: Progress) -> np.ndarray:

@@ -59,6 +59,16 @@ def test_refuses_other_sizes_pixels_and_formats(saved):
         open_image(saved(Image.fromarray(PIXELS), "x.bmp"))
 
 
+def test_files_of_any_size_and_inks_are_read_with_resize(saved):
+    image = Image.fromarray(PIXELS).convert("CMYK")
+    path = saved(image, "x.jpg")
+    anysize = COLOR._replace(stored=(9, 9, 3), resize="random_resized_crop")
+    np.testing.assert_array_equal(read_image(path, anysize), np.asarray(Image.open(path).convert("RGB")))
+    assert read_image(path, anysize._replace(stored=(9, 9, 1))).shape == (4, 6, 1)
+    with pytest.raises(Refusal, match=r"x\.jpg has pixels of kind CMYK"):
+        read_image(path, COLOR)
+
+
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 @pytest.mark.parametrize("left", [0, 10, 0.6])
 def test_refuses_a_broken_file(saved, kind, left):

@@ -8,6 +8,7 @@ from PIL import Image
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data import order, resident
 from lifeq_jax.data.augment import normalize
+from lifeq_jax.data.decode import BrokenImage
 from lifeq_jax.data.order import ImageSpec
 from lifeq_jax.data.pipeline import pipeline
 from lifeq_jax.data.tables import catalog, concat_rows, list_images, rows_of
@@ -133,11 +134,13 @@ def broken(root, kind):
         Image.new("CMYK", (10, 8)).save(path)
     elif kind == "16 bits":
         Image.fromarray(np.zeros((8, 10), np.uint16)).save(path, format="PNG")
+    elif kind == "gif":
+        Image.new("RGB", (10, 8)).save(path, format="GIF")
     else:
         path.unlink()
 
 
-@pytest.mark.parametrize("kind", ["size", "truncated", "text", "cmyk", "16 bits", "missing"])
+@pytest.mark.parametrize("kind", ["size", "truncated", "text", "cmyk", "16 bits", "gif", "missing"])
 def test_both_paths_refuse_the_same_file(kind, make_tree):
     root = make_tree({"train/a": 2, "train/b": 2}, (8, 10, 3), "jpg")
     known, rows = rows_and_catalog(root)
@@ -156,7 +159,10 @@ def test_an_image_that_only_tensorflow_rejects_ends_in_a_refusal(make_tree, monk
     known, rows = rows_and_catalog(root)
     broken_file = root / known.paths[0]
     broken_file.write_bytes(b"")
-    monkeypatch.setattr("lifeq_jax.data.pipeline.decode", lambda *args: None)
+    monkeypatch.setattr("lifeq_jax.data.pipeline.read_under", lambda *args: None)
+    with pytest.raises(BrokenImage, match=r"train/a/0000\.png is not readable by TensorFlow \("):
+        next(pipeline(root, known, COLOR).feeds(rows, order.test_plan(2, 2, COLOR), 0))
+    monkeypatch.setattr("lifeq_jax.data.pipeline._refuse_first", lambda *args: None)
     with pytest.raises(Refusal, match=r"^step 0: images under .* cannot be read"):
         next(pipeline(root, known, COLOR).feeds(rows, order.test_plan(2, 2, COLOR), 0))
 
@@ -170,6 +176,15 @@ def test_auto_takes_resident_up_to_the_stated_share_of_memory(monkeypatch):
     assert resident.choose_input("resident", 10**9, COLOR) == "resident"
     with pytest.raises(Refusal, match=r"input='disk' is unknown; choose from auto, pipeline, resident"):
         resident.choose_input("disk", 1, COLOR)
+
+
+def test_images_of_any_size_go_through_the_pipeline():
+    spec = COLOR._replace(stored=(10, 10, 3), pad=0, resize="random_resized_crop")
+    assert resident.choose_input("auto", 1, spec) == resident.choose_input("pipeline", 1, spec) == "pipeline"
+    with pytest.raises(Refusal, match=r"input='resident' needs images of one size, resize='random_resized_crop' any"):
+        resident.choose_input("resident", 1, spec)
+    with pytest.raises(Refusal, match=r"crop \(8, 11\) does not fit"):
+        resident.choose_input("auto", 1, spec._replace(crop=(8, 11)))
 
 
 def test_memory_is_the_devices_limit_or_the_hosts(monkeypatch):

@@ -67,6 +67,22 @@ def test_refuses_tasks_without_classes():
         class_windows(10, 2, 0, 0)
 
 
+@pytest.mark.parametrize("rate", [1, 25])
+def test_one_task_has_all_classes_and_val_stands_for_test(make_tree, tmp_path, rate):
+    root = make_tree({f"{split}/{name}": number for split, number in (("train", 3), ("val", 2)) for name in "dacb"})
+    made = make_lifelong(root, tmp_path / "all", num_tasks=1, diminish_rate=rate)
+    assert made.classes == tuple("abcd") and made.images == {"train": (12,), "test": (8,)}
+    for split, folder in (("train", "train"), ("test", "val")):
+        table = read_table(task_csv(tmp_path / "all", split, 0), num_classes=4, root=root)
+        assert {path.split("/")[0] for path in table.path.tolist()} == {folder}
+        assert {(path.split("/")[1], label) for path, label in zip(table.path.tolist(), table.label, strict=True)} == {
+            ("a", 0), ("b", 1), ("c", 2), ("d", 3),
+        }  # fmt: skip
+    (root / "test" / "a").mkdir(parents=True)
+    with pytest.raises(Refusal, match="test/a has no images"):
+        make_lifelong(root, tmp_path / "all", num_tasks=1, diminish_rate=rate)
+
+
 @pytest.mark.parametrize("case", ["n10_T2_r1_s123", "n10_T3_r0.25_s123"])
 def test_csv_files_of_the_original(case, golden, tmp_path):
     """The same rows; the original's order inside a class is that of its file system."""

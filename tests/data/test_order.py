@@ -33,6 +33,23 @@ def test_a_plan_depends_on_its_numbers_alone():
         assert (other.row != plan.row).any() and (other.offset != plan.offset).any()
 
 
+def test_boxes_are_drawn_after_all_else():
+    square = SPEC._replace(stored=(12, 12, 3), pad=0)
+    plain, boxed = (train_plan(23, 5, square._replace(resize=resize), **PLACE) for resize in order.RESIZES)
+    for name in ("row", "offset", "flip", "weight"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(boxed, name))
+    assert plain.draw.shape == (4, 5, 0, 2) and boxed.draw.shape == (4, 5, order.TRIES + 1, 2)
+    assert order.test_plan(7, 3, square._replace(resize=order.RESIZES[1])).draw.shape == (3, 3, 0, 2)
+    assert len(np.unique(boxed.draw)) > 0.99 * boxed.draw.size
+
+
+def test_the_numbers_of_a_training_pass_stay_what_they_were():
+    plan = train_plan(23, 5, SPEC, **PLACE)
+    np.testing.assert_array_equal(plan.row[0], [3, 15, 0, 2, 16])
+    np.testing.assert_array_equal(plan.offset[0], [[1, 6], [4, 6], [2, 5], [4, 0], [4, 2]])
+    np.testing.assert_array_equal(plan.flip[0], [True, True, True, False, True])
+
+
 def test_a_test_pass_is_in_order_and_padded():
     plan = order.test_plan(7, 3, SPEC)
     np.testing.assert_array_equal(plan.row, [[0, 1, 2], [3, 4, 5], [6, 0, 0]])
@@ -50,6 +67,10 @@ def test_a_test_pass_is_in_order_and_padded():
         ({"stored": (8, 10, 4)}, r"4 image channels; choose from 1, 3"),
         ({"mean": (0.5,)}, r"mean \(0\.5,\) and std .* need 3 values each, std above 0"),
         ({"std": (0.2, 0.2, 0.0)}, r"std above 0"),
+        ({"resize": "zoom"}, r"resize='zoom' is unknown; choose from '', 'random_resized_crop'"),
+        ({"resize": "random_resized_crop"}, r"needs square images and pad 0, not 8x10 and pad 2"),
+        ({"resize": "random_resized_crop", "stored": (9, 9, 3)}, r"needs square images and pad 0, not 9x9 and pad 2"),
+        ({"resize": "random_resized_crop", "stored": (7, 7, 3), "pad": 0}, r"crop \(8, 8\) does not fit"),
     ],
 )
 def test_refuses_a_spec_that_does_not_fit_together(change, message):

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import socket
@@ -190,6 +191,69 @@ def test_writes_a_tfds_set_that_is_there(tiny_set, tmp_path):
         values[pixels[0, 0].item()] = path.split("/")[1]
     assert values == {0: "cat", 10: "a_b", 20: "cat", 30: "a_b"}
     assert json.loads((tmp_path / "tiny/prepared.json").read_text())["recipe"]["source"] == name
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """What imagenet2012 says of itself once it is on this machine; returns its data_dir."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder("imagenet2012", data_dir=tmp_path / "sets")
+    splits = [
+        tfds.core.SplitInfo(name=name, shard_lengths=[4], num_bytes=0) for name in ("train", "validation", "test")
+    ]
+    builder.info.set_splits(tfds.core.SplitDict(splits))
+    builder.data_path.mkdir(parents=True)
+    builder.info.write_to_directory(builder.data_path)
+    return tmp_path / "sets"
+
+
+def jpegs(labels):
+    """Examples as imagenet2012 gives them undecoded, each of its own size."""
+    random = np.random.default_rng(0)
+    for number, label in enumerate(labels):
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (20 + number, 30, 3)).astype(np.uint8)).save(file, "JPEG")
+        yield {"image": file.getvalue(), "label": label}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_imagenet_keeps_its_jpeg_files(imagenet, tmp_path):
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    given = {"train": list(jpegs([1, 0, 1, 2])), "validation": list(jpegs([2, 0])), "test": list(jpegs([-1, -1]))}
+
+    def examples(self, split, decoders, **how):
+        assert isinstance(decoders["image"], tfds.decode.SkipDecoding)
+        signature = {"image": tf.TensorSpec((), tf.string), "label": tf.TensorSpec((), tf.int64)}
+        return tf.data.Dataset.from_generator(lambda: iter(given[split]), output_signature=signature)
+
+    with tfds.testing.mock_data(as_dataset_fn=examples, data_dir=imagenet):
+        made = prepare(tmp_path / "whole", "imagenet2012", download=False, seed=0, data_dir=imagenet)
+        small = prepare(tmp_path / "small", "imagenet2012", download=False, seed=0, size=8, data_dir=imagenet)
+        given["validation"][0]["image"] = b"no image"
+        with pytest.raises(Refusal, match=r"val/n01484850/000000\.jpg is not a readable image$"):
+            prepare(tmp_path / "bad", "imagenet2012", download=False, seed=0, data_dir=imagenet)
+    assert made.images == small.images == {"train": 4, "val": 2}
+    assert made.classes == ("n01440764", "n01443537", "n01484850")
+    assert made.sizes == ((20, 30), (21, 30), (22, 30), (23, 30)) and small.sizes == ((8, 8),)
+    assert (tmp_path / "whole/train/n01484850/000003.jpg").read_bytes() == given["train"][3]["image"]
+    assert (tmp_path / "whole/val/n01440764/000001.jpg").read_bytes() == given["validation"][1]["image"]
+    assert Image.open(tmp_path / "small/val/n01440764/000001.jpg").size == (8, 8)
+    assert sorted(os.listdir(tmp_path)) == ["sets", "small", "whole"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_mocked_imagenet_is_trees_of_jpegs(imagenet, tmp_path):
+    import tensorflow_datasets as tfds
+
+    with tfds.testing.mock_data(num_examples=3, data_dir=imagenet):
+        made = prepare(tmp_path / "whole", "imagenet2012", download=False, seed=0, data_dir=imagenet)
+    assert made.images == {"train": 3, "val": 3, "test": 3}
+    for split in made.images:
+        classes, table = list_images(tmp_path / "whole", split)
+        assert {Image.open(tmp_path / "whole" / path).format for path in table.path.tolist()} == {"JPEG"}
 
 
 def test_a_set_that_is_not_there_is_refused_at_once(tmp_path, monkeypatch):

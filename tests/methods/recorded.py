@@ -60,7 +60,7 @@ def steps(arrays, task, start):
     infos, old, index = [], start, 0
     while f"mlp/path/task{task}/step{index}/p/fc1.bias" in arrays.files:
         new = tree(arrays, f"path/task{task}/step{index}/p")
-        infos.append(StepInfo(old, new, tree(arrays, f"path/task{task}/step{index}/grad")))
+        infos.append(StepInfo(old, new, tree(arrays, f"path/task{task}/step{index}/grad"), jnp.ones(())))
         old, index = new, index + 1
     return infos, old
 

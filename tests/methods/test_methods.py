@@ -26,7 +26,7 @@ def step(state, method, params, seed):
     """One training step as `observe` sees it."""
     grads = jax.grad(toy.loss)(params, toy.data(seed % 2))
     new = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
-    return method.observe(state, StepInfo(params, new, grads)), new
+    return method.observe(state, StepInfo(params, new, grads, jnp.ones(()))), new
 
 
 @functools.cache
@@ -75,7 +75,7 @@ def test_compiled_equals_eager(name):
     np.testing.assert_allclose(
         jax.jit(functools.partial(cost, method))(state, other), cost(method, state, other), rtol=1e-5
     )
-    info = StepInfo(params, other, jax.grad(toy.loss)(params, toy.data(0)))
+    info = StepInfo(params, other, jax.grad(toy.loss)(params, toy.data(0)), jnp.ones(()))
     eager, compiled = method.observe(state, info), jax.jit(method.observe)(state, info)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), eager, compiled)
 

@@ -57,7 +57,7 @@ def test_score_halves_at_every_task():
     moved = jax.tree.map(lambda p: p + 0.1, params)
     method = rwalk()
     grads = jax.tree.map(lambda p: -jnp.ones_like(p), params)
-    state = method.observe(method.init(params), StepInfo(params, moved, grads))
+    state = method.observe(method.init(params), StepInfo(params, moved, grads, jnp.ones(())))
     first = method.end_task(state, toy.task_end(0, moved))
     second = method.end_task(first, toy.task_end(1, moved))
     assert float(jnp.min(first.score["hidden"]["kernel"])) > 0
@@ -70,7 +70,7 @@ def test_score_by_hand_where_the_fisher_is_zero():
     moved = jax.tree.map(lambda p: p + 0.1, params)
     method = rwalk(eps=0.2)
     grads = jax.tree.map(lambda p: -jnp.ones_like(p), params)
-    state = method.observe(method.init(params), StepInfo(params, moved, grads))
+    state = method.observe(method.init(params), StepInfo(params, moved, grads, jnp.ones(())))
     dead = {**moved, "hidden": {**moved["hidden"], "bias": jnp.full(toy.HIDDEN, -100.0)}}
     score = method.end_task(state, toy.task_end(0, dead)).score
     np.testing.assert_allclose(score["hidden"]["kernel"], np.full((2, toy.HIDDEN), 0.25), rtol=1e-4)

@@ -42,7 +42,7 @@ def walk(method, start, path):
     """The state after one task that moves `start` along (new value, gradient) pairs."""
     state, old = method.init({"w": jnp.array(start)}), jnp.array(start)
     for new, grad in path:
-        state = method.observe(state, StepInfo({"w": old}, {"w": jnp.array(new)}, {"w": jnp.array(grad)}))
+        state = method.observe(state, StepInfo({"w": old}, {"w": jnp.array(new)}, {"w": jnp.array(grad)}, jnp.ones(())))
         old = jnp.array(new)
     return method.end_task(state, toy.task_end(0, toy.init())._replace(params={"w": old}))
 

@@ -13,7 +13,7 @@ import optax
 from lifeq_jax.core.types import Batch
 from lifeq_jax.losses.classify import cross_entropy
 from lifeq_jax.methods.base import Outputs, StepInfo, TaskEnd
-from lifeq_jax.optim.chain import chain, sgd
+from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import QUANTIZERS
 
@@ -89,7 +89,7 @@ def accuracy(params, task):
 
 def train(method, num_tasks=2, steps=150, rate=0.05):
     """Trains over the tasks. Returns the parameters, the method's state and, after each task, the accuracies."""
-    optimizer = chain(sgd(constant(rate)), method.constraint)
+    optimizer = chain(method.gradients, sgd(constant(rate)), adam(constant(rate)), method.constraint)
     params = init()
     state, opt_state, matrix = method.init(params), optimizer.init(params), []
 
@@ -107,7 +107,7 @@ def train(method, num_tasks=2, steps=150, rate=0.05):
             quantized=QUANTIZED,
         )
         new = optax.apply_updates(params, updates)
-        return new, method.observe(state, StepInfo(params, new, grads)), opt_state
+        return new, method.observe(state, StepInfo(params, new, grads, jnp.ones(()))), opt_state
 
     for task in range(num_tasks):
         batch = data(task)

@@ -1,15 +1,18 @@
 import re
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
 from lifeq_jax.core.tree import named_leaves
-from lifeq_jax.models import mobilenet_v2, resnet_cifar
+from lifeq_jax.layers.setups import quantizers
+from lifeq_jax.models import mobilenet_v2, resnet
 from lifeq_jax.quant import QUANTIZERS
-from tests.torch_layout import leaf_name, to_array, to_image, to_variables, under
+from tests.torch_layout import MOBILE_V2, RESNET20, block_names, leaf_name, to_array, to_image, to_variables, under
 
 EXPANSION = {"s1": 3, "s2": 6}
+NAMES = {"lq_res": block_names(RESNET20), "lq_mob": block_names(MOBILE_V2)}
 CASES = [
     f"{family}/{stride}/w{bits}a{bits}"
     for family in ("lq_res", "lq_mob")
@@ -23,14 +26,16 @@ def block(case, state):
     family, stride, bits = re.fullmatch(r"(\w+)/(s\d)/w(\d+)a\d+", case).groups()
     step, width = int(stride[1]), int(bits)
     if family == "lq_res":
-        weight, activation = QUANTIZERS["proxq"](width, levels="open"), QUANTIZERS["activation"](width)
-        return resnet_cifar.Block(state["conv1.weight"].shape[0], step, weight, activation)
+        weight = partial(QUANTIZERS["proxq"], levels="open")
+        of_role = quantizers("convolutions", weight, QUANTIZERS["activation"], width, width)
+        return resnet.Block(state["conv1.weight"].shape[0], step, step != 1, of_role)
+    weight = partial(QUANTIZERS["proxq"], range_=0.5, levels="open")
+    activation = partial(QUANTIZERS["activation"], normalize=True)
     return mobilenet_v2.Block(
         features=state["conv3.weight"].shape[0],
         expansion=EXPANSION[stride],
         stride=step,
-        weight=QUANTIZERS["proxq"](width, range_=0.5, levels="open"),
-        activation=QUANTIZERS["activation"](width, normalize=True),
+        quantizers=quantizers("convolutions", weight, activation, width, width),
         in_features=state["conv1.weight"].shape[1],
         shortcut_kind="conv",
     )
@@ -49,7 +54,8 @@ def close(found, expected, name):
 def test_block_is_the_original(golden, case):
     arrays = under(dict(golden("blocks")), case + "/")
     state = under(arrays, "state/")
-    module, variables = block(case, state), to_variables(state)
+    names = NAMES[case.partition("/")[0]]
+    module, variables = block(case, state), to_variables(names, state)
     for mode in ("eval", "train"):
 
         def run(params, x, train=mode == "train"):
@@ -63,7 +69,7 @@ def test_block_is_the_original(golden, case):
     expected = under(arrays, "train/g/")
     assert len(expected) == len(named_leaves(gradient))
     for name, value in expected.items():
-        close(named_leaves(gradient)[leaf_name(name, value.ndim)], to_array(value), f"{case}/train/g/{name}")
+        close(named_leaves(gradient)[leaf_name(names, name, value.ndim)], to_array(value), f"{case}/train/g/{name}")
 
 
 def test_no_case_is_left_out(golden):

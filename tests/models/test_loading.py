@@ -4,14 +4,21 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.core.tree import map_named, named_leaves
+from lifeq_jax.layers.setups import quantizers
 from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import initialize, load_float, variable_shapes
 from lifeq_jax.quant import QUANTIZERS
+from lifeq_jax.quant.codes import is_learned
 
 
 def resnet(bits, **args):
-    return MODELS["resnet20"](10, QUANTIZERS["proxq"](bits), QUANTIZERS["activation"](bits), **args)
+    of_role = quantizers("convolutions", QUANTIZERS["proxq"], QUANTIZERS["activation"], bits, bits)
+    return MODELS["resnet20"](10, of_role, **args)
+
+
+def learned(bits, **args):
+    return MODELS["resnet8"](10, quantizers("LSQ", QUANTIZERS["lsq"], QUANTIZERS["lsq"], bits, bits), width=4, **args)
 
 
 def params(**shapes):
@@ -56,9 +63,37 @@ def test_what_does_not_fit_is_refused_by_name_and_shape(given, wanted, message):
     assert str(refusal.value) == message
 
 
+def test_what_quantizers_learn_is_not_carried_over():
+    source, into = (initialize(learned(bits), seed, (8, 8, 1))["params"] for bits, seed in ((8, 0), (4, 1)))
+    into = map_named(lambda name, leaf: leaf + 5 if is_learned(name) else leaf, into)
+    found = named_leaves(load_float(source, into))
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, named_leaves(into if is_learned(name) else source)[name])
+    assert sum(map(is_learned, found)) > 20
+
+
+def test_between_float_and_learned_scales():
+    """From a float model into one with learned scales, of which only shapes are known, and back."""
+    floating, shapes = initialize(learned(32), 0, (8, 8, 1))["params"], variable_shapes(learned(4), (8, 8, 1))["params"]
+    found = load_float(floating, shapes)
+    assert jax.tree.structure(found) == jax.tree.structure(shapes)
+    assert all(isinstance(leaf, jax.Array) != is_learned(name) for name, leaf in named_leaves(found).items())
+    back = load_float(found, floating)
+    jax.tree.map(np.testing.assert_array_equal, back, floating)
+
+
+def test_what_quantizers_learn_starts_at_one_and_zero():
+    leaves = {
+        name: leaf for name, leaf in named_leaves(initialize(learned(4), 0, (8, 8, 1))).items() if is_learned(name)
+    }
+    assert {name.rpartition("/")[2] for name in leaves} == {"scale", "low"}
+    for name, leaf in leaves.items():
+        np.testing.assert_array_equal(leaf, 1.0 if name.endswith("scale") else 0.0)
+
+
 def test_another_width_is_refused():
     given, wanted = (initialize(resnet(4, width=w), 0, (8, 8, 1))["params"] for w in (4, 8))
-    with pytest.raises(Refusal, match="bn/bias 4 -> 8; bn/scale 4 -> 8; conv0/kernel 3x3x1x4 -> 3x3x1x8; and"):
+    with pytest.raises(Refusal, match="units_0/conv/kernel 3x3x4x4 -> 3x3x8x8; .*; and 61 more"):
         load_float(given, wanted)
 
 
@@ -66,7 +101,7 @@ def test_initialization_is_a_function_of_the_seed():
     first, same, other = (named_leaves(initialize(resnet(4, width=4), seed, (8, 8, 1))) for seed in (1, 1, 2))
     for name, value in first.items():
         np.testing.assert_array_equal(value, same[name])
-    assert np.any(first["params/conv0/kernel"] != other["params/conv0/kernel"])
+    assert np.any(first["params/stem/conv/kernel"] != other["params/stem/conv/kernel"])
 
 
 def test_initialization_has_the_distributions_of_the_models_own():
@@ -79,4 +114,4 @@ def test_initialization_has_the_distributions_of_the_models_own():
         bound = 6 * np.std(slow[name]) / np.sqrt(value.size)  # six standard errors
         assert abs(np.std(value) - np.std(slow[name])) <= bound, name
         assert abs(np.mean(value) - np.mean(slow[name])) <= bound, name
-    assert np.max(np.abs(fast["params/logit/kernel"])) <= 1 / 8
+    assert np.max(np.abs(fast["params/classifier/dense/kernel"])) <= 1 / 8

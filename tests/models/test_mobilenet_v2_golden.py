@@ -1,22 +1,26 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.layers.setups import quantizers
 from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import variable_shapes
-from lifeq_jax.models.mobilenet_v2 import CIFAR
+from lifeq_jax.models.mobilenet_v2 import SMALL_IMAGES
 from lifeq_jax.quant import QUANTIZERS
 from tests.models.whole_network import compare
-from tests.torch_layout import leaf_name, to_array, to_variables, under
+from tests.torch_layout import MOBILE_V2, leaf_name, to_array, to_variables, under
 
-CFG = {"full": CIFAR, "mini": ((1, 16, 1, 1), (3, 24, 1, 2), (2, 320, 1, 1))}
+CFG = {"full": SMALL_IMAGES, "mini": ((1, 16, 1, 1), (3, 24, 1, 2), (2, 320, 1, 1))}
 SEEDS = {"full": 727, "mini": 754}
 
 
 def original(net, bits):
-    weight = QUANTIZERS["proxq"](bits, range_=0.5, levels="open")
-    activation = QUANTIZERS["activation"](bits, normalize=True)
-    return MODELS["mobilenet_v2_cifar"](10, weight, activation, cfg=CFG[net])
+    weight = partial(QUANTIZERS["proxq"], range_=0.5, levels="open")
+    activation = partial(QUANTIZERS["activation"], normalize=True)
+    of_role = quantizers("convolutions", weight, activation, bits, bits)
+    return MODELS["mobilenet_v2_cifar"](10, of_role, cfg=CFG[net])
 
 
 def parameters(arrays, net):
@@ -53,7 +57,7 @@ def test_regenerated_parameters_are_the_recorded_ones(arrays, net):
 @pytest.mark.parametrize("net", ["full", "mini"])
 def test_names_and_shapes_are_the_originals(arrays, net):
     shapes = named_leaves(variable_shapes(original(net, 4), (8, 8, 3))["params"])
-    expected = {leaf_name(name, v.ndim): to_array(v).shape for name, v in parameters(arrays, net).items()}
+    expected = {leaf_name(MOBILE_V2, name, v.ndim): to_array(v).shape for name, v in parameters(arrays, net).items()}
     assert {name: leaf.shape for name, leaf in shapes.items()} == expected
 
 
@@ -62,17 +66,17 @@ def test_names_and_shapes_are_the_originals(arrays, net):
 def test_mini_network(arrays, bits, mode):
     case = f"mini/w{bits}a{bits}"
     buffers = under(arrays, f"{case}/buffer/") or under(arrays, "mini/buffer/")
-    variables = to_variables(parameters(arrays, "mini") | buffers)
+    variables = to_variables(MOBILE_V2, parameters(arrays, "mini") | buffers)
     image, label = arrays[f"{case}/x"], arrays[f"{case}/labels"]
-    found = compare(original("mini", bits), variables, arrays, f"{case}/{mode}", image, label)
+    found = compare(MOBILE_V2, original("mini", bits), variables, arrays, f"{case}/{mode}", image, label)
     assert max(found.values()) < 1e-4, found
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_full_network_in_float(arrays, mode):
-    variables = to_variables(parameters(arrays, "full") | under(arrays, "full/buffer/"))
+    variables = to_variables(MOBILE_V2, parameters(arrays, "full") | under(arrays, "full/buffer/"))
     image, label = arrays["full/x"], arrays["full/labels"]
-    found = compare(original("full", 32), variables, arrays, f"full/w32a32/{mode}", image, label)
+    found = compare(MOBILE_V2, original("full", 32), variables, arrays, f"full/w32a32/{mode}", image, label)
     # The original's own gradients differ by 2e-2 between float32 and float64.
     limits = {name: 5e-2 if "conv" in name else 1e-3 for name in found}
     assert all(found[name] < limits[name] for name in found), found

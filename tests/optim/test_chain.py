@@ -6,11 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from lifeq_jax.optim.chain import chain, sgd
+from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import constant
 
 RATE, DECAY = 0.1, 0.01
 GRADS = [1.0, -2.0, 0.5]
+NOTHING = optax.with_extra_args_support(optax.identity())
 
 
 def run(transform, grads=GRADS, start=2.0):
@@ -40,6 +42,20 @@ def test_sgd_is_torchs(momentum):
     np.testing.assert_allclose(run(sgd(constant(RATE), momentum, DECAY)), torch_sgd(momentum), rtol=1e-6)
 
 
+def torch_adam():
+    """torch.optim.Adam's documented recursion without weight decay, in Python numbers."""
+    p, m, v, path = 2.0, 0.0, 0.0, []
+    for step, g in enumerate(GRADS, start=1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        p -= RATE * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)) ** 0.5 + 1e-8)
+        path.append(p)
+    return path
+
+
+def test_adam_is_torchs():
+    np.testing.assert_allclose(run(adam(constant(RATE))), torch_adam(), rtol=1e-6)
+
+
 def test_rate_follows_progress():
     transform = sgd(lambda progress: 0.1 * (1 + 2 * progress), momentum=0.0)
     np.testing.assert_allclose(run(transform, [1.0, 1.0]), [1.9, 1.7], rtol=1e-6)
@@ -66,7 +82,7 @@ def test_constraint_sees_the_finished_update_and_the_extra_arguments():
         return jax.tree.map(jnp.zeros_like, updates), state
 
     constraint = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), land)
-    transform = chain(sgd(constant(0.5), momentum=0.0), constraint)
+    transform = chain(NOTHING, sgd(constant(0.5), momentum=0.0), adam(constant(0.5)), constraint)
     params = {"w": jnp.ones(2)}
     updates, _ = transform.update(
         {"w": jnp.full(2, 2.0)},
@@ -79,3 +95,34 @@ def test_constraint_sees_the_finished_update_and_the_extra_arguments():
     np.testing.assert_array_equal(seen["updates"]["w"], [-1.0, -1.0])
     assert (seen["method_state"], seen["quantized"]) == ("state", {"w": True})
     np.testing.assert_array_equal(updates["w"], [0.0, 0.0])
+
+
+PARAMS = {
+    "conv": {"kernel": jnp.array([2.0]), "quantizer": {"scale": jnp.array(2.0), "low": jnp.array(2.0)}},
+    "act": {"quantizer": {"scale": jnp.array(2.0)}},
+    "norm": {"scale": jnp.array([2.0])},
+}
+
+
+def test_learned_state_takes_adam_and_everything_else_sgd():
+    transform, params = chain(NOTHING, sgd(constant(RATE), 0.9, DECAY), adam(constant(RATE)), NOTHING), PARAMS
+    state = transform.init(params)
+    for i, g in enumerate(GRADS):
+        updates, state = transform.update(
+            jax.tree.map(lambda leaf, g=g: jnp.full_like(leaf, g), params),
+            state,
+            params,
+            progress=jnp.float32(i / 3),
+            method_state=(),
+            quantized=jax.tree.map(lambda _: False, params),
+        )
+        params = optax.apply_updates(params, updates)
+    last = {True: torch_adam()[-1], False: torch_sgd(0.9)[-1]}
+    for name, leaf in named_leaves(params).items():
+        np.testing.assert_allclose(leaf, last["/quantizer/" in f"/{name}"], rtol=1e-6, err_msg=name)
+
+
+def test_gradients_link_comes_before_momentum():
+    halve = optax.with_extra_args_support(optax.scale(0.5))
+    transform = chain(halve, sgd(constant(RATE), 0.9, DECAY), adam(constant(RATE)), NOTHING)
+    np.testing.assert_allclose(run(transform, [2 * g for g in GRADS]), torch_sgd(0.9), rtol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.optim.schedules import SCHEDULES, constant, cosine, step
+from lifeq_jax.optim.schedules import SCHEDULES, annealed, constant, cosine, step
 
 
 def rates(schedule, *progress):
@@ -49,3 +49,19 @@ def test_every_schedule_starts_at_its_rate_and_never_rises(name):
     np.testing.assert_allclose(actual[0], 0.3, rtol=1e-6)
     assert np.all(np.diff(actual) <= 1e-7)
     assert np.all(actual > 0)
+
+
+def test_annealed_by_hand():
+    # stays until 0.2; a half of the way down at the middle of what is left
+    np.testing.assert_allclose(rates(annealed(3.0, 1.0, 0.2), 0.0, 0.2, 0.6, 1.0), [3.0, 3.0, 2.0, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "t_max", "first", "last", "start"),
+    [("s0", 1000, 0.1, 0.011, 0.25), ("s1", 500, 0.0, 0.1, 0.25), ("s2", 200, 20.0, 2.0, 0.0)],
+)
+def test_annealed_is_the_originals(golden, case, t_max, first, last, start):
+    arrays = golden("osc_dampening")
+    # float32: the cosine near its flat start is exact to 1e-7 of the whole swing only
+    actual = jax.vmap(annealed(first, last, start))(jnp.asarray(arrays[f"{case}_t"] / t_max, jnp.float32))
+    np.testing.assert_allclose(actual, arrays[f"{case}_v"], rtol=1e-5, atol=3e-7 * max(first, last))

@@ -43,3 +43,37 @@ def write_run(folder: Path, config: Recipe | None = None, matrix=MATRIX) -> Path
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+SHARES = {"oscillating": [0.004, 0.01, 0.02, 0.002], "frozen": [0.0, 0.1, 0.2, 0.3]}  # of the last four epochs
+
+
+def rewrite(path: Path, change) -> None:
+    """Replaces the header and each row of a CSV file by change(row as {heading: text})."""
+    with path.open(newline="") as file:
+        rows = [change(row) for row in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def add_oscillation(folder: Path, loss=0.25, first=0) -> Path:
+    """Adds what a run with tracking and re-estimation writes: SHARES in the last four epochs; accuracies before
+    re-estimation that are lower by `loss` of their value; distances, all in bin `first` and later all in the middle."""
+    epochs = [{name: shares[row] for name, shares in SHARES.items()} for row in range(4)]
+    with (folder / "metrics.csv").open() as file:
+        untracked = len(file.readlines()) - 1 - len(epochs)
+    numbers = iter([dict.fromkeys(SHARES, "")] * untracked + epochs)
+
+    def extend(row):
+        measured = {name: value for name, value in row.items() if name.startswith("accuracy_")}
+        running = {f"running_{name}": value and (1 - loss) * float(value) for name, value in measured.items()}
+        return row | next(numbers) | running
+
+    rewrite(folder / "metrics.csv", extend)
+    lines = [["stage", "task", "epoch", *(f"bin_{number}" for number in range(20))]]
+    for stage, epoch, place in [("float", 1, 5), ("four", 1, first), ("four", 2, 7), ("four", 3, 10)]:
+        lines.append([stage, 0, epoch, *(8 if number == place else 0 for number in range(20))])
+    (folder / "weight_distance.csv").write_text("\n".join(",".join(map(str, line)) for line in lines) + "\n")
+    return folder

@@ -70,6 +70,21 @@ def test_comparison_draws_best_on_top(tmp_path, two):
     assert "58.33 ± 14.14" in [text.get_text() for text in panels[0].texts]
 
 
+def test_comparison_of_single_tasks_has_no_forgetting(tmp_path):
+    configs = [(recipe(tasks=1), [[0.75]]), (recipe("b", tasks=1), [[0.5]])]
+    groups = group_runs([read_run(write_run(tmp_path / config.name, config, matrix)) for config, matrix in configs])
+    (axes,) = plots.draw_comparison(groups).axes
+    assert axes.get_xlabel() == "average accuracy, %"
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [75, 50])
+
+
+def test_a_single_task_beside_several_has_no_forgetting_bar(tmp_path, two):
+    single = group_runs([read_run(write_run(tmp_path / "c", recipe("c", tasks=1), [[0.75]]))])[0]
+    axes = plots.draw_comparison([two, single]).axes[1]
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [22.5, 0], atol=1e-12)
+    assert [text.get_text() for text in axes.texts] == ["22.50 ± 0.00", ""]
+
+
 def test_groups_of_one_label_keep_bars_of_their_own(two):
     assert len(plots.draw_comparison([two, two]).axes[0].patches) == 2
 

@@ -1,15 +1,17 @@
 """Tables by hand: means, sample deviations, brackets, formulas."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
+from lifeq_jax.core.config import Part
 from lifeq_jax.metrics.continual import CONTINUAL, formula
 from lifeq_jax.report import tables
 from lifeq_jax.report.groups import group_runs
 from lifeq_jax.report.runs import read_run
-from tests.report.folders import MATRIX, recipe, write_run
+from tests.report.folders import MATRIX, add_oscillation, recipe, write_run
 
 SECOND = [[0.7, 0.1, 0.0], [0.75, 0.6, 0.2], [0.3, 0.65, 0.5]]  # the other seed: 0.2 lower where it counts
 
@@ -23,6 +25,22 @@ def one(tmp_path):
 def two(tmp_path):
     folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", recipe(seed=1), SECOND)]
     return group_runs([read_run(folder) for folder in folders])[0]
+
+
+@pytest.fixture
+def tracked(tmp_path):
+    """Two seeds; before re-estimation the accuracies are a quarter and a half lower."""
+    folders = [add_oscillation(write_run(tmp_path / f"t{seed}", recipe("t", seed)), loss) for seed, loss in LOSSES]
+    return group_runs([read_run(folder) for folder in folders])[0]
+
+
+@pytest.fixture
+def single(tmp_path):
+    """One seed of a single task."""
+    return group_runs([read_run(write_run(tmp_path / "single", recipe("s", tasks=1), [[0.75]]))])[0]
+
+
+LOSSES = ((0, 0.25), (1, 0.5))
 
 
 def cells(line):
@@ -84,6 +102,46 @@ def test_comparison_has_a_row_for_each_group(one, two):
     assert cells(lines[3])[4:6] == ["2", "58.33 ± 14.14"]
 
 
+def test_comparison_has_no_columns_of_what_nobody_measured(one, two):
+    assert tables.shown_meanings([one, two]) == ()
+    assert "oscillating" not in tables.comparison_table([one, two])
+
+
+def test_comparison_shows_oscillation_where_any_group_has_it(two, tracked):
+    header, _, plain, measured = map(cells, tables.comparison_table([two, tracked]).splitlines())
+    assert header[-3:] == ["accuracy_before_reestimation", "oscillating", "frozen"]
+    assert plain[-3:] == ["", "", ""]
+    # 68.33 a quarter and a half lower: 51.25 and 34.17
+    assert measured[-3:] == ["42.71 ± 12.08", "0.20 ± 0.00", "30.00 ± 0.00"]
+
+
+def test_one_task_has_nothing_to_forget(single):
+    assert tables.shown_metrics([single]) == ("average_accuracy",)
+    assert [cells(line)[0] for line in tables.metrics_table(single).splitlines()[2:]] == ["average_accuracy"]
+    header, _, row = map(cells, tables.comparison_table([single]).splitlines())
+    assert header[5:] == ["average_accuracy"] and row[5:] == ["75.00"]
+
+
+def test_one_task_beside_several_leaves_its_cells_empty(single, two):
+    header, _, row, _ = map(cells, tables.comparison_table([single, two]).splitlines())
+    assert header[5:] == list(CONTINUAL) and row[5:] == ["75.00", "", "", "", "", ""]
+
+
+def test_reestimation_by_hand(tracked):
+    header, _, *rows = map(cells, tables.reestimation_table(tracked).splitlines())
+    assert header == ["stage", "after task", "before", "after", "gain, points"]
+    # task 0: 67.5 and 45 become 90; mean 56.25, deviation 22.5 / sqrt(2)
+    assert rows[0] == ["float", "0", "56.25 ± 15.91", "90.00 ± 0.00", "33.75 ± 15.91"]
+    assert [row[:2] for row in rows] == [["float", "0"], ["four", "0"], ["four", "1"], ["four", "2"]]
+    assert rows[3][2:] == ["42.71 ± 12.08", "68.33 ± 0.00", "25.62 ± 12.08"]
+
+
+def test_reestimation_shows_what_every_seed_measured(tmp_path, tracked):
+    without = read_run(write_run(tmp_path / "w", recipe("t", 2)))
+    assert tables.reestimation_table(tracked._replace(runs=(*tracked.runs, without))) == ""
+    assert tables.reestimation_table(tracked._replace(runs=(without, *tracked.runs))) == ""
+
+
 def test_stages_by_hand(two):
     lines = tables.stages_table(two).splitlines()
     assert cells(lines[2]) == ["float", "32/32", "1", "2", "80.00, 10.00, 0.00"]
@@ -93,6 +151,7 @@ def test_stages_by_hand(two):
 def test_formulas_are_those_of_the_metrics():
     table = tables.formula_table()
     assert all(f"| {name} | `{formula(name)}` |" in table for name in CONTINUAL)
+    assert len(tables.formula_table(["bwt"]).splitlines()) == 3
 
 
 def test_facts_name_the_sources(tmp_path):
@@ -107,3 +166,16 @@ def test_facts_name_the_sources(tmp_path):
         str(tmp_path / "x"),
     ):
         assert line in text
+
+
+def test_facts_name_the_quantizers(tmp_path):
+    config = dataclasses.replace(
+        recipe(),
+        weight_quantizer=Part("lsq", {"symmetric": True}),
+        quant_setup="LSQ_paper",
+        oscillation=Part("freeze", {"momentum": 0.01}),
+    )
+    lines = tables.facts(group_runs([read_run(write_run(tmp_path / "x", config))])[0]).splitlines()
+    assert "- quantizers: weights lsq (symmetric=True); activations activation" in lines
+    assert "- quantizer setup: LSQ_paper" in lines
+    assert "- oscillation: freeze (momentum=0.01)" in lines

@@ -1,13 +1,16 @@
 """The report as a whole: every plot it names is there, every group has its section."""
 
+import dataclasses
 import re
 
 import pytest
 
+from lifeq_jax.core.config import Part
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report.oscillation import MEANINGS
 from lifeq_jax.report.runs import read_run
 from lifeq_jax.report.write import write_report
-from tests.report.folders import MATRIX, recipe, write_run
+from tests.report.folders import MATRIX, add_oscillation, recipe, rewrite, write_run
 
 
 def images_of(path):
@@ -48,9 +51,46 @@ def test_written_again_it_is_the_same(tmp_path):
     assert write_report(runs, tmp_path / "report").read_bytes() == first
 
 
-def test_one_task(tmp_path):
+def test_one_task_has_no_forgetting(tmp_path):
     run = read_run(write_run(tmp_path / "run", recipe(tasks=1), [[0.75]]))
-    assert "| forgetting | 0.00 |" in write_report([run], tmp_path / "report").read_text()
+    path = write_report([run], tmp_path / "report")
+    assert sorted(images_of(path)) == ["matrix.png", "training.png"]
+    assert "| average_accuracy | 75.00 |" in path.read_text()
+    assert not re.search("forgetting|bwt", path.read_text())
+
+
+def test_several_recipes_of_one_task(tmp_path):
+    configs = [recipe(name, tasks=1) for name in "ab"]
+    runs = [read_run(write_run(tmp_path / config.name, config, [[0.75]])) for config in configs]
+    path = write_report(runs, tmp_path / "report")
+    assert "comparison.png" in images_of(path)
+    assert not re.search("forgetting|bwt", path.read_text())
+
+
+def test_a_tracked_run(tmp_path):
+    config = dataclasses.replace(recipe(), oscillation=Part("freeze"), reestimation_batches=50)
+    path = write_report([read_run(add_oscillation(write_run(tmp_path / "run", config)))], tmp_path / "report")
+    assert {"oscillation.png", "weight_distance.png"} < set(images_of(path))
+    assert all((path.parent / image).stat().st_size > 5000 for image in images_of(path))
+    text = path.read_text()
+    assert "before and after batch-norm re-estimation over 50 training batches" in text
+    assert "| four | 2 | 51.25 | 68.33 | 17.08 |" in text
+
+
+def test_shares_alone_are_drawn_alone(tmp_path):
+    folder = add_oscillation(write_run(tmp_path / "run"))
+    (folder / "weight_distance.csv").unlink()
+    rewrite(folder / "metrics.csv", lambda row: {k: v for k, v in row.items() if not k.startswith("running_")})
+    path = write_report([read_run(folder)], tmp_path / "report")
+    assert "oscillation.png" in images_of(path) and "weight_distance.png" not in images_of(path)
+    assert "re-estimation" not in path.read_text()
+
+
+def test_the_comparison_says_what_its_columns_mean(tmp_path):
+    folders = [write_run(tmp_path / "a"), add_oscillation(write_run(tmp_path / "b", recipe("b")))]
+    text = write_report([read_run(folder) for folder in folders], tmp_path / "report").read_text()
+    for name, meaning in MEANINGS.items():
+        assert f"- {name}: {meaning}" in text
 
 
 def test_refuses_a_folder_that_cannot_be_written(tmp_path):

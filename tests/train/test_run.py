@@ -1,28 +1,22 @@
 """Whole runs: the chain, exact resume after a kill, selection, divergence, one trace."""
 
-import csv
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from lifeq_jax.core.config import Optimizer, Part, Stage, to_json
+from lifeq_jax.core.config import Optimizer, Part, Stage
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.train import run as run_module
 from lifeq_jax.train.run import latest_weights, run_recipe
 from lifeq_jax.train.run_folder import only_writer
 from lifeq_jax.train.tasks import open_stage
-
-TIMES = {"images_per_second"}
+from tests.train.killed_runs import metrics, train_killed
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +34,6 @@ def finished(recipe, tmp_path_factory):
     finally:
         run_module.open_stage = open_stage
     return folder, summary, opened
-
-
-def metrics(folder: Path) -> list[dict]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
 
 
 def test_a_run_leaves_all_its_files(finished, recipe):
@@ -78,14 +67,6 @@ def test_a_finished_run_returns_at_once(finished, recipe):
     said = []
     assert run_recipe(recipe, folder, log=said.append) == json.loads(json.dumps(summary))
     assert said == [f"{folder} is finished already; nothing to do"]
-
-
-def train_killed(recipe, folder: Path, *moment: str) -> int:
-    config = folder.with_suffix(".json")
-    config.write_text(to_json(recipe))
-    command = [sys.executable, "-m", "tests.train.killed", str(config), str(folder), *moment]
-    root = Path(__file__).parent.parent.parent
-    return subprocess.run(command, cwd=root, env=os.environ, capture_output=True, timeout=600).returncode
 
 
 @pytest.mark.parametrize("moment", [("epoch", "1"), ("epoch", "2"), ("epoch", "5"), ("save", "3"), ("save", "8")])
@@ -161,7 +142,7 @@ def test_a_start_of_another_architecture_is_refused_by_name(finished, recipe, ch
     with pytest.raises(Refusal) as caught:
         run_recipe(other, tmp_path / "run", log=lambda line: None)
     assert "parameters do not fit the model, 28 in all (given -> wanted): " in str(caught.value)
-    assert "conv0/kernel 3x3x1x8 -> 3x3x1x4" in str(caught.value)
+    assert "blocks_0/units_0/conv/kernel 3x3x8x8 -> 3x3x4x4" in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["resident", "pipeline"])

@@ -1,0 +1,61 @@
+"""Where in a network quantizers stand, and with how many bits: one table row per setup of the literature."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from lifeq_jax.core.lookup import lookup
+from lifeq_jax.quant.base import Quantizer
+
+# What a layer is to a setup. sum and last_sum are the outputs of residual additions; last is the layer whose output the
+# classifier sees.
+ROLES = ("first", "inner", "depthwise", "last", "classifier", "sum", "last_sum")
+
+
+class Setup(NamedTuple):
+    """Position of the activation quantizers, and the roles whose bits differ from the recipe's (32: not quantized)."""
+
+    position: str
+    """input: before a layer; norm: between batch norm and activation function; output: after both."""
+    weight: Mapping[str, int]
+    activation: Mapping[str, int]
+
+
+SETUPS: dict[str, Setup] = {
+    # every convolution; not the image, not the classifier: LifeQuant, ClimbQ
+    "convolutions": Setup("norm", {"classifier": 32}, {"classifier": 32, "sum": 32, "last_sum": 32}),
+    # first and last layer at 8 bits, the image as it is: the LSQ paper, and the results of Overcoming Oscillations
+    "LSQ_paper": Setup(
+        "input", {"first": 8, "classifier": 8}, {"first": 32, "classifier": 8, "sum": 32, "last_sum": 32}
+    ),
+    "LSQ": Setup("output", {"first": 8, "classifier": 8}, {"last": 8, "last_sum": 8, "classifier": 32}),
+    "all": Setup("output", {}, {}),
+    "FP_logits": Setup("output", {}, {"classifier": 32}),
+    "fc4": Setup("output", {"first": 8, "classifier": 4}, {}),
+    "fc4_dw8": Setup("output", {"first": 8, "depthwise": 8, "classifier": 4}, {}),
+}
+
+
+class Quantizers(NamedTuple):
+    """What a network quantizes with: functions of a layer's role (ROLES)."""
+
+    position: str
+    weight: Callable[[str], Quantizer]
+    activation: Callable[[str], Quantizer]
+
+
+def quantizers(
+    setup: str,
+    weight: Callable[[int], Quantizer],
+    activation: Callable[[int], Quantizer],
+    weight_bits: int,
+    act_bits: int,
+) -> Quantizers:
+    """The quantizers of a setup (row of SETUPS) at a recipe's bits; `weight` and `activation` make one from its bits.
+
+    At 32 weight bits no weight is quantized whatever its role, at 32 activation bits no activation."""
+    position, weights, activations = lookup(SETUPS, setup, "recipe.quant_setup")
+
+    def of_role(make: Callable[[int], Quantizer], bits: int, special: Mapping[str, int]) -> Callable[[str], Quantizer]:
+        return lambda role: make(32 if bits == 32 else special.get(role, bits))
+
+    return Quantizers(position, of_role(weight, weight_bits, weights), of_role(activation, act_bits, activations))

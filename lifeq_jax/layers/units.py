@@ -1,0 +1,71 @@
+"""What networks are built of: a convolution or a classifier with its quantizers where the setup puts them."""
+
+from collections.abc import Callable
+
+import jax
+from flax import linen as nn
+
+from lifeq_jax.layers.norm import BatchNorm
+from lifeq_jax.layers.quant import QuantAct, QuantDense, conv, linear_uniform
+from lifeq_jax.layers.setups import Quantizers
+
+
+class ConvUnit(nn.Module):
+    """Quantized convolution, batch norm (or a bias), activation function, and one activation quantizer.
+
+    `role` is the layer's in ROLES. quantize_act=False leaves the activation quantizer out whatever the setup."""
+
+    features: int
+    size: int
+    quantizers: Quantizers
+    role: str = "inner"
+    stride: int = 1
+    groups: int = 1
+    function: Callable[[jax.Array], jax.Array] | None = None
+    use_norm: bool = True  # False: a bias instead
+    make_norm: Callable[..., BatchNorm] = BatchNorm  # MobileNetV3 has an epsilon and a momentum of its own
+    quantize_act: bool = True
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        """Names the parts conv, norm and act."""
+        weight = self.quantizers.weight(self.role)
+        self.conv = conv(
+            self.features, self.size, weight, stride=self.stride, groups=self.groups, bias=not self.use_norm
+        )
+        if self.use_norm:
+            self.norm = self.make_norm(axis_name=self.axis_name)
+        self.act = QuantAct(self.quantizers.activation(self.role))
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), features)."""
+        x = self.conv(self._at("input", x))
+        x = self._at("norm", self.norm(x, train) if self.use_norm else x)
+        return self._at("output", x if self.function is None else self.function(x))
+
+    def pooled(self, x: jax.Array) -> jax.Array:
+        """An average of the unit's outputs, on the grid of the unit's output quantizer where it has one."""
+        return self._at("output", x)
+
+    def _at(self, position: str, x: jax.Array) -> jax.Array:
+        return self.act(x) if self.quantize_act and self.quantizers.position == position else x
+
+
+class Classifier(nn.Module):
+    """The last, linear layer with its quantizers."""
+
+    num_classes: int
+    quantizers: Quantizers
+
+    def setup(self) -> None:
+        """Names the parts dense and act."""
+        weight = self.quantizers.weight("classifier")
+        self.dense = QuantDense(self.num_classes, kernel_init=linear_uniform, weight=weight)
+        self.act = QuantAct(self.quantizers.activation("classifier"))
+
+    def __call__(self, feature: jax.Array) -> jax.Array:
+        """(B, F) -> logits (B, num_classes)."""
+        if self.quantizers.position == "input":
+            return self.dense(self.act(feature))
+        logits = self.dense(feature)
+        return self.act(logits) if self.quantizers.position == "output" else logits

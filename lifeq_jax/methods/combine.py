@@ -1,0 +1,44 @@
+"""Several methods at once: a continual-learning method beside an oscillation control."""
+
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.methods.base import Method, StepInfo, TaskEnd
+
+
+def _member(link: optax.GradientTransformationExtraArgs, index: int) -> optax.GradientTransformationExtraArgs:
+    """`link`, handed entry `index` of the method state."""
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, method_state: tuple, **extra):
+        return link.update(updates, state, params, method_state=method_state[index], **extra)
+
+    return optax.GradientTransformationExtraArgs(link.init, update)
+
+
+def combine(*methods: Method) -> Method:
+    """One method of several: penalties add up, links follow one another in the order given. State: a tuple.
+
+    Every member sees only its own state. A constraint that must be last belongs to the last member."""
+
+    def penalty(state: tuple, params: PyTree, weights: PyTree) -> jax.Array:
+        values = (method.penalty(own, params, weights) for method, own in zip(methods, state, strict=True))
+        return reduce(jnp.add, values, jnp.zeros(()))
+
+    def observe(state: tuple, step: StepInfo) -> tuple:
+        return tuple(method.observe(own, step) for method, own in zip(methods, state, strict=True))
+
+    def end_task(state: tuple, task: TaskEnd) -> tuple:
+        return tuple(method.end_task(own, task) for method, own in zip(methods, state, strict=True))
+
+    return Method(
+        init=lambda params: tuple(method.init(params) for method in methods),
+        penalty=penalty,
+        observe=observe,
+        end_task=end_task,
+        gradients=optax.chain(*(_member(method.gradients, index) for index, method in enumerate(methods))),
+        constraint=optax.chain(*(_member(method.constraint, index) for index, method in enumerate(methods))),
+    )

@@ -1,0 +1,340 @@
+"""Tracking, dampening and freezing: by hand, against the original's traces, and what freezing promises."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.tree import map_named, named_leaves, total
+from lifeq_jax.methods import OSCILLATIONS
+from lifeq_jax.methods.base import StepInfo
+from lifeq_jax.methods.combine import combine
+from lifeq_jax.methods.lifequant import lifequant
+from lifeq_jax.methods.oscillation import dampen, freeze, new_track, observe, track
+from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.schedules import constant
+from lifeq_jax.quant import QUANTIZERS, codes
+from tests.methods import toy
+
+LSQ = QUANTIZERS["lsq"]
+TABLE = {"fine/kernel": LSQ(8), "coarse/kernel": LSQ(3)}
+PARAMS = {
+    "fine": {"kernel": jnp.array([[0.3, -1.0]]), "quantizer": {"scale": jnp.array(0.01), "low": jnp.array(-128.0)}},
+    "coarse": {"kernel": jnp.array([[0.6, -1.2]]), "quantizer": {"scale": jnp.array(0.5), "low": jnp.array(-4.0)}},
+    "bias": jnp.array([1.0, 2.0]),
+}
+
+
+def at(*coarse):
+    """PARAMS with other weights in the coarse layer."""
+    return {**PARAMS, "coarse": {**PARAMS["coarse"], "kernel": jnp.array([coarse])}}
+
+
+def run(method, points, progress=None):
+    """The state after each of the points that training passes."""
+    state, states = method.init(points[0]), []
+    for i, (old, new) in enumerate(zip(points, points[1:], strict=False)):
+        share = (i + 1) / (len(points) - 1) if progress is None else progress[i]
+        state = method.observe(state, StepInfo(old, new, old, jnp.float32(share)))
+        states.append(state)
+    return states
+
+
+def follow(path, **arguments):
+    """The track of one weight through the codes of `path`."""
+    state = new_track(jnp.array(path[:1], jnp.int32))
+    for value in path[1:]:
+        state = observe(state, jnp.array([value], jnp.int32), **arguments)
+    return jax.tree.map(lambda leaf: leaf[0].item(), state)
+
+
+def test_by_hand():
+    # up, up, down (against the last change), nothing, up (against it again)
+    end = follow([0, 1, 2, 1, 1, 2], momentum=0.5)
+    assert (end.codes, end.direction, end.total) == (2, 1, 2)
+    np.testing.assert_allclose(end.frequency, ((0.5 * 0.5) + 1) * 0.5, rtol=1e-6)
+    assert not end.frozen
+
+
+def test_average_by_hand():
+    # 0 -> 2 -> 6 at momentum 1/2: 1, then 3.5
+    assert follow([0, 2, 6], momentum=0.5).average == 3.5
+
+
+@pytest.mark.parametrize(("use_average", "held"), [(True, 0), (False, 1)])
+def test_freezes_at_the_average_or_at_the_code(use_average, held):
+    # the weight has been at 0 for long; f = 0.1 after the second change of direction
+    arguments = dict(momentum=0.1, threshold=0.15, use_average=use_average)
+    end = follow([0, 0, 0, 1, 0, 1], **arguments)
+    assert (end.frozen, end.held, end.placed) == (True, held, False)
+    assert follow([0, 0, 0, 1, 0, 1, held], **arguments).placed
+
+
+def test_freezes_once_and_for_all():
+    # the average is near 4 at the end, but the code was fixed before
+    end = follow([0, 1, 0, 0, *[4] * 30], momentum=0.5, threshold=0.4)
+    assert (end.frozen, end.held) == (True, 0)
+
+
+def test_a_code_that_could_not_be_had_is_that_of_the_next_step():
+    arguments = dict(momentum=0.5, threshold=0.4)
+    assert follow([0, 1, 0], **arguments).held == 0
+    assert follow([0, 1, 0, 3], **arguments).held == 3
+    assert follow([0, 1, 0, 3, 0], **arguments).held == 3
+
+
+def test_threshold_zero_never_freezes():
+    assert not follow([0, 1] * 20, momentum=0.5, threshold=0.0).frozen
+
+
+TRACES = {  # momentum, use_average, (bits, scale) of weights
+    "t0": (0.02, True, None),
+    "t1": (0.02, False, None),
+    "t2": (0.01, True, None),
+    "t3": (0.02, True, (4, 0.1)),
+    "t4": (0.02, False, (3, 0.25)),
+    "t5": (0.01, True, None),
+}
+
+
+def codes_of(x, grid):
+    """The integers of a recorded sequence, which holds integers or weights."""
+    if grid is None:
+        return x.astype(np.int32)
+    bits, scale = grid
+    learned = {"scale": jnp.float32(scale), "low": jnp.float32(-(2.0 ** (bits - 1)))}
+    return np.array(LSQ(bits).codes(learned, jnp.asarray(x)).values)
+
+
+@pytest.mark.parametrize("case", sorted(TRACES))
+def test_tracker_is_the_originals(golden, case):
+    momentum, use_average, grid = TRACES[case]
+    arrays = {name.removeprefix(f"{case}_"): value for name, value in golden("osc_tracker").items()}
+    sequence, threshold = codes_of(arrays["x"], grid), arrays["thr"]
+    assert arrays["thr_margin"].min() > 1e-6  # nothing may freeze at another step
+    step = jax.jit(functools.partial(observe, momentum=momentum, use_average=use_average))
+    state = new_track(jnp.asarray(sequence[0]))
+    for t, limit in enumerate(threshold):
+        values = jnp.where(state.frozen, state.held, sequence[t])
+        if t > 0 and limit > 0 and threshold[t - 1] == 0:
+            # The original's average begins with the first step that may freeze, ours with training.
+            state = state._replace(average=values.astype(jnp.float32))
+        old, state = state, step(state, values, threshold=jnp.float32(limit))
+        np.testing.assert_array_equal(values, arrays["x_out"][t])
+        # A direction is previous minus new code there, and a code is assigned on and on while f is above.
+        np.testing.assert_array_equal(-state.direction, arrays["prev_dir"][t])
+        np.testing.assert_array_equal(state.total, arrays["total"][t])
+        np.testing.assert_array_equal(jnp.sum(state.total - old.total), arrays["osc_sum"][t])
+        np.testing.assert_array_equal(state.frozen, arrays["frozen"][t])
+        np.testing.assert_array_equal(state.held, arrays["frozen_x_int"][t])
+        for row in np.flatnonzero(arrays["sel"] == t):
+            np.testing.assert_allclose(state.frequency, arrays["ema_osc"][row], rtol=1e-5, atol=1e-9)
+            if use_average and limit > 0:
+                np.testing.assert_allclose(state.average, arrays["ema_x_int"][row], rtol=1e-5, atol=1e-6)
+
+
+def test_only_coarse_kernels_are_tracked():
+    assert set(track(TABLE).init(PARAMS).tracks) == {"coarse/kernel"}
+    assert set(track(TABLE, max_bits=8).init(PARAMS).tracks) == set(TABLE)
+
+
+def test_tracks_the_codes_of_the_new_parameters():
+    (state,) = run(track(TABLE, momentum=0.5), [at(0.6, -1.2), at(0.8, -1.2)])
+    np.testing.assert_array_equal(state.tracks["coarse/kernel"].codes, [[2, -2]])
+    np.testing.assert_array_equal(state.tracks["coarse/kernel"].direction, [[1, 0]])
+
+
+FLIPS = [at(0.6, -1.2), at(0.8, -1.2)] * 10
+
+
+def first_freeze(method, progress):
+    """Index of the first step after which a weight is frozen."""
+    states = run(method, FLIPS, progress)
+    return next(i for i, state in enumerate(states) if bool(state.tracks["coarse/kernel"].frozen[0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "threshold_end", "step"),
+    # f after steps 0, 1, 2, ...: 0, 0.2, 0.36, 0.488, ...
+    [(0.3, 0.3, 2), (0.3, 0.2, 9), (0.99, 0.85, 13)],
+)
+def test_threshold_is_constant_or_annealed_after_the_start(threshold, threshold_end, step):
+    progress = [(i + 1) / 19 for i in range(19)]
+    method = freeze(TABLE, threshold, threshold_end, start=0.5, momentum=0.2)
+    frequency = [1 - 0.8**i for i in range(19)]
+    limit = [threshold if threshold == threshold_end or p >= 0.5 else np.inf for p in progress]
+    if threshold != threshold_end:
+        decay = [(1 + np.cos(np.pi * (p - 0.5) / 0.5)) / 2 for p in progress]
+        limit = [
+            threshold_end + (threshold - threshold_end) * d if x < np.inf else x
+            for x, d in zip(limit, decay, strict=True)
+        ]
+    expected = next(i for i in range(19) if frequency[i] > limit[i])
+    assert expected == first_freeze(method, progress) == step
+
+
+def optimizer_of(method):
+    return chain(method.gradients, sgd(constant(0.3), 0.5, 0.3), adam(constant(0.05)), method.constraint)
+
+
+def drive(method, params, table, steps, seed):
+    """Trains on the loss <noise, quantized weights>, noise new in each step. Yields parameters and state after each."""
+    optimizer = optimizer_of(method)
+    state, opt_state = method.init(params), optimizer.init(params)
+    quantized = codes.mask(table, params)
+
+    @jax.jit
+    def step(params, state, opt_state, noise, progress):
+        def loss(p):
+            weights = codes.quantize(table, p)
+            return total(jax.tree.map(jnp.multiply, noise, weights)) + method.penalty(state, p, weights)
+
+        grads = jax.grad(loss)(params)
+        updates, opt_state = optimizer.update(
+            grads, opt_state, params, progress=progress, method_state=state, quantized=quantized
+        )
+        new = optax.apply_updates(params, updates)
+        return new, method.observe(state, StepInfo(params, new, grads, progress)), opt_state
+
+    rng = np.random.default_rng(seed)
+    for i in range(steps):
+        noise = map_named(
+            lambda name, leaf: jnp.asarray((not codes.is_learned(name)) * rng.normal(size=leaf.shape), jnp.float32),
+            params,
+        )
+        params, state, opt_state = step(params, state, opt_state, noise, jnp.float32((i + 1) / steps))
+        yield params, state
+
+
+ROWS = {
+    "lsq": functools.partial(LSQ, 3),
+    "lsq_per_channel": functools.partial(LSQ, 4, per_channel=True, grad_scale=True),
+    "lsq_asymmetric": functools.partial(LSQ, 3, symmetric=False),
+    "lsq_log": functools.partial(LSQ, 2, log_scale=True),
+    "proxq": functools.partial(QUANTIZERS["proxq"], 3),
+    "proxq_open": functools.partial(QUANTIZERS["proxq"], 4, levels="open"),
+    "proxq_1": functools.partial(QUANTIZERS["proxq"], 1),
+    "minmax": functools.partial(QUANTIZERS["minmax"], 4),
+    "dorefa": functools.partial(QUANTIZERS["dorefa"], 2),
+}
+
+
+def network(row, seed=0):
+    """Parameters with one kernel under the quantizer `row`, and its table."""
+    quantizer = ROWS[row]()
+    kernel = 0.7 * jax.random.normal(jax.random.key(seed), (3, 3, 2, 4))
+    layer = {"kernel": kernel, "bias": jnp.zeros(4)}
+    learned = quantizer.init(kernel)
+    return {"conv": {**layer, "quantizer": learned} if learned else layer}, {"conv/kernel": quantizer}
+
+
+@pytest.mark.parametrize("with_lifequant", [False, True])
+@pytest.mark.parametrize("row", sorted(ROWS))
+def test_a_frozen_code_never_changes(row, with_lifequant):
+    params, table = network(row)
+    control = freeze(table, threshold=0.2, threshold_end=0.2, momentum=0.1)
+    method = combine(lifequant(prox=0.1), control) if with_lifequant else control
+    fixed: dict = {}
+    for now, state in drive(method, params, table, 60, seed=1):
+        kernel = (state[1] if with_lifequant else state).tracks["conv/kernel"]
+        placed, held = np.array(kernel.placed).reshape(-1), np.array(kernel.held).reshape(-1)
+        values = np.array(codes.codes(table, now)["conv/kernel"].values).reshape(-1)
+        np.testing.assert_array_equal(values[placed], held[placed])
+        for place in np.flatnonzero(placed):
+            assert fixed.setdefault(place, values[place]) == values[place]
+    assert len(fixed) > 10
+
+
+def test_a_frozen_weight_follows_the_scale():
+    params, table = network("lsq")
+    control = freeze(table, threshold=0.2, threshold_end=0.2, momentum=0.1)
+    *_, (params, state) = drive(control, params, table, 60, seed=2)
+    kernel, layer = state.tracks["conv/kernel"], params["conv"]
+    assert float(layer["quantizer"]["scale"]) != float(network("lsq")[0]["conv"]["quantizer"]["scale"])
+    expected = np.array(kernel.held * layer["quantizer"]["scale"])
+    np.testing.assert_allclose(np.array(layer["kernel"])[kernel.placed], expected[kernel.placed], rtol=1e-6)
+
+
+def test_a_task_begins_with_nothing_frozen():
+    params, table = network("lsq")
+    control = freeze(table, threshold=0.2, threshold_end=0.2, momentum=0.1)
+    *_, (params, state) = drive(control, params, table, 60, seed=2)
+    assert int(jnp.sum(state.tracks["conv/kernel"].frozen)) > 0
+    fresh = control.end_task(state, toy.task_end(0, toy.init())._replace(params=params))
+    jax.tree.map(np.testing.assert_array_equal, fresh, control.init(params))
+
+
+def test_dampening_by_hand():
+    method = dampen(TABLE, strength=2.0, start=0.5, aggregation="sum")
+    (state,) = run(method, [PARAMS, PARAMS], progress=[0.75])
+    # half of 2 at the middle of the second half; coarse: 0.6 -> 0.5, -1.2 -> -1.0; fine: exactly on its grid
+    weights = codes.quantize(TABLE, PARAMS)
+    value, grads = jax.value_and_grad(lambda p: method.penalty(state, p, weights))(PARAMS)
+    np.testing.assert_allclose(value, 1.0 * (0.1**2 + 0.2**2), rtol=1e-5)
+    np.testing.assert_allclose(grads["coarse"]["kernel"], [[2 * 0.1, -2 * 0.2]], rtol=1e-5)
+    np.testing.assert_allclose(grads["bias"], [0.0, 0.0])
+
+
+def test_dampening_starts_with_its_first_strength():
+    method = dampen(TABLE, strength=2.0, strength_start=1.0, start=0.5, aggregation="sum")
+    value = method.penalty(method.init(PARAMS), PARAMS, codes.quantize(TABLE, PARAMS))
+    np.testing.assert_allclose(value, 0.05, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(OSCILLATIONS))
+def test_state_keeps_its_shapes_and_compiled_equals_eager(name):
+    params, table = network("lsq")
+    method = OSCILLATIONS[name](table)
+    moved = jax.tree.map(lambda leaf: leaf * 1.3, params)
+    state = method.init(params)
+    info = StepInfo(params, moved, params, jnp.float32(0.5))
+    eager, compiled = method.observe(state, info), jax.jit(method.observe)(state, info)
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]
+    assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(compiled)] == shapes
+    assert jax.tree.structure(state) == jax.tree.structure(compiled)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), eager, compiled)
+
+
+@pytest.mark.parametrize("name", sorted(OSCILLATIONS))
+def test_state_and_parameters_can_be_donated_together(name):
+    params, table = network("lsq")
+    donated = jax.jit(lambda both: jax.tree.map(lambda x: x + 0, both), donate_argnums=0)
+    state, params = donated((OSCILLATIONS[name](table).init(params), params))
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((state, params))]
+    assert len(set(buffers)) == len(buffers)
+
+
+@pytest.mark.parametrize("name", ["dampen", "freeze", "none", "track"])
+def test_a_network_without_coarse_kernels_trains_on(name):
+    params, table = network("lsq")
+    table = {"conv/kernel": LSQ(8)}
+    *_, (params, state) = drive(OSCILLATIONS[name](table), params, table, 3, seed=0)
+    assert state.tracks == {}
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in named_leaves(params).values())
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "line"),
+    [
+        (track, {"momentum": 0.0}, "oscillation.args.momentum=0.0 is not in (0, 1]"),
+        (track, {"max_bits": 9}, "oscillation.args.max_bits=9 is not in [1, 8]"),
+        (freeze, {"threshold": 0.0}, "oscillation.args.threshold=0.0 is not in (0, 1]"),
+        (freeze, {"threshold_end": 1.5}, "oscillation.args.threshold_end=1.5 is not in (0, 1]"),
+        (freeze, {"start": 1.0}, "oscillation.args.start=1.0 is not in [0, 1)"),
+        (dampen, {"start": -0.1}, "oscillation.args.start=-0.1 is not in [0, 1)"),
+        (dampen, {"strength": -1.0}, "oscillation.args.strength=-1.0 is not a finite number from 0 on"),
+        (
+            dampen,
+            {"aggregation": "max"},
+            "oscillation.args.aggregation='max' is unknown; choose from kernel_mean, mean, sum",
+        ),
+    ],
+)
+def test_refuses_what_is_out_of_range(make, arguments, line):
+    with pytest.raises(Refusal) as refused:
+        make(TABLE, **arguments)
+    assert str(refused.value) == line

@@ -1,0 +1,223 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.quant import lsq as module
+from lifeq_jax.quant.base import dequantize
+from lifeq_jax.quant.lsq import lsq
+from tests.conftest import GOLDEN
+
+MANIFEST = json.loads((GOLDEN / "osc_quantizer_cases.json").read_text())
+CASES, CLAMP_CASES = MANIFEST["osc_uniform_quantizer"], MANIFEST["osc_clamp_convention"]
+ESTIMATOR = {"ste": "ste", "ewgs": "ewgs", "stacked_sigmoid": "stacked_sigmoid", "stoch_round": "stochastic"}
+
+
+def channels_last(case, array):
+    """The golden arrays have their channels first, ours last."""
+    return np.moveaxis(array, 0, -1) if case["per_channel"] and np.ndim(array) else np.asarray(array)
+
+
+class Case:
+    """One golden case in our layout: its arrays by name, and our quantizer."""
+
+    def __init__(self, g, name, case):
+        self.name, self.case = name, case
+        self.arrays = {key[5:]: channels_last(case, g[key]) for key in g.files if key.startswith(f"{name}_")}
+        self.quantizer = lsq(
+            case["n_bits"],
+            symmetric=case["method"] == "sym",
+            per_channel=case["per_channel"],
+            log_scale=case["scale_domain"] == "log",
+            grad_scale=case["grad_scaling"],
+            estimator=ESTIMATOR[case["discretizer"]],
+            estimator_arg=case["discretizer_arg"] or 0.0,
+        )
+
+    def learned(self):
+        """The learned state that the case begins with."""
+        if "delta" in self.arrays:
+            scale = self.arrays["delta"]
+        else:
+            scale = np.log(self.arrays["scale"]) if self.case["scale_domain"] == "log" else self.arrays["scale"]
+        rest = {"low": jnp.float32(self.case["int_min"])} if self.case["method"] == "sym" else {}
+        if self.case["method"] == "asym" and "zero_float" in self.arrays:
+            rest = {"zero": jnp.asarray(self.arrays["zero_float"])}
+        return {"scale": jnp.asarray(scale), **rest}
+
+    def close(self, found, key, terms=None):
+        """found equals the array `key` to 1e-5; `terms` is the size of what a sum adds up and cancels."""
+        expected = self.arrays[key]
+        atol = 1e-6 * np.max(np.abs(expected) if terms is None else terms)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=atol, err_msg=f"{self.name} {key}")
+
+    def sums(self):
+        """Sizes of the terms that the gradients of scale and zero point add up, per grid."""
+        axes = tuple(range(self.arrays["x"].ndim - self.case["per_channel"]))
+        size = np.sum(np.abs(self.arrays["g"]), axes) * self.case["grad_scale"]
+        scale = np.max(self.arrays["scale"])
+        return size * (scale if self.case["scale_domain"] == "log" else 1), size * scale
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lsq_is_the_original(golden, monkeypatch, name):
+    case = Case(golden("osc_uniform_quantizer"), name, CASES[name])
+    quantizer, arrays, learned = case.quantizer, case.arrays, case.learned()
+    key = None
+    if "noise" in arrays:  # the original's noise in place of ours
+        key = jax.random.key(0)
+        monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.asarray(arrays["noise"]))
+    x = jnp.asarray(arrays["x"])
+    y, pullback = jax.vjp(lambda state, a: quantizer.apply(state, a, key), learned, x)
+    case.close(y, "y")
+    found, gx = pullback(jnp.asarray(arrays["g"]))
+    case.close(gx, "gx")
+    at_scale, at_zero = case.sums()
+    case.close(found["scale"], "gdelta", at_scale)
+    if "gzero" in arrays:
+        case.close(found["zero"], "gzero", at_zero)
+    else:
+        assert found["low"] == 0
+    if key is None:
+        codes = quantizer.codes(learned, x)
+        np.testing.assert_array_equal(codes.values, arrays["x_int"])
+        np.testing.assert_array_equal(dequantize(codes), y)
+        case.close(codes.scale, "scale")
+        if "zero_point" in arrays:
+            np.testing.assert_array_equal(codes.zero, arrays["zero_point"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_range_gives_the_original_state_and_the_grid_its_bounds(golden, name):
+    case = Case(golden("osc_uniform_quantizer"), name, CASES[name])
+    shape = case.arrays["scale"].shape
+    low, high = (jnp.reshape(case.arrays[key], shape) for key in ("range_min", "range_max"))
+    form = module.Form(
+        case.case["n_bits"], case.case["method"] == "sym", case.case["per_channel"],
+        case.case["scale_domain"] == "log", False, lambda v, key: jnp.round(v),
+    )  # fmt: skip
+    learned = module.learned_from(form, low, high)
+    case.close(learned["scale"], "delta")
+    if "zero" in learned:
+        case.close(learned["zero"], "zero_float")
+    else:
+        assert learned["low"] == case.case["int_min"]
+    far = jnp.full(case.arrays["x"].shape, 1e6)
+    ones = np.ones(far.shape, np.float32)
+    for end, key in ((-far, "xmin_prop"), (far, "xmax_prop")):
+        found = case.quantizer.relax(case.learned(), end)
+        np.testing.assert_allclose(found, case.arrays[key] * ones, rtol=1e-5, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize("name", CLAMP_CASES)
+def test_gradient_at_the_bounds_is_the_original(golden, name):
+    case = Case(golden("osc_clamp_convention"), name, CLAMP_CASES[name])
+    learned = case.learned()
+    if case.case["method"] == "asym":  # this family has no zero point; the other does, for the same case
+        learned["zero"] = jnp.asarray(golden("osc_uniform_quantizer")[f"{name}_zero_float"])
+    x = jnp.asarray(case.arrays["x"])
+    found, gx = jax.vjp(case.quantizer.apply, learned, x)[1](jnp.asarray(case.arrays["g"]))
+    np.testing.assert_array_equal(case.quantizer.codes(learned, x).values, case.arrays["x_int"])
+    case.close(gx, "gx_191")
+    case.close(found["scale"], "gdelta_191", case.sums()[0])
+
+
+def test_every_golden_case_is_checked(golden):
+    for family, cases in (("osc_uniform_quantizer", CASES), ("osc_clamp_convention", CLAMP_CASES)):
+        assert {key[:4] for key in golden(family).files} == set(cases)
+    assert (len(CASES), len(CLAMP_CASES)) == (102, 7)
+
+
+def test_symmetric_by_hand():
+    x = jnp.array([-1.0, -0.3, 0.25, 0.26, 0.9])  # scale 0.5: -2, -0.6, 0.5, 0.52, 1.8 -> -2, -1, 0, 1, 1
+    learned = {"scale": jnp.float32(0.5), "low": jnp.float32(-2)}
+    y, pullback = jax.vjp(lsq(2).apply, learned, x)
+    np.testing.assert_array_equal(y, [-1, -0.5, 0, 0.5, 0.5])
+    found, gx = pullback(jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    np.testing.assert_array_equal(gx, [1, 2, 3, 4, 0])
+    # round(v) - v inside: 0, -0.4, -0.5, 0.48; the bound 1 outside
+    np.testing.assert_allclose(found["scale"], 2 * -0.4 + 3 * -0.5 + 4 * 0.48 + 5 * 1, rtol=1e-5)
+    scaled = jax.vjp(lsq(2, grad_scale=True).apply, learned, x)[1](jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))[0]
+    np.testing.assert_allclose(scaled["scale"], found["scale"] / np.sqrt(5 * 1), rtol=1e-6)
+
+
+def test_asymmetric_by_hand():
+    x = jnp.array([-1.0, 0.0, 0.6, 2.0])  # scale 0.5, zero 1: -2 + 1 -> 0, 1, 1 + 1, 4 + 1 -> 3
+    learned = {"scale": jnp.float32(0.5), "zero": jnp.float32(1.2)}
+    quantizer = lsq(2, symmetric=False)
+    np.testing.assert_array_equal(quantizer.codes(learned, x).values, [0, 1, 2, 3])
+    y, pullback = jax.vjp(quantizer.apply, learned, x)
+    np.testing.assert_array_equal(y, [-0.5, 0, 0.5, 1])
+    found, gx = pullback(jnp.ones(4))
+    np.testing.assert_array_equal(gx, [0, 1, 1, 0])
+    np.testing.assert_allclose(found["zero"], -0.5 * 2, rtol=1e-6)  # only the two that are clamped
+
+
+def test_unsigned_where_nothing_is_negative():
+    learned = lsq(3).init(jnp.array([0.0, 1.0, 14.0]))
+    assert (learned["low"], learned["scale"]) == (0, 2)
+    assert lsq(3).init(jnp.array([-0.1, 1.0, 14.0]))["low"] == -4
+
+
+def test_relax_by_hand():
+    learned = {"scale": jnp.float32(0.5), "low": jnp.float32(-2)}
+    x = jnp.array([-3.0, -1.0, 0.1, 0.5, 0.6])
+    y, pullback = jax.vjp(lsq(2, grad_scale=True).relax, learned, x)
+    np.testing.assert_allclose(y, [-1, -1, 0.1, 0.5, 0.5], rtol=1e-6)
+    found, gx = pullback(jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    np.testing.assert_array_equal(gx, [0, 2, 3, 4, 0])
+    assert (found["scale"], found["low"]) == (1 * -2 + 5 * 1, 0)
+
+
+@pytest.mark.parametrize("args", [{}, {"symmetric": False}, {"log_scale": True}, {"per_channel": True}], ids=str)
+def test_held_weights_give_the_scale_the_gradient_of_a_constant_code(args):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
+    quantizer = lsq(3, grad_scale=True, **args)
+    learned = quantizer.init(x)
+    codes, cotangent = quantizer.codes(learned, x), jnp.ones(x.shape)
+    everywhere = jnp.ones(x.shape, bool)
+    held, gx = jax.vjp(lambda *state: quantizer.hold(*state, codes.values, everywhere), learned, x)[1](cotangent)
+    np.testing.assert_array_equal(gx, np.zeros(x.shape))
+    axes, shared, top = ((0,), 5, 3) if "per_channel" in args else ((0, 1), 20, 7 if "symmetric" in args else 3)
+    expected = np.sum(codes.values - codes.zero, axes, keepdims="per_channel" in args) / np.sqrt(shared * top)
+    if "log_scale" in args:
+        expected = expected * codes.scale
+    np.testing.assert_allclose(held["scale"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_scale_of_the_scale_is_that_of_values_that_share_it():
+    x, ones = jnp.full((8, 2), 0.3), jnp.ones((8, 2))
+    learned = {"scale": jnp.ones((1, 2)), "low": jnp.float32(-4)}
+    found, plain = (
+        jax.vjp(lsq(3, per_channel=True, grad_scale=scaled).apply, learned, x)[1](ones)[0]["scale"]
+        for scaled in (True, False)
+    )
+    np.testing.assert_allclose(found, plain / np.sqrt(8 * 3), rtol=1e-6)
+
+
+def test_a_scale_below_its_least_is_lifted_and_learns_nothing():
+    learned = {"scale": jnp.float32(-1.0), "low": jnp.float32(-4)}
+    y, pullback = jax.vjp(lsq(3).apply, learned, jnp.ones(3))
+    np.testing.assert_allclose(y, np.full(3, 3e-8), rtol=1e-5)
+    assert pullback(jnp.ones(3))[0]["scale"] == 0
+
+
+@pytest.mark.parametrize("args", [{"estimator": "stochastic"}, {}], ids=str)
+def test_only_a_noisy_quantizer_draws_from_the_key(args):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=500), jnp.float32)
+    quantizer = lsq(3, **args)
+    learned = quantizer.init(x)
+    assert quantizer.noisy == bool(args)
+    moved = quantizer.apply(learned, x, jax.random.key(0)) != quantizer.apply(learned, x)
+    assert np.any(moved) == quantizer.noisy
+
+
+def test_one_bit_is_refused():
+    with pytest.raises(Refusal) as refusal:
+        lsq(1)
+    assert str(refusal.value) == (
+        "bits=1 is too few for lsq, whose signed grid would be -1 and 0; choose from 2 to 8, or 32"
+    )
