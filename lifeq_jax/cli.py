@@ -248,10 +248,14 @@ def _one_line(box: str) -> str:
 
 
 def _print_result(folder: Path, summary: dict) -> None:
-    print(f"\naccuracy matrix (row: after task i, column: on task j, %)  {folder}/accuracy_matrix.csv")
-    for line in (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]:
-        print("  " + " ".join(f"{100 * float(value):6.2f}" for value in line.split(",")))
+    lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
     metrics = summary["metrics"]
+    if len(lines) == 1:  # nothing to forget
+        print(f"\naccuracy {100 * metrics['average_accuracy']:.2f} %")
+        return
+    print(f"\naccuracy matrix (row: after task i, column: on task j, %)  {folder}/accuracy_matrix.csv")
+    for line in lines:
+        print("  " + " ".join(f"{100 * float(value):6.2f}" for value in line.split(",")))
     print(
         f"average accuracy {100 * metrics['average_accuracy']:.2f} %   forgetting {100 * metrics['forgetting']:.2f} %"
     )
@@ -346,7 +350,9 @@ def _toy(options: argparse.Namespace) -> None:
 
     toy = toy_runs(options.steps)
     middle = len(toy.rate) // 2
-    print("best value's distance from its grid point (steps): oscillations per step, amplitude (steps), by learning rate")
+    print(
+        "best value's distance from its grid point (steps): oscillations per step, amplitude (steps), by learning rate"
+    )
     for name, runs in toy.series.items():
         for place, distance in enumerate(toy.distance):
             pairs = zip(toy.rate, runs.frequency[:, place], runs.amplitude[:, place], strict=True)

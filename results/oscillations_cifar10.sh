@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # LSQ, dampening and freezing on CIFAR-10: a narrow MobileNetV2 with 3-bit weights (BITS=w3a32) and with 3-bit weights and
-# activations (BITS=w3a3), one epoch from one float checkpoint, seeds 0 to 2; `make oscillations`.
+# activations (BITS=w3a3), one epoch over every second training image (195 steps) from one float checkpoint, seeds 0 to 2;
+# `make oscillations`.
 # Images: data/cifar10/{train,test}/<class>/<file>. Run again, it resumes.
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
@@ -14,9 +15,14 @@ $lifeq train $recipe --run $runs/float --start "" --oscillation.name none --rees
   --optimizer.weight-decay 5e-4 --stages.0.name w32a32 --stages.0.weight-bits 32 --stages.0.act-bits 32 \
   --stages.0.epochs 4 --stages.0.learning-rate 0.1
 
+half=data/cifar10_half/cifar10
+mkdir -p "${half%/*}"
+awk 'NR % 2 == 1' data/cifar10_1/cifar10_train0.csv > ${half}_train0.csv
+cp data/cifar10_1/cifar10_test0.csv ${half}_test0.csv
+
 for bits in ${BITS:-w3a32 w3a3}; do
   for seed in 0 1 2; do
-    common="--seed $seed --stages.0.name $bits --stages.0.act-bits ${bits#w3a}"
+    common="--data.csv $half --seed $seed --stages.0.name $bits --stages.0.act-bits ${bits#w3a}"
     $lifeq train $recipe --run $runs/$bits/lsq_$seed $common --oscillation.name track --oscillation.args.momentum 0.01
     $lifeq train $recipe --run $runs/$bits/dampen_$seed $common --oscillation.name dampen --oscillation.args.momentum 0.01
     $lifeq train $recipe --run $runs/$bits/freeze_$seed $common

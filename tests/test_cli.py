@@ -108,3 +108,38 @@ def test_keys_lists_every_key(capsys):
     said = capsys.readouterr().out
     for key in ("--data.batch-size", "--stages.2.learning-rate", "--method.args.strength", "--selection"):
         assert key in said
+
+
+def test_layers_lists_the_bits_of_every_layer(capsys):
+    assert main(["train", RECIPE, "--layers", "--quant-setup", "LSQ_paper", "--weight-quantizer.name", "lsq"]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["stem/conv"] == rows["classifier/dense"] == ["8"]
+    assert rows["blocks_0/units_0/conv"] == rows["blocks_0/units_0/act"] == ["4"]
+
+
+def test_one_task_needs_no_diminish_rate_and_prints_no_forgetting(tasks, capsys):
+    where = ["--root", str(tasks / "images"), "--csv", str(tasks / "one")]
+    assert main(["data", "lifelong", *where, "--tasks", "1"]) == 0
+    assert "1 tasks with 1438 images" in capsys.readouterr().out
+    one = ["--data.csv", str(tasks / "one"), "--data.num-tasks", "1", "--no-data.replay", "--importance-data", "train"]
+    words = train(tasks, *one, "--run", str(tasks / "one_run"), "--oscillation.name", "track")
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"oscillating \d+\.\d\d %  frozen 0\.00 %", said)
+    assert re.search(r"\naccuracy \d+\.\d\d %\n$", said) and "forgetting" not in said
+
+
+def test_toy_prints_the_series_and_draws_them(tmp_path, capsys):
+    assert main(["toy", "--steps", "400", "--out", str(tmp_path / "plots" / "toy.png")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"ste     0\.10   0\.01: 0\.200, .*0\.1: 0\.200, ", said)
+    assert (tmp_path / "plots" / "toy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_oscillation_takes_overrides_of_its_recipe(tmp_path, capsys):
+    small = ["--model.args.width", "1", "--data.batch-size", "2", "--oscillation.name", "freeze"]
+    once = ["--repeats", "1", "--steps", "1", "--json", str(tmp_path / "bench.json")]
+    assert main(["bench", "oscillation", "configs/lifequant/resnet20_digits.py", *small, *once]) == 0
+    numbers = json.loads((tmp_path / "bench.json").read_text())
+    assert set(numbers["time_ratio_to_none"]) == {"none", "track", "dampen", "freeze", "none again"}
+    assert numbers["batch_size"] == 2 and "4/4 bits" in capsys.readouterr().out

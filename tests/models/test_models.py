@@ -192,7 +192,8 @@ def test_float_model_on_quantized_params_is_the_quantized_model(name, setup):
         expected = jax.jit(run(model, train))(state, images())[0]
         given = jax.jit(run(floating, train))
         np.testing.assert_array_equal(given({**state, "params": weights}, images())[0], expected)
-        assert np.any(given(state, images())[0] != expected)
+    # in training mode, where features are not near 0 as with the running statistics of a fresh network
+    assert np.any(given(state, images())[0] != expected)
 
 
 @pytest.mark.parametrize("name", COMPILED)

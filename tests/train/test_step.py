@@ -30,8 +30,12 @@ def batch_of(size: int, seed: int = 0) -> Batch:
     )
 
 
+CONTROLLED = {"weight_quantizer": Part("lsq"), "oscillation": Part("freeze", {"threshold": 0.1, "threshold_end": 0.1})}
+
+
 def job(recipe, method: str, axis_name: str | None = None):
-    recipe = complete(dataclasses.replace(recipe, method=Part(method)))
+    fields = CONTROLLED if method == "frozen lsq" else {"method": Part(method)}
+    recipe = complete(dataclasses.replace(recipe, **fields))
     built = build_stage(recipe, recipe.stages[-1], axis_name)
     params, batch_stats = built.network.init(0)
     counts, step, num_steps = jnp.arange(1.0, 11.0), jnp.zeros((), jnp.int32), jnp.array(10, jnp.int32)
@@ -40,7 +44,7 @@ def job(recipe, method: str, axis_name: str | None = None):
     return make_step(built.network, built.method, built.optimizer, built.loss, axis_name), state
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", [*sorted(METHODS), "frozen lsq"])
 def test_pmap_over_four_devices_equals_one(recipe, method):
     batch, key = batch_of(BATCH), key_for(0)
     step, state = job(recipe, method)
