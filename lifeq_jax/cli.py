@@ -359,10 +359,10 @@ def _toy(options: argparse.Namespace) -> None:
             shown = "   ".join(f"{rate:g}: {often:.3f}, {wide:.4f}" for rate, often, wide in pairs)
             print(f"{name:7s} {distance:.2f}   {shown}")
     figure = draw_toy(
-        series={name: runs.latent[middle] for name, runs in toy.series.items()},
+        series={name: np.asarray(runs.latent[middle]) for name, runs in toy.series.items()},
         grid=np.array([toy.threshold - 0.5, toy.threshold + 0.5]),
-        distance=toy.distance,
-        frequency={name: runs.frequency[middle] for name, runs in toy.series.items()},
+        distance=np.asarray(toy.distance),
+        frequency={name: np.asarray(runs.frequency[middle]) for name, runs in toy.series.items()},
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save(figure, options.out)

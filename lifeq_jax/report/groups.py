@@ -59,14 +59,18 @@ def _labels(recipes: Sequence[Recipe]) -> list[str]:
     labels = []
     for name, own in zip(names, plain, strict=True):
         namesakes = [other for other, their_name in zip(plain, names, strict=True) if their_name == name]
-        differs = [
-            f"{key}={value}"
-            for key, value in own.items()
-            if key != "seed" and any(other.get(key) != value for other in namesakes)
-        ]
-        shown = differs[:MOST_SHOWN] + ["..."] * (len(differs) > MOST_SHOWN)
-        labels.append(f"{name} ({', '.join(shown)})" if differs else name)
+        counts = {key: _number_of_others(key, own, namesakes) for key in own if key != "seed"}
+        telling = sorted((key for key in counts if counts[key]), key=lambda key: -counts[key])
+        shown = [f"{key}={own[key]}" for key in telling[:MOST_SHOWN]] + ["..."] * (len(telling) > MOST_SHOWN)
+        labels.append(f"{name} ({', '.join(shown)})" if telling else name)
     return labels
+
+
+def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[str, Any]]) -> int:
+    """How many namesakes have another value. An argument of a part is compared with the same part's only."""
+    part = key.rpartition(".")[0]
+    alike = [other for other in namesakes if other.get(part) == own.get(part)]
+    return sum(other.get(key) != own[key] for other in alike)
 
 
 def _flatten(value: Any, key: str = "") -> dict[str, Any]:
