@@ -107,6 +107,8 @@ def _add_data(data: argparse.ArgumentParser) -> None:
     lifelong.add_argument("--domains", nargs="+", help="instead: one task for each of these leading folders")
     lifelong.add_argument("--seed", type=int, default=123, help="of the order of the classes")
 
+    _add_longtail(commands)
+
     replay = _command(commands, "replay", _replay, "write <csv>_replay{i}.csv, a sample of each task's training rows")
     _add_csv(replay)
     replay.add_argument("--rate", type=float, default=0.2, help="share of the rows: 0.2 or 20")
@@ -116,8 +118,30 @@ def _add_data(data: argparse.ArgumentParser) -> None:
     _add_csv(count)
 
     inspect = _command(commands, "inspect", _inspect, "print what a set of task files holds")
-    inspect.add_argument("--csv", type=Path, required=True, help="what the files' names begin with")
+    inspect.add_argument(
+        "--csv", type=Path, required=True, help="what the files' names begin with, or a single train CSV"
+    )
     inspect.add_argument("--root", type=Path, help="folder of the images; given, the files are checked to exist")
+
+
+def _add_longtail(commands) -> None:
+    text = "write <csv>_train{gamma}.csv, whose classes fall off from many images to few, and <csv>_test.csv"
+    longtail = _command(commands, "longtail", _longtail, text)
+    longtail.add_argument("--csv", type=Path, required=True, help="what the new files' names begin with")
+    longtail.add_argument("--gamma", type=float, required=True, help="largest class over the smallest, 1 or more")
+    longtail.add_argument("--root", type=Path, help="source: folder of the images, <root>/<split>/<class>/<file>")
+    longtail.add_argument(
+        "--from", dest="source", type=Path, help="source instead: a train CSV, or, with --tasks, a prefix of task files"
+    )
+    longtail.add_argument(
+        "--tasks", type=int, help="tasks of the sequence --from; writes <csv>_train{i}.csv, each with a long tail"
+    )
+    longtail.add_argument(
+        "--scheme",
+        default="exponential",
+        help="class sizes. exponential: n_0 gamma^(-i/(K-1)), at least 1 image; truncated: ClimbQ's, which may reach 0",
+    )
+    longtail.add_argument("--seed", type=int, default=0, help="of the draw of images; 0 draws as ClimbQ does")
 
 
 def _add_csv(command: argparse.ArgumentParser) -> None:
@@ -160,6 +184,28 @@ def _lifelong(options: argparse.Namespace) -> None:
         made = make_lifelong(options.root, options.csv, num_tasks=options.tasks, diminish_rate=rate, seed=options.seed)
     for split, images in made.images.items():
         print(f"{options.csv}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
+
+
+def _longtail(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.long_tail import long_tail_of_csv, long_tail_of_folders, long_tail_of_tasks
+
+    if (options.root is None) == (options.source is None):
+        raise Refusal("lifeq-jax data longtail: give either --root or --from")
+    if options.tasks is not None and options.source is None:
+        raise Refusal("lifeq-jax data longtail: --tasks needs --from, the prefix that `data lifelong` has written")
+    how = {"gamma": options.gamma, "scheme": options.scheme, "seed": options.seed}
+    if options.root is not None:
+        made = long_tail_of_folders(options.root, options.csv, **how)
+    elif options.tasks is not None:
+        made = long_tail_of_tasks(options.source, options.csv, num_tasks=options.tasks, **how)
+    else:
+        made = long_tail_of_csv(options.source, options.csv, **how)
+    for train, test, sizes, images in zip(*made, strict=True):
+        largest, smallest = sizes[0], sizes[sizes > 0][-1]
+        empty = f", {sum(sizes == 0)} classes without any" if smallest != sizes[-1] else ""
+        span = f"{largest} to {smallest} a class, imbalance {largest / smallest:.1f}{empty}"
+        print(f"{train}: {sum(sizes)} images of {len(sizes)} classes, {span}")
+        print(f"{test}: {images} images")
 
 
 def _replay(options: argparse.Namespace) -> None:

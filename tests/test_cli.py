@@ -51,6 +51,26 @@ def test_inspect_prints_the_tasks(tasks, capsys):
     assert "classes shared by two tasks" in capsys.readouterr().out
 
 
+def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
+    root, tail = str(tasks / "images"), str(tasks / "tail" / "digits")
+    assert main(["data", "longtail", "--root", root, "--csv", tail, "--gamma", "10"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert re.search(r"digits_train10\.csv: \d+ images of 10 classes, 146 to 14 a class, imbalance 10\.4$", said[0])
+    assert said[1].endswith("digits_test.csv: 359 images")
+    words = ["--from", f"{tail}_train10.csv", "--csv", tail, "--gamma", "146", "--scheme", "truncated", "--seed", "3"]
+    assert main(["data", "longtail", *words]) == 0
+    assert "imbalance 146.0, " in capsys.readouterr().out
+    assert main(["data", "inspect", "--csv", f"{tail}_train146.csv", "--root", root]) == 0
+    assert re.search(r"^task 0: 146 .* 1 0( 0)*$", capsys.readouterr().out, re.MULTILINE)
+    words = ["--from", str(tasks / "digits"), "--csv", f"{tail}_lt20", "--gamma", "20", "--tasks", "3"]
+    assert main(["data", "longtail", *words]) == 0
+    assert main(["data", "replay", "--csv", f"{tail}_lt20", "--tasks", "3"]) == 0
+    assert main(["data", "count", "--csv", f"{tail}_lt20", "--tasks", "3"]) == 0
+    capsys.readouterr()
+    assert main(["data", "inspect", "--csv", f"{tail}_lt20", "--root", root]) == 0
+    assert len(re.findall(r"^task \d: \d\d\d .* \d$", capsys.readouterr().out, re.MULTILINE)) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -66,6 +86,13 @@ def test_inspect_prints_the_tasks(tasks, capsys):
         (["report", "none"], "none/config.json does not exist"),
         (["bench", "step", "--bits", "9"], "9"),
         (["bench", "speed"], "invalid choice: 'speed'"),
+        (["data", "longtail", "--csv", "x"], "the following arguments are required: --gamma"),
+        (["data", "longtail", "--csv", "x", "--gamma", "ten"], "argument --gamma: invalid float value: 'ten'"),
+        (["data", "longtail", "--csv", "x", "--gamma", "10"], "give either --root or --from"),
+        (["data", "longtail", "--csv", "x", "--gamma", "10", "--root", "a", "--from", "b"], "give either --root or"),
+        (["data", "longtail", "--csv", "x", "--gamma", "10", "--root", "a", "--tasks", "2"], "--tasks needs --from"),
+        (["data", "longtail", "--csv", "x", "--gamma", "9", "--from", "y", "--tasks", "2"], "y_train0.csv cannot be"),
+        (["data", "longtail", "--csv", "x", "--gamma", "9", "--from", "y"], "y is not named <name>_train<ending>.csv"),
         (["data", "inspect", "--csv", "x", "--color"], "unrecognized arguments: --color"),
         ([], "the following arguments are required: COMMAND"),
     ],
@@ -92,7 +119,15 @@ def test_another_quantizer_brings_its_own_arguments_in_both_spellings(flag):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["data", "--help"], ["data", "prepare", "--help"], ["train", "--help"], ["bench", "--help"]]
+    "words",
+    [
+        ["--help"],
+        ["data", "--help"],
+        ["data", "prepare", "--help"],
+        ["data", "longtail", "--help"],
+        ["train", "--help"],
+        ["bench", "--help"],
+    ],
 )
 def test_help_exits_with_0(words, capsys):
     with pytest.raises(SystemExit) as stop:

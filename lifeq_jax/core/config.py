@@ -55,7 +55,8 @@ class Data(Checked):
     root: str
     """Folder of the images, <root>/<split>/<class>/<file>."""
     csv: str
-    """What the task files' names begin with: <csv>_train0.csv, <csv>_test0.csv, <csv>_replay0.csv ..."""
+    """What the task files' names begin with: <csv>_train0.csv, <csv>_test0.csv, <csv>_replay0.csv ...; or, for a
+    single task, its train CSV, as data/cifar10_lt/cifar10_train10.csv, beside which lies cifar10_test.csv."""
     num_tasks: int
     """Tasks in the sequence."""
     num_classes: int

@@ -67,16 +67,11 @@ def make_lifelong(
     task has all classes, whatever the rate. Where there is no folder `test`, `val` stands for it: ImageNet has
     no labels for its test images. Refuses splits with different classes, and task CSVs under this prefix that
     this sequence would not overwrite."""
-    listed = {split: list_images(root, _split_folder(root, split)) for split in splits}
+    listed = list_splits(root, splits)
     classes = listed[splits[0]][0]
-    for split in splits[1:]:
-        _check_same_classes(root, classes, listed[split][0], splits[0], split)
     windows = class_windows(len(classes), num_tasks, diminish_rate, seed)
-    return _write(
-        prefix,
-        classes,
-        {split: [_of_classes(table, w) for w in windows] for split, (_, table) in listed.items()},
-    )
+    tables = {split: [_of_classes(table, w) for w in windows] for split, (_, table) in listed.items()}
+    return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tables))
 
 
 def make_domains(
@@ -98,7 +93,39 @@ def make_domains(
     classes = sorted({name for parts in listed.values() for names, _ in parts for name in names})
     index = {name: label for label, name in enumerate(classes)}
     tables = {split: [_relabel(table, names, index) for names, table in parts] for split, parts in listed.items()}
-    return _write(prefix, classes, tables)
+    return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tables))
+
+
+def list_splits(root: Path, splits: Sequence[str]) -> dict[str, tuple[list[str], Table]]:
+    """Classes and images of each split, as `list_images`; `val` stands for a `test` that is not there.
+
+    Refuses splits with different classes."""
+    listed = {split: list_images(root, _split_folder(root, split)) for split in splits}
+    for split in splits[1:]:
+        _check_same_classes(root, listed[splits[0]][0], listed[split][0], splits[0], split)
+    return listed
+
+
+def write_sequence(prefix: Path, tables: Mapping[str, Sequence[Table]]) -> dict[str, tuple[int, ...]]:
+    """Writes `<prefix>_<split>{i}.csv` for every table and `<prefix>_<split>.csv`, all of them one after the
+    other.
+
+    Returns the images of each task by split. Refuses a prefix that is a CSV file, and task CSVs under it that
+    this sequence would not overwrite, before it writes anything."""
+    refuse_csv_prefix(prefix)
+    for split, parts in tables.items():
+        _check_leftovers(prefix, split, len(parts))
+    for split, parts in tables.items():
+        for task, table in enumerate(parts):
+            write_table(task_csv(prefix, split, task), table)
+        write_table(task_csv(prefix, split), concat_tables(parts))
+    return {split: tuple(len(table.path) for table in parts) for split, parts in tables.items()}
+
+
+def refuse_csv_prefix(prefix: Path) -> None:
+    """Refuses the name of a CSV file where new files' names are to begin with it."""
+    if Path(prefix).suffix == ".csv":
+        raise Refusal(f"{prefix} is the name of a CSV file; give what the names of the new files begin with")
 
 
 def _split_folder(root: Path, split: str) -> str:
@@ -134,17 +161,6 @@ def _check_same_classes(root: Path, first: list[str], other: list[str], name: st
     odd = sorted(set(first) ^ set(other))
     if odd:
         raise Refusal(f"{root}: splits {name} and {other_name} differ in class {odd[0]!r} ({len(odd)} in all)")
-
-
-def _write(prefix: Path, classes: Sequence[str], tables: dict[str, list[Table]]) -> TaskSet:
-    for split, parts in tables.items():
-        _check_leftovers(prefix, split, len(parts))
-    for split, parts in tables.items():
-        for task, table in enumerate(parts):
-            write_table(task_csv(prefix, split, task), table)
-        write_table(task_csv(prefix, split), concat_tables(parts))
-    images = {split: tuple(len(table.path) for table in parts) for split, parts in tables.items()}
-    return TaskSet(Path(prefix), tuple(classes), images)
 
 
 def _check_leftovers(prefix: Path, split: str, num_tasks: int) -> None:

@@ -18,6 +18,7 @@ from lifeq_jax.data.files import write_whole
 COLUMNS = ("image", "label")
 SUFFIXES = (".png", ".jpg", ".jpeg")
 LARGEST_LABEL = 2**31 - 1
+TRAIN_CSV = re.compile(r"(.+)_train(.*)\.csv")
 
 
 class Table(NamedTuple):
@@ -139,8 +140,19 @@ def image_files(folder: Path) -> list[str]:
 
 def task_csv(prefix: Path, kind: str, task: int | None = None) -> Path:
     """The path `<prefix>_<kind><task>.csv`; kind is train, test or replay; without a task, the CSV of all
-    tasks."""
+    tasks.
+
+    A prefix that is itself the name of a train CSV, `<name>_train<ending>.csv`, means a single task: that file
+    and, for test, `<name>_test<ending>.csv` or, where that does not exist, `<name>_test.csv`. Refuses further
+    tasks of it, and its replay."""
+    if is_train_csv(prefix):
+        return _single_task_csv(Path(prefix), kind, task)
     return Path(f"{prefix}_{kind}{'' if task is None else task}.csv")
+
+
+def is_train_csv(prefix: Path) -> bool:
+    """Whether a prefix is the name of one train CSV, as `cifar10_train200.csv` is."""
+    return TRAIN_CSV.fullmatch(Path(prefix).name) is not None
 
 
 def task_csvs(prefix: Path, num_tasks: int, *, replay: bool) -> tuple[Path, ...]:
@@ -214,6 +226,14 @@ def class_counts_of(rows: Rows, num_classes: int) -> np.ndarray:
     return np.bincount(rows.label, minlength=num_classes).astype(np.float32)
 
 
+def _single_task_csv(train: Path, kind: str, task: int | None) -> Path:
+    name, ending = TRAIN_CSV.fullmatch(train.name).groups()  # type: ignore[union-attr]
+    if task or kind == "replay":
+        raise Refusal(f"{train} is the train CSV of one task: num_tasks must be 1, without replay (data.replay=False)")
+    own = train.with_name(f"{name}_{kind}{ending}.csv")
+    return own if own.exists() or kind == "train" else train.with_name(f"{name}_{kind}.csv")
+
+
 def _place(path: str, seed: int) -> float:
     """A number in [0, 1] that Python's own salted hash() would not repeat in another process."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=8).digest(), "big") / 2**64
@@ -260,7 +280,7 @@ def _label(value: str, where: str, num_classes: int | None) -> int:
 
 def _check_replay_files(prefix: Path, num_tasks: int) -> None:
     pattern = re.compile(re.escape(Path(prefix).name) + r"_replay([0-9]+)\.csv")
-    folder = Path(prefix).parent
+    folder = task_csv(prefix, "replay", 0).parent
     names = os.listdir(folder) if folder.is_dir() else []
     found = sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
     if found != list(range(num_tasks)):

@@ -9,6 +9,10 @@ task  classes  train  test  replay  imbalance
    0        2      4     1       0        3.0
    1        3      3     -       -        1.0
 
+training images of each class, largest first
+task 0: 3 1
+task 1: 1 1 1
+
 classes shared by two tasks
 task  0  1
    0  2  1
@@ -39,3 +43,26 @@ def test_refuses_a_prefix_of_nothing_and_missing_images(prefix, tmp_path):
         describe(tmp_path / "none")
     with pytest.raises(Refusal, match=r"toy_train0\.csv, row 2: 'a/0' is not a file under"):
         describe(prefix, root=tmp_path)
+
+
+def test_a_single_train_csv_shows_its_long_tail_and_what_only_test_has(tmp_path):
+    table = table_of([f"a/{i}" for i in range(9)], [2] * 6 + [0] * 3)
+    write_table(tmp_path / "toy_train50.csv", table)
+    write_table(tmp_path / "toy_test.csv", table_of(["t/0", "t/1", "t/2", "t/3"], [0, 1, 2, 3]))
+    assert describe(tmp_path / "toy_train50.csv").splitlines() == [
+        "task  classes  train  test  replay  imbalance",
+        "   0        2      9     4       -        2.0",
+        "",
+        "training images of each class, largest first",
+        "task 0: 6 3 0 0",
+    ]
+    with pytest.raises(Refusal, match=r"toy_train0\.csv does not exist; .*one of these CSV files: toy_train50\.csv$"):
+        describe(tmp_path / "toy")
+
+
+def test_a_long_list_of_sizes_is_shortened_in_the_middle(tmp_path):
+    labels = [label for label in range(30) for _ in range(40 - label)]
+    write_table(tmp_path / "toy_train1.csv", table_of([str(i) for i in range(len(labels))], labels))
+    assert describe(tmp_path / "toy_train1.csv").splitlines()[-1] == (
+        "task 0: 40 39 38 37 36 35 34 33 32 31 ... 10 more ... 20 19 18 17 16 15 14 13 12 11"
+    )

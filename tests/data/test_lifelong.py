@@ -127,6 +127,13 @@ def test_refuses_splits_that_differ_and_leftovers(make_tree, tmp_path):
         make_lifelong(root, tmp_path / "toy", num_tasks=1, diminish_rate=1, splits=("train",))
 
 
+def test_refuses_to_write_under_the_name_of_a_csv_file(make_tree, tmp_path):
+    root = make_tree({"train/a": 1, "train/b": 1})
+    with pytest.raises(Refusal, match=r"toy_train10\.csv is the name of a CSV file; give what the names"):
+        make_lifelong(root, tmp_path / "toy_train10.csv", num_tasks=1, diminish_rate=1, splits=("train",))
+    assert not list(tmp_path.glob("*.csv"))
+
+
 OFFICE = {"amazon/back_pack": 5, "amazon/bike": 4, "dslr/bike": 3, "dslr/mug": 3, "webcam/mug": 2}
 
 

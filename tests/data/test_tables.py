@@ -21,6 +21,7 @@ from lifeq_jax.data.tables import (
     split_validation,
     table_of,
     task_csv,
+    task_csvs,
     training_rows,
     write_table,
 )
@@ -297,3 +298,42 @@ def test_validation_side_is_the_same_in_another_process():
 def test_refuses_a_validation_fraction_out_of_range(fraction):
     with pytest.raises(Refusal, match=r"validation fraction .* is out of range; choose from \[0, 1\)"):
         split_validation(table_of(["a"], [0]), fraction, 0)
+
+
+CLIMBQ = "image,label\ntrain/b/0000.png,0\ntrain/b/0001.png,0\ntrain/a/0000.png,1\n"
+
+
+@pytest.fixture
+def climbq(make_tree, write_csv):
+    """The root and the folder of CSV files named as ClimbQ's authors name theirs."""
+    root = make_tree({f"{split}/{name}": 2 for split in ("train", "test") for name in "ab"})
+    write_csv("image,label\ntest/a/0000.png,1\ntest/b/0000.png,0\n", "toy_test.csv")
+    for gamma in (10, 200):
+        write_csv(CLIMBQ, f"toy_train{gamma}.csv")
+    return root, root.parent
+
+
+@pytest.mark.parametrize("gamma", [10, 200])
+def test_a_train_csv_is_the_prefix_of_a_single_task(climbq, gamma):
+    root, folder = climbq
+    prefix = folder / f"toy_train{gamma}.csv"
+    (task,) = load_tasks(prefix, 1, root=root, num_classes=2, replay=False)
+    assert task.train.path.tolist() == ["train/b/0000.png", "train/b/0001.png", "train/a/0000.png"]
+    assert task.train.label.tolist() == [0, 0, 1] and task.test.label.tolist() == [1, 0]
+    assert task_csvs(prefix, 1, replay=False) == (prefix, folder / "toy_test.csv")
+
+
+def test_a_train_csv_prefers_the_test_csv_of_its_own_ending(climbq):
+    folder = climbq[1]
+    (folder / "toy_train0.csv").write_text(CLIMBQ)
+    assert task_csv(folder / "toy_train0.csv", "test", 0) == folder / "toy_test.csv"
+    (folder / "toy_test0.csv").write_text(CLIMBQ)
+    assert task_csv(folder / "toy_train0.csv", "test", 0) == folder / "toy_test0.csv"
+    assert task_csv(folder / "toy_train.csv", "test", 0) == folder / "toy_test.csv"
+
+
+@pytest.mark.parametrize(("num_tasks", "replay"), [(1, True), (2, False), (2, True)])
+def test_a_train_csv_has_one_task_and_no_replay(climbq, num_tasks, replay):
+    root, folder = climbq
+    with pytest.raises(Refusal, match=r"toy_train10\.csv is the train CSV of one task: num_tasks must be 1, without"):
+        load_tasks(folder / "toy_train10.csv", num_tasks, root=root, num_classes=2, replay=replay)
