@@ -13,7 +13,8 @@
 LSQ alone: --oscillation.name track; dampening: --oscillation.name dampen --oscillation.args.momentum 0.01
 
 Not in the paper (Overcoming Oscillations in QAT, ICML 2022), which has ImageNet. Momentum of the oscillation frequency:
-ten times the original's, since a run has about a thousandth of its steps.
+ten times the original's, since a run has about a thousandth of its steps; threshold: ends where a weight counts as
+oscillating, so that at the end one oscillation freezes.
 Ours: results/targets.csv, row oscillations/efficientnet_lite0_cifar10."""
 
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage

@@ -30,7 +30,7 @@ class Tracked(Protocol):
 class Oscillations(NamedTuple):
     """Numbers of all tracked weights together."""
 
-    oscillating: jax.Array  # () share with a frequency above the threshold, 0..1
+    oscillating: jax.Array  # () share with a frequency above the threshold that are not frozen, 0..1
     frozen: jax.Array  # () share that is frozen, 0..1
     distances: jax.Array  # (BINS,) int32, counts by distance from the grid point, from -1/2 to 1/2 step
 
@@ -64,7 +64,8 @@ def oscillations(
         return histogram(distance(quantizer.relax(learned, leaves[name]), quantizer.codes(learned, leaves[name])))
 
     return Oscillations(
-        oscillating=share([track.frequency > threshold for track in tracks.values()]),
+        # the frequency of a frozen weight only dies away
+        oscillating=share([(track.frequency > threshold) & ~track.frozen for track in tracks.values()]),
         frozen=share([track.frozen for track in tracks.values()]),
         distances=sum((distances(name) for name in tracks), start=jnp.zeros(BINS, jnp.int32)),
     )

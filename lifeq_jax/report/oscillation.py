@@ -9,7 +9,7 @@ from lifeq_jax.report.runs import Run
 
 MEANINGS = {
     "accuracy_before_reestimation": "average accuracy after the last epoch with the running batch-norm statistics",
-    "oscillating": "share of tracked weights that oscillate after the last epoch: frequency above 0.005",
+    "oscillating": "share of tracked weights that oscillate after the last epoch: frequency above 0.005, not frozen",
     "frozen": "share of tracked weights that are frozen after the last epoch",
 }
 

@@ -29,9 +29,13 @@ SMALL = {
     "resnet8": {"width": 4},
 }
 FEATURES = {
+    "efficientnet_lite0": 1280,
+    "efficientnet_lite0_32": 320,
     "mobilenet_v2": 1280,
     "mobilenet_v2_32": 320,
     "mobilenet_v2_cifar": 1280,
+    "mobilenet_v3_small": 1024,
+    "mobilenet_v3_small_32": 256,
     "resnet18": 512,
     "resnet18_32": 32,
     "resnet20": 16,
@@ -40,8 +44,10 @@ FEATURES = {
     "resnet8": 16,
 }
 PARAMETERS = {
+    "efficientnet_lite0": 4_652_008,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v2_32": 3_504_872,
+    "mobilenet_v3_small": 2_542_856,
     "resnet18": 11_689_512,
     "resnet20": 336_824,
     "resnet50": 25_557_032,
