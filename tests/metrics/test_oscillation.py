@@ -25,8 +25,8 @@ def layer(scale, *kernel):
 PARAMS = {"one": layer(0.5, 0.6, -1.2), "two": layer(0.1, 0.1, 9.0, 0.149), "bias": jnp.zeros(2)}
 TABLE = {f"{name}/kernel": LSQ(3) for name in ("one", "two")}
 TRACKS = {
-    "one/kernel": Tracked(jnp.array([[0.006, 0.0]]), jnp.array([[True, True]])),
-    "two/kernel": Tracked(jnp.array([[0.005, 0.2, 0.004]]), jnp.array([[False, True, False]])),
+    "one/kernel": Tracked(jnp.array([[0.006, 0.3]]), jnp.array([[False, True]])),
+    "two/kernel": Tracked(jnp.array([[0.005, 0.2, 0.004]]), jnp.array([[False, False, True]])),
 }
 
 
@@ -45,8 +45,8 @@ def test_histogram_by_hand():
 
 def test_shares_of_all_weights_together():
     found = jax.jit(lambda params, tracks: oscillations(TABLE, params, tracks))(PARAMS, TRACKS)
-    np.testing.assert_allclose(found.oscillating, 2 / 5)  # 0.005 itself does not count
-    np.testing.assert_allclose(found.frozen, 3 / 5)
+    np.testing.assert_allclose(found.oscillating, 2 / 5)  # 0.006 and 0.2; 0.3 is frozen, 0.005 not above itself
+    np.testing.assert_allclose(found.frozen, 2 / 5)
     assert found.distances.shape == (BINS,)
     assert found.distances.dtype == jnp.int32
     # 0.2, -0.4, 0, 0 and 0.49 of a step; the first two are on an edge of the bins
@@ -61,7 +61,7 @@ def test_own_threshold():
 def test_only_what_is_tracked_counts():
     tracks = {"one/kernel": TRACKS["one/kernel"]}
     found = oscillations(TABLE, PARAMS, tracks)
-    np.testing.assert_allclose((found.oscillating, found.frozen), (1 / 2, 1.0))
+    np.testing.assert_allclose((found.oscillating, found.frozen), (1 / 2, 1 / 2))
     assert int(found.distances.sum()) == 2
 
 
