@@ -156,7 +156,7 @@ def test_one_task_needs_no_diminish_rate_and_prints_no_forgetting(tasks, capsys)
     where = ["--root", str(tasks / "images"), "--csv", str(tasks / "one")]
     assert main(["data", "lifelong", *where, "--tasks", "1"]) == 0
     assert "1 tasks with 1438 images" in capsys.readouterr().out
-    one = ["--data.csv", str(tasks / "one"), "--data.num-tasks", "1", "--no-data.replay", "--importance-data", "train"]
+    one = ["--data.csv", str(tasks / "one"), "--data.num-tasks", "1", "--data.no-replay", "--importance-data", "train"]
     words = train(tasks, *one, "--run", str(tasks / "one_run"), "--oscillation.name", "track")
     assert main(words) == 0
     said = capsys.readouterr().out
@@ -172,7 +172,8 @@ def test_toy_prints_the_series_and_draws_them(tmp_path, capsys):
 
 
 def test_bench_oscillation_takes_overrides_of_its_recipe(tmp_path, capsys):
-    small = ["--model.args.width", "1", "--data.batch-size", "2", "--oscillation.name", "freeze"]
+    tiny = ["--model.name", "resnet8", "--model.args.width", "1", "--data.batch-size", "2"]
+    small = [*tiny, "--oscillation.name", "freeze"]
     once = ["--repeats", "1", "--steps", "1", "--json", str(tmp_path / "bench.json")]
     assert main(["bench", "oscillation", "configs/lifequant/resnet20_digits.py", *small, *once]) == 0
     numbers = json.loads((tmp_path / "bench.json").read_text())
