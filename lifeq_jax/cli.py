@@ -313,18 +313,38 @@ def _add_eval(commands) -> None:
     evaluate.add_argument("--csv", type=Path, required=True, help="CSV with the header image,label")
     evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
     evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
+    _add_bounds(evaluate)
+
+
+def _add_bounds(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--many", type=int, default=100, help="many-shot classes have more training images than this")
+    command.add_argument("--few", type=int, default=20, help="few-shot classes have fewer training images than this")
 
 
 def _eval(options: argparse.Namespace) -> None:
+    from lifeq_jax.metrics.classify import check_bounds
     from lifeq_jax.train.evaluate import evaluate_run
+
+    check_bounds(options.many, options.few)
 
     result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage)
     print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
     print(f"accuracy {100 * result.accuracy:.2f} %   balanced {100 * result.balanced_accuracy:.2f} %")
+    if result.train_images is not None:
+        _print_shot_groups(result.per_class, result.train_images, options.many, options.few)
     print(f"cross-entropy {result.loss:.4f} nats")
     for label, accuracy in enumerate(result.per_class):
         if accuracy == accuracy:
             print(f"  class {label:4d}  {100 * accuracy:6.2f} %")
+
+
+def _print_shot_groups(per_class, train_images, many: int, few: int) -> None:
+    from lifeq_jax.metrics.classify import shot_groups
+
+    said = {"many": f"more than {many}", "medium": f"{few} to {many}", "few": f"fewer than {few}"}
+    for name, accuracy in shot_groups(per_class, train_images, many, few)._asdict().items():
+        shown = f"{100 * accuracy:6.2f} %" if accuracy == accuracy else "     -  "
+        print(f"  {name:6s} {shown}  classes with {said[name]} training images")
 
 
 def _add_report(commands) -> None:
@@ -333,6 +353,7 @@ def _add_report(commands) -> None:
     report.add_argument(
         "--out", type=Path, help="folder of the report (default: <run>/report, or ./report for several)"
     )
+    _add_bounds(report)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -340,7 +361,8 @@ def _report(options: argparse.Namespace) -> None:
     from lifeq_jax.report.write import write_report
 
     out = options.out or (options.runs[0] / "report" if len(options.runs) == 1 else Path("report"))
-    print(f"report: {write_report([read_run(run) for run in options.runs], out)}")
+    path = write_report([read_run(run) for run in options.runs], out, many=options.many, few=options.few)
+    print(f"report: {path}")
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ run() { # name, then what differs from the recipe
     --seed "$seed" --data.csv $csv --evaluate-every 0 --checkpoint-every 100 "$@"
 }
 
-plain=(--loss cross_entropy --method.name)
+plain=(--loss.name cross_entropy --method.name)
 for seed in $seeds; do
   run finetune "${plain[@]}" finetune --data.no-replay --importance-data train
   run finetune_replay "${plain[@]}" finetune
@@ -29,7 +29,7 @@ for seed in $seeds; do
   run lifequant
   run lifequant_without_proxq --weight-quantizer.name minmax --method.args.prox 0 --method.args.space latent \
     --method.args.limit 5
-  run lifequant_without_ball --loss cross_entropy --method.args.loss cross_entropy
+  run lifequant_without_ball --loss.name cross_entropy --method.args.loss cross_entropy
   run lifequant_without_importance --method.args.strength 0
 done
 $lifeq report runs/ablation_digits/*/seed* --out results/ablation_digits

@@ -37,9 +37,18 @@ def test_train_eval_report(tasks, capsys):
     assert main(train(tasks)) == 0
     assert "is finished already; nothing to do" in capsys.readouterr().out
     assert main(["eval", str(tasks / "run"), "--csv", str(tasks / "digits_test1.csv")]) == 0
-    assert "stage w4a4 (weights 4 bits, activations 4), 216 images" in capsys.readouterr().out
-    assert main(["report", str(tasks / "run")]) == 0
-    assert (tasks / "run" / "report" / "report.md").exists()
+    said = capsys.readouterr().out
+    assert "stage w4a4 (weights 4 bits, activations 4), 216 images" in said
+    assert re.search(r"^  many +\d+\.\d\d %  classes with more than 100 training images$", said, re.MULTILINE)
+    assert re.search(r"^  few +-   +classes with fewer than 20 training images$", said, re.MULTILINE)
+    words = ["eval", str(tasks / "run"), "--csv", str(tasks / "digits_test1.csv"), "--many", "200", "--few", "200"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^  few +\d+\.\d\d %  classes with fewer than 200 training images$", said, re.MULTILINE)
+    assert main(["report", str(tasks / "run"), "--many", "142", "--few", "142"]) == 0
+    report = (tasks / "run" / "report" / "report.md").read_text()
+    assert "- few: mean over the classes with fewer than 142 training images" in report
+    assert "(classes.png)" in report
     assert json.loads((tasks / "run" / "config.json").read_text())["model"] == {
         "name": "resnet8",
         "args": {"width": 16},
@@ -83,6 +92,8 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
         (["data", "lifelong", "--csv", "x", "--tasks", "2", "--root", "x"], "give either --diminish-rate or --domains"),
         (["data", "replay", "--csv", "none", "--tasks", "2"], "none_train0.csv"),
         (["eval", "none", "--csv", "x.csv"], "none/config.json does not exist; is none a run folder?"),
+        (["eval", "none", "--csv", "x.csv", "--few", "101"], "many=100 and few=101 do not bound groups of classes"),
+        (["eval", "none", "--csv", "x.csv", "--many", "x"], "argument --many: invalid int value: 'x'"),
         (["report", "none"], "none/config.json does not exist"),
         (["bench", "step", "--bits", "9"], "9"),
         (["bench", "speed"], "invalid choice: 'speed'"),

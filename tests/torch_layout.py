@@ -32,7 +32,8 @@ MOBILE_V2: Names = {
     "layers.*.shortcut.1": "blocks_*/shortcut/norm",
     "conv2": "last/conv",
     "bn2": "last/norm",
-    "logit": "classifier/dense",
+    "logit": "classifier/dense",  # LifeQuant's name
+    "linear": "classifier/dense",  # ClimbQ's
 }
 LAST = {"running_mean": "mean", "running_var": "var", "bias": "bias"}
 

@@ -36,6 +36,6 @@ recipe = Recipe(
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=30, learning_rate=0.05),
     ),
     weight_quantizer=Part("proxq", {"range_": 0.5}),
-    loss="ball_log_prior",
+    loss=Part("ball_log_prior"),
     method=Part("lifequant", {"range_": 0.5}),
 )

@@ -35,6 +35,6 @@ recipe = Recipe(
         Stage("w8a8", weight_bits=8, act_bits=8, epochs=30, learning_rate=0.05, tasks=1),
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=30, learning_rate=0.05),
     ),
-    loss="ball_log_prior",
+    loss=Part("ball_log_prior"),
     method=Part("lifequant"),
 )

@@ -35,7 +35,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Part(Checked):
-    """One row of a table (MODELS, METHODS, QUANTIZERS) and the arguments that differ from its defaults."""
+    """One row of a table (MODELS, METHODS, QUANTIZERS, LOSSES) and the arguments that differ from its defaults."""
 
     name: str
     """Row of the table."""
@@ -177,8 +177,8 @@ class Recipe(Checked):
     reestimation_batches: int = 0
     """Training batches over which batch-norm statistics are averaged before every evaluation and before the last
     checkpoint of a task; 0: the running averages stay."""
-    loss: str = "cross_entropy"
-    """Training loss."""
+    loss: Part = field(default_factory=lambda: Part("cross_entropy"))
+    """Training loss: row of LOSSES."""
     method: Part = field(default_factory=lambda: Part("finetune"))
     importance_data: Literal["replay", "train"] = "replay"
     """What a method sees of finished tasks: their replay rows or all their training rows. Never test data."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import jax
+
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.quant.base import Quantizer
 
@@ -41,6 +43,15 @@ class Quantizers(NamedTuple):
     position: str
     weight: Callable[[str], Quantizer]
     activation: Callable[[str], Quantizer]
+
+    def of_batch(self, share: jax.Array) -> "Quantizers":
+        """These for one training batch; share (B,): how much of the batch has each example's class, 0..1."""
+
+        def activation(role: str) -> Quantizer:
+            quantizer = self.activation(role)
+            return quantizer if quantizer.of_batch is None else quantizer.of_batch(share)
+
+        return self._replace(activation=activation)
 
 
 def quantizers(

@@ -24,7 +24,8 @@ def log_prior(logits: jax.Array, label: jax.Array, counts: jax.Array) -> jax.Arr
     """-log(s_y e^z_y / sum_k s_k e^z_k), s = max(counts, 1): logits (B, K), label (B,), counts (K,) -> (B,) nats.
 
     Holds: equal counts give the cross-entropy. A rare class must win by a margin during training, so that it is not
-    outvoted at test time, where plain logits are compared. Source: the LifeQuant paper's figure."""
+    outvoted at test time, where plain logits are compared. Source: the LifeQuant paper's figure; before it Balanced
+    Softmax, Ren et al., NeurIPS 2020."""
     prior = jnp.log(jnp.maximum(counts, 1.0)).reshape(1, -1)
     return cross_entropy(logits + prior, label)
 

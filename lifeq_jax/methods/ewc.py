@@ -14,5 +14,5 @@ def ewc(strength: float = 100.0, fisher: str = "empirical", history: str = "per_
     sum over tasks, each with its own anchor, held in constant memory), online (Schwarz et al., ICML 2018: F = decay F
     + F_new around the newest parameters) or recomputed (one F over the data of all tasks so far). LifeQuant's `ewc`
     is fisher="batch", history="recomputed". No factor 1/2."""
-    contribution = lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"])
+    contribution = lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"]())
     return anchored(contribution, strength=strength, history=history, decay=decay)

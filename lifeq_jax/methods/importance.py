@@ -16,8 +16,9 @@ from jax.tree_util import Partial
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import zeros_like
 from lifeq_jax.core.types import Batch, PyTree
-from lifeq_jax.losses import Loss
+from lifeq_jax.losses.base import Examples, Loss
 from lifeq_jax.losses.classify import weighted_mean
+from lifeq_jax.methods.base import Outputs
 
 CHUNK = 16  # examples whose gradients are held at once
 
@@ -90,10 +91,15 @@ def mean_loss(loss: Loss) -> Objective:
     """The mean of `loss` over the rows that count."""
 
     def objective(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
-        logits = probe.apply(probe.point, batch.image).logits
-        return weighted_mean(loss(logits, batch.label, probe.counts), batch.weight)
+        return mean_over(loss, probe, probe.apply(probe.point, batch.image), batch)
 
     return objective
+
+
+def mean_over(loss: Loss, probe: Probe, outputs: Outputs, batch: Batch) -> jax.Array:
+    """The mean of `loss` of a finished task's network over the rows of `batch` that count."""
+    examples = Examples(*outputs, batch.label, batch.weight, probe.counts, jnp.ones(()))
+    return weighted_mean(loss(examples), batch.weight)
 
 
 def squared_objective(objective: Objective) -> Contribution:
@@ -150,7 +156,8 @@ def _sum_of_squares(loss: Loss, probe: Probe, image: jax.Array, label: jax.Array
 
     def square(image: jax.Array, label: jax.Array, weight: jax.Array) -> PyTree:
         def value(point: PyTree) -> jax.Array:
-            return loss(probe.apply(point, image[None]).logits, label[None], probe.counts)[0]
+            outputs = probe.apply(point, image[None])
+            return loss(Examples(*outputs, label[None], jnp.ones(1), probe.counts, jnp.ones(())))[0]
 
         return jax.tree.map(lambda g: weight * jnp.square(g), jax.grad(value)(probe.point))
 

@@ -48,7 +48,7 @@ def lifequant(
     anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
     an Anchor."""
     quantized = lookup(SPACES, space, "method.args.space")
-    values = lookup(LOSSES, loss, "method.args.loss")
+    values = lookup(LOSSES, loss, "method.args.loss")()
     contribution = lookup(FISHERS, fisher, "method.args.fisher")(values)
     if noise_bits > 0:
         if fisher != "batch":

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from lifeq_jax.core.types import Batch
-from lifeq_jax.losses import Loss
+from lifeq_jax.losses.base import Loss
 from lifeq_jax.losses.classify import weighted_mean
-from lifeq_jax.methods.importance import Objective, Probe
+from lifeq_jax.methods.base import Outputs
+from lifeq_jax.methods.importance import Objective, Probe, mean_over
 
 DRAWS = 100  # noisy copies of every feature
 RANGE = 2.0  # the range of the activations that the noise is a step of
@@ -33,6 +34,6 @@ def noisy_loss(loss: Loss, bits: int) -> Objective:
         logits, feature = probe.apply(probe.point, batch.image)
         draws = jax.random.uniform(key, (DRAWS, *feature.shape))
         noise = noise_loss(probe, logits, feature, batch.weight, draws, bits)
-        return noise / probe.num_batches + weighted_mean(loss(logits, batch.label, probe.counts), batch.weight)
+        return noise / probe.num_batches + mean_over(loss, probe, Outputs(logits, feature), batch)
 
     return objective

@@ -28,7 +28,7 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
     to 0 as the paper does; clamp=False is LifeQuant's."""
     strength, eps = check_strength(strength), check_positive(eps, "method.args.eps")
     decay = check_share(decay, "method.args.decay")
-    estimate = estimator(squared_batch_gradients(LOSSES["cross_entropy"]))
+    estimate = estimator(squared_batch_gradients(LOSSES["cross_entropy"]()))
 
     def fisher_of(task: TaskEnd) -> PyTree:
         running = Sum(zeros_like(task.params), jnp.zeros(()))

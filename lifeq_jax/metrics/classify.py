@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lifeq_jax.core.refusal import Refusal
+
 
 class Tally(NamedTuple):
     """Correct examples and examples seen, as sums; tallies of several batches add leaf by leaf."""
@@ -31,15 +33,51 @@ def confusion(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Arr
     return sums.reshape(classes, classes)
 
 
+def class_shares(correct: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """(..., K) float64 share of each class that is predicted right, correct / images; NaN without images."""
+    correct, images = np.asarray(correct, np.float64), np.asarray(images, np.float64)
+    return np.where(images > 0, correct / np.where(images > 0, images, 1.0), np.nan)
+
+
 def per_class_accuracy(matrix: np.ndarray) -> np.ndarray:
     """(K,) share of each class that is predicted right, from a confusion matrix; NaN without examples."""
-    matrix = np.asarray(matrix, np.float64)
-    seen = matrix.sum(axis=1)
-    return np.where(seen > 0, np.diag(matrix) / np.where(seen > 0, seen, 1.0), np.nan)
+    return class_shares(np.diag(matrix), np.sum(matrix, axis=1))
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """Mean of the values (n,) that are not NaN; NaN where none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def balanced_accuracy(matrix: np.ndarray) -> float:
     """Mean of `per_class_accuracy` over the classes that have examples; NaN where none has any."""
-    shares = per_class_accuracy(matrix)
-    shares = shares[~np.isnan(shares)]
-    return float(shares.mean()) if shares.size else float("nan")
+    return mean_of_known(per_class_accuracy(matrix))
+
+
+class ShotGroups(NamedTuple):
+    """Mean accuracy of the classes of each group, a share; NaN for a group without examples."""
+
+    many: float
+    medium: float
+    few: float
+
+
+MANY, FEW = 100, 20  # training images, the bounds of Liu et al.
+
+
+def check_bounds(many: int, few: int) -> None:
+    """Refuses bounds of shot groups that overlap or are negative."""
+    if not 0 <= few <= many:
+        raise Refusal(f"many={many} and few={few} do not bound groups of classes; choose 0 <= few <= many")
+
+
+def shot_groups(per_class: np.ndarray, counts: np.ndarray, many: int = MANY, few: int = FEW) -> ShotGroups:
+    """Mean accuracy of the classes with more than `many` training images, with `few` to `many`, with fewer than `few`.
+
+    per_class: (K,) accuracies, NaN for a class without examples, which no group counts. counts: (K,) training images;
+    a class without any is of the few. Refuses bounds that overlap. Source: Liu et al., Large-Scale Long-Tailed
+    Recognition in an Open World, CVPR 2019 (many-, medium- and few-shot classes)."""
+    check_bounds(many, few)
+    groups = (counts > many, (counts >= few) & (counts <= many), counts < few)
+    return ShotGroups(*(mean_of_known(per_class[group]) for group in groups))

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from lifeq_jax.quant import lsq, proxq, uniform
+from lifeq_jax.quant import cdf, lsq, proxq, uniform
 from lifeq_jax.quant.base import Quantizer
 
 QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
     "activation": uniform.activation,
+    "cdf": cdf.cdf,
+    "cdf_activation": cdf.cdf_activation,
     "dorefa": uniform.dorefa,
     "lsq": lsq.lsq,
     "minmax": uniform.minmax,

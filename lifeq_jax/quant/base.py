@@ -43,6 +43,9 @@ class Quantizer(NamedTuple):
     itself where the grid depends on x and no such tensor exists"""
     ranges: Ranges | None = None  # None: nothing is learned
     noisy: bool = False  # whether `apply` uses the key
+    of_batch: Callable[[jax.Array], "Quantizer"] | None = None
+    """(share (B,)) -> this quantizer for one training batch; share: how much of the batch has each example's class,
+    0..1. The quantizer itself serves evaluation. None: classes do not matter"""
 
 
 def dequantize(codes: Codes) -> jax.Array:

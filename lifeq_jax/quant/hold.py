@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtri
 
 INSIDE = 0.4  # of a step: how far from its level a held weight may be, 0.5 being the edge
 LEAST_SHARE = 0.25  # of a free weight's variance in that of the whole tensor
@@ -20,6 +21,37 @@ class Levels(NamedTuple):
     zero: float
     lowest: float = -jnp.inf
     highest: float = jnp.inf
+
+    def places(self, values: jax.Array) -> jax.Array:
+        """Where weights of the codes `values` stand: on their levels."""
+        return (values.astype(jnp.float32) - self.zero) * self.step
+
+    def bounds(self, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """How far down and up they may move: 0.4 steps, and out from an outermost level without end."""
+        center, reach = self.places(values), INSIDE * self.step
+        low = jnp.where(values <= self.lowest, -jnp.inf, center - reach)
+        return low, jnp.where(values >= self.highest, jnp.inf, center + reach)
+
+
+class NormalLevels(NamedTuple):
+    """The codes 0..steps of a standardized t are those of steps * Phi(t), rounded; Phi: the normal distribution's."""
+
+    steps: int
+
+    def places(self, values: jax.Array) -> jax.Array:
+        """Where weights of the codes `values` stand: at the middle of what steps * Phi rounds to them.
+
+        Phi reaches the outermost levels nowhere, but rounds to them from half a step away."""
+        return self._quantile(jnp.clip(values.astype(jnp.float32), 0.25, self.steps - 0.25))
+
+    def bounds(self, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """How far down and up they may move: 0.4 steps of Phi, and out from an outermost level without end."""
+        low = self._quantile(jnp.maximum(values - INSIDE, 0.25))
+        high = self._quantile(jnp.minimum(values + INSIDE, self.steps - 0.25))
+        return jnp.where(values <= 0, -jnp.inf, low), jnp.where(values >= self.steps, jnp.inf, high)
+
+    def _quantile(self, level: jax.Array) -> jax.Array:
+        return ndtri(level / self.steps)
 
 
 class _Held(NamedTuple):
@@ -50,16 +82,13 @@ def _tightest(held: _Held, low: jax.Array, high: jax.Array) -> jax.Array:
     return jnp.clip(point, low, high)
 
 
-def _places(held: _Held, values: jax.Array, levels: Levels) -> jax.Array:
-    """Where held weights stand, in deviations: on their levels, or as much nearer to the free weights as is needed."""
-    center = (values.astype(jnp.float32) - levels.zero) * levels.step
+def _places(held: _Held, values: jax.Array, levels: Levels | NormalLevels) -> jax.Array:
+    """Where held weights stand, in deviations: at their places, or as much nearer to the free weights as is needed."""
+    center = levels.places(values)
     most = held.room - jnp.maximum(LEAST_SHARE * held.free, ROUNDING * held.room)
 
     def nearer() -> jax.Array:
-        reach = INSIDE * levels.step
-        low = jnp.where(values <= levels.lowest, -jnp.inf, center - reach)
-        high = jnp.where(values >= levels.highest, jnp.inf, center + reach)
-        way = _tightest(held, low, high) - center
+        way = _tightest(held, *levels.bounds(values)) - center
         square, slope = _energy(held, way, way), 2 * _energy(held, center, way)
         excess = _energy(held, center, center) - most
         root = jnp.sqrt(jnp.maximum(jnp.square(slope) - 4 * square * excess, 0.0))
@@ -69,14 +98,14 @@ def _places(held: _Held, values: jax.Array, levels: Levels) -> jax.Array:
     return jax.lax.cond(_energy(held, center, center) > most, nearer, lambda: center)
 
 
-def hold_standardized(x: jax.Array, values: jax.Array, mask: jax.Array, levels: Levels) -> jax.Array:
+def hold_standardized(x: jax.Array, values: jax.Array, mask: jax.Array, levels: Levels | NormalLevels) -> jax.Array:
     """x, any shape, its entries under `mask` moved so that x, standardized as a whole, has the codes `values` there.
 
     Let n entries be free, with mean a and sum of squared deviations V, and the held ones stand t_i deviations from the
     mean. Then deviation s and mean m of the whole tensor after holding follow from s^2 (size - 1 - sum t^2 - (sum
-    t)^2 / n) = V and m = a + s sum t / n, and the held entries are m + s t_i. The t_i are the levels themselves while
-    they leave each free entry a quarter of the whole variance in the mean, which bounds s to twice the deviation of the
-    free; else each moves within 0.4 steps of its level, or out from an outermost one, toward the point of least sum.
+    t)^2 / n) = V and m = a + s sum t / n, and the held entries are m + s t_i. The t_i are `levels.places` while these
+    leave each free entry a quarter of the whole variance in the mean, which bounds s to twice the deviation of the
+    free; else each moves within `levels.bounds` toward the point of least sum.
 
     Holds: other entries are unchanged. The codes are `values` whenever two free entries differ and any tensor with
     these free entries, up to scale and offset, has these codes 0.1 steps from the edges; else x is returned as it is,
@@ -92,7 +121,7 @@ def hold_standardized(x: jax.Array, values: jax.Array, mask: jax.Array, levels: 
     return jnp.where(mask & possible, mean + deviation * (t + jnp.sum(t) / count), x)
 
 
-def _stand(values: jax.Array, mask: jax.Array, levels: Levels) -> tuple[jax.Array, jax.Array]:
+def _stand(values: jax.Array, mask: jax.Array, levels: Levels | NormalLevels) -> tuple[jax.Array, jax.Array]:
     """(t, 0 where free; whether they leave any room for the free entries)."""
     free = jnp.sum(~mask).astype(jnp.float32)
     held = _Held(mask, free, jnp.float32(mask.size - 1))

@@ -71,7 +71,7 @@ def _share(text: str, place: str) -> float:
     return value
 
 
-def _whole(path: Path, rows: list[dict[str, str]], name: str) -> tuple[int, ...]:
+def read_whole_numbers(path: Path, rows: list[dict[str, str]], name: str) -> tuple[int, ...]:
     """A column of whole numbers from 0, of at most 15 digits so that sums fit 64 bits. Refuses anything else."""
     for number, row in enumerate(rows, start=1):
         if not (row[name].isdecimal() and len(row[name]) <= 15):
@@ -93,7 +93,7 @@ def read_history(path: Path) -> History:
     oscillating, frozen = read_shares(path, rows, ["oscillating", "frozen"]).T
     return History(
         stage=tuple(row["stage"] for row in rows),
-        task=_whole(path, rows, "task"),
+        task=read_whole_numbers(path, rows, "task"),
         accuracy=read_shares(path, rows, columns),
         running_accuracy=read_shares(path, rows, running),
         oscillating=oscillating,
@@ -112,10 +112,10 @@ def read_distances(path: Path) -> Distances | None:
     if header != ["stage", "task", "epoch", *bins]:
         needed = f"stage,task,epoch,bin_0,...,{bins[-1]}"
         raise Refusal(f"{path}: the header is {','.join(header)}; it must be {needed}")
-    counts = [_whole(path, rows, name) for name in bins]
+    counts = [read_whole_numbers(path, rows, name) for name in bins]
     return Distances(
         stage=tuple(row["stage"] for row in rows),
-        task=_whole(path, rows, "task"),
-        epoch=_whole(path, rows, "epoch"),
+        task=read_whole_numbers(path, rows, "task"),
+        epoch=read_whole_numbers(path, rows, "epoch"),
         counts=np.array(counts, np.int64).T,
     )

@@ -1,7 +1,7 @@
 """Finished run folders, read and checked.
 
 A run folder holds config.json (the recipe), metrics.csv (a row for each epoch), accuracy_matrix.csv and
-summary.json, and weight_distance.csv where weights were tracked. Accuracies are shares, 0 to 1."""
+summary.json, weight_distance.csv where weights were tracked, and per_class.csv. Accuracies are shares, 0 to 1."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import check_matrix
+from lifeq_jax.report.classes import Classes, read_classes
 from lifeq_jax.report.history import Distances, History, read_distances, read_history, read_rows, read_shares
 
 
@@ -23,6 +24,7 @@ class Run(NamedTuple):
     matrix: np.ndarray  # (T, T) float64, row: after task i, column: on task j
     history: History
     distances: Distances | None  # None: no weight_distance.csv
+    classes: Classes | None  # None: no per_class.csv
     stages: dict[str, tuple[float, ...]]  # accuracy on each task at the end of each stage
     seconds: float
     commit: str
@@ -34,12 +36,14 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     recipe = read_recipe(folder / "config.json")
     summary = _read_summary(folder / "summary.json")
+    matrix = _read_matrix(folder / "accuracy_matrix.csv")
     return Run(
         folder=folder,
         recipe=recipe,
-        matrix=_read_matrix(folder / "accuracy_matrix.csv"),
+        matrix=matrix,
         history=read_history(folder / "metrics.csv"),
         distances=read_distances(folder / "weight_distance.csv"),
+        classes=read_classes(folder / "per_class.csv", recipe, len(matrix)),
         stages={name: tuple(accuracies) for name, accuracies in summary["stages"].items()},
         seconds=summary["seconds"],
         commit=summary["commit"],

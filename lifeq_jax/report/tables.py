@@ -6,6 +6,7 @@ import numpy as np
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.metrics.continual import CONTINUAL, continual_metrics, formula
+from lifeq_jax.report.classes import NUMBERS, Classes, class_numbers, is_unbalanced
 from lifeq_jax.report.groups import Group
 from lifeq_jax.report.oscillation import MEANINGS, at_end, reestimated
 from lifeq_jax.report.runs import Run
@@ -75,7 +76,7 @@ def comparison_table(groups: Sequence[Group]) -> str:
         bits = f"{last.weight_bits}/{last.act_bits}"
         numbers = [metric_over_seeds(group, name) for name in metrics]
         numbers += [_end_over_seeds(group, name) for name in meanings]
-        first = [group.label, recipe.method.name, recipe.loss, bits, str(len(group.runs))]
+        first = [group.label, recipe.method.name, recipe.loss.name, bits, str(len(group.runs))]
         rows.append([*first, *(per_cent(*number) for number in numbers)])
     return markdown_table(["recipe", "method", "loss", "bits (w/a)", "n", *metrics, *meanings], rows)
 
@@ -144,13 +145,38 @@ def reestimation_table(group: Group) -> str:
     return markdown_table(["stage", "after task", "before", "after", "gain, points"], rows) if rows else ""
 
 
+def shown_numbers(groups: Sequence[Group]) -> tuple[str, ...]:
+    """The names of NUMBERS that say something of the groups: none without per_class.csv; many, medium and few only
+    where the classes of some task differ in their training images."""
+    found = [classes for group in groups for classes in classes_of(group)]
+    if not found:
+        return ()
+    return tuple(NUMBERS) if any(map(is_unbalanced, found)) else ("accuracy", "balanced_accuracy")
+
+
+def classes_of(group: Group) -> list[Classes]:
+    """The per_class.csv of the runs that have one."""
+    return [run.classes for run in group.runs if run.classes]
+
+
+def class_table(groups: Sequence[Group], many: int, few: int) -> str:
+    """One row for each group with a per_class.csv: mean ± sample standard deviation over its seeds of NUMBERS."""
+    names, rows = shown_numbers(groups), []
+    for group in groups:
+        numbers = [class_numbers(classes, many, few) for classes in classes_of(group)]
+        if numbers:
+            cells = [per_cent(*mean_and_std([one[name] for one in numbers])) for name in names]
+            rows.append([group.label, str(len(numbers)), *cells])
+    return markdown_table(["recipe", "n", *names], rows)
+
+
 def facts(group: Group) -> str:
     """Where the numbers of a group come from, as a list."""
     recipe = group.runs[0].recipe
     seconds, _ = over_seeds(group, lambda run: run.seconds)
     lines = [
         f"method: {_row(recipe.method)}",
-        f"loss: {recipe.loss}",
+        f"loss: {_row(recipe.loss)}",
         f"model: {recipe.model.name}",
         f"quantizers: weights {_row(recipe.weight_quantizer)}; activations {_row(recipe.act_quantizer)}",
         f"quantizer setup: {recipe.quant_setup}",

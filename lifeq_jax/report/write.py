@@ -6,19 +6,23 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.report import oscillation_plots, plots, tables
+from lifeq_jax.metrics.classify import FEW, MANY, check_bounds
+from lifeq_jax.report import class_plots, oscillation_plots, plots, tables
+from lifeq_jax.report.classes import NUMBERS, class_curve
 from lifeq_jax.report.groups import Group, group_runs
 from lifeq_jax.report.oscillation import MEANINGS, distance_ends, is_tracked
 from lifeq_jax.report.runs import Run
 
 
-def write_report(runs: Sequence[Run], out: str | Path) -> Path:
+def write_report(runs: Sequence[Run], out: str | Path, *, many: int = MANY, few: int = FEW) -> Path:
     """Writes <out>/report.md and the PNG plots beside it; returns the path of report.md.
 
     Runs that differ only in the seed are one group, reported as mean ± sample standard deviation; several
-    groups are compared first, the best average accuracy on top. What needs several tasks, tracked weights or
-    measurements before re-estimation is left out where there are none. Refuses no runs and a folder that cannot
-    be written."""
+    groups are compared first, the best average accuracy on top. What needs several tasks, single classes, tracked
+    weights or measurements before re-estimation is left out where there are none. Classes with more than `many`
+    training images, and with fewer than `few`, are averaged apart. Refuses no runs, bounds that overlap and a folder
+    that cannot be written."""
+    check_bounds(many, few)
     out = Path(out)
     groups = group_runs(runs)
     try:
@@ -26,6 +30,7 @@ def write_report(runs: Sequence[Run], out: str | Path) -> Path:
         parts = _comparison(groups, out)
         for rank, group in enumerate(groups, start=1):
             parts += _section(group, out, prefix=f"{rank}_" if len(groups) > 1 else "")
+        parts += _classes(groups, out, many, few)
         parts += ["## Formulas", FORMULAS, tables.formula_table(tables.shown_metrics(groups))]
         path = out / "report.md"
         path.write_text("\n\n".join(parts) + "\n")
@@ -49,6 +54,24 @@ def _comparison(groups: Sequence[Group], out: Path) -> list[str]:
         *(["\n".join(meanings)] if meanings else []),
         _drawn(plots.draw_comparison(groups), out / "comparison.png", drawn),
     ]
+
+
+def _classes(groups: Sequence[Group], out: Path, many: int, few: int) -> list[str]:
+    """What the runs measured of single classes; nothing where they did not."""
+    names = tables.shown_numbers(groups)
+    if not names:
+        return []
+    last = "at the end; mean ± sample standard deviation over n seeds"
+    parts = [
+        "## Classes",
+        f"Accuracies in per cent {last}; of several tasks, the mean over the tasks.",
+        "\n".join(f"- {name}: {NUMBERS[name].format(many=many, few=few)}" for name in names),
+        tables.class_table(groups, many, few),
+    ]
+    if "many" in names:
+        curves = [(group.label, class_curve(found)) for group in groups if (found := tables.classes_of(group))]
+        parts.append(_drawn(class_plots.draw_classes(curves), out / "classes.png", "accuracy by class"))
+    return parts
 
 
 def _drawn(figure: Figure, path: Path, caption: str) -> str:

@@ -32,7 +32,8 @@ from lifeq_jax.data.tables import (
 )
 from lifeq_jax.layers.quant import LayerBits, bit_table, observe_ranges, quantizer_table
 from lifeq_jax.layers.setups import SETUPS, quantizers
-from lifeq_jax.losses import LOSSES, Loss
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.losses.base import Loss
 from lifeq_jax.methods import METHODS, OSCILLATIONS
 from lifeq_jax.methods.base import Method, Outputs
 from lifeq_jax.methods.combine import combine
@@ -49,6 +50,7 @@ TABLES: dict[str, dict[str, Callable]] = {
     "weight_quantizer": QUANTIZERS,
     "act_quantizer": QUANTIZERS,
     "oscillation": OSCILLATIONS,
+    "loss": LOSSES,
 }
 
 
@@ -82,7 +84,6 @@ class Built(NamedTuple):
 
 def complete(recipe: Recipe) -> Recipe:
     """The recipe with every argument of its parts written out; refuses unknown rows, arguments and types."""
-    lookup(LOSSES, recipe.loss, "recipe.loss")
     lookup(SETUPS, recipe.quant_setup, "recipe.quant_setup")
     filled: dict[str, Any] = {
         name: _complete_part(getattr(recipe, name), table, name) for name, table in TABLES.items()
@@ -185,7 +186,7 @@ def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> B
         network=network,
         method=method,
         optimizer=chain(method.gradients, weights, adam(schedule(optimizer.learned_rate)), method.constraint),
-        loss=lookup(LOSSES, recipe.loss, "recipe.loss"),
+        loss=_make(recipe.loss, LOSSES, "loss"),
         schedule=schedule(stage.learning_rate),
     )
 
@@ -231,10 +232,18 @@ def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Netwo
 
         return outputs
 
-    def train(params: PyTree, batch_stats: PyTree, image: jax.Array, key: jax.Array) -> tuple[jax.Array, PyTree]:
+    def train(
+        params: PyTree, batch_stats: PyTree, image: jax.Array, share: jax.Array, key: jax.Array
+    ) -> tuple[Outputs, PyTree]:
+        def outputs(module: Any, image: jax.Array) -> Outputs:
+            feature = module.features(image, train=True)
+            return Outputs(module.head(feature), feature)
+
         variables = {"params": params, "batch_stats": batch_stats}
-        logits, new = model.apply(variables, image, train=True, mutable=["batch_stats"], rngs={"noise": key})
-        return logits, new["batch_stats"]
+        of_batch = model.clone(quantizers=model.quantizers.of_batch(share))
+        how: dict[str, Any] = dict(mutable=["batch_stats"], rngs={"noise": key}, method=outputs)
+        found, new = of_batch.apply(variables, image, **how)
+        return found, new["batch_stats"]
 
     def moments(params: PyTree, image: jax.Array) -> PyTree:
         _, new = model.apply({"params": params}, image, train=True, mutable=["batch_stats", "moments"])

@@ -11,6 +11,7 @@ from lifeq_jax.data.tables import catalog, read_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
 from lifeq_jax.train.build import build_network, open_images
 from lifeq_jax.train.loop import make_scorer, score_rows
+from lifeq_jax.train.per_class import training_images
 from lifeq_jax.train.run import latest_weights
 
 
@@ -24,6 +25,7 @@ class Evaluation(NamedTuple):
     accuracy: float
     balanced_accuracy: float  # mean over the classes that occur
     per_class: np.ndarray  # (K,), NaN for a class without images
+    train_images: np.ndarray | None  # (K,) int64, of `training_images`; None where the run folder does not say
 
 
 def evaluate_run(folder: Path, csv: Path, *, root: Path | None = None, stage: str | None = None) -> Evaluation:
@@ -50,4 +52,5 @@ def evaluate_run(folder: Path, csv: Path, *, root: Path | None = None, stage: st
         accuracy=float(matrix.trace() / matrix.sum()),
         balanced_accuracy=balanced_accuracy(matrix),
         per_class=per_class_accuracy(matrix),
+        train_images=training_images(folder, chosen.name, recipe.data.num_classes),
     )

@@ -21,6 +21,7 @@ from lifeq_jax.train.run_folder import (
     machine,
     only_writer,
     open_run_folder,
+    read_metrics,
     write_matrix,
     write_summary,
 )
@@ -108,9 +109,9 @@ def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version
         "name": recipe.name,
         "seed": recipe.seed,
         "method": recipe.method.name,
-        "loss": recipe.loss,
+        "loss": recipe.loss.name,
         "bits": [last.weight_bits, last.act_bits],
-        "metrics": continual_metrics(matrix),
+        "metrics": continual_metrics(matrix) | {"balanced_accuracy": _balanced_accuracy(folder, len(matrix))},
         "stages": {name: progress.matrix[-1] for name, progress in finished.items()},
         "seconds": round(sum(progress.seconds for progress in finished.values()), 1),
         "commit": version,
@@ -118,3 +119,8 @@ def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version
     }
     write_summary(folder, summary)
     return summary
+
+
+def _balanced_accuracy(folder: Path, tasks: int) -> float:
+    last = read_metrics(folder / "metrics.csv")[-1]
+    return sum(float(last[f"balanced_accuracy_{task}"]) for task in range(tasks)) / tasks

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.oscillation import BINS
 
 Row = dict[str, Any]
+CLASS_COLUMNS = ("stage", "after", "task", "class", "train_images", "images", "correct")  # of per_class.csv
 
 
 def open_run_folder(folder: Path, recipe: Recipe) -> None:
@@ -73,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 class RowFile:
     """A CSV file that grows a row at a time, and is cut back when a run is resumed."""
 
-    def __init__(self, path: Path, columns: list[str]):
+    def __init__(self, path: Path, columns: Sequence[str]):
         self._path, self._columns = path, columns
 
     def begin(self, wanted: Callable[[dict[str, str]], bool]) -> int:
@@ -88,26 +89,31 @@ class RowFile:
         write_text(self._path, text.getvalue())
         return len(rows)
 
-    def append(self, row: Row) -> None:
-        """Writes one row at once; a column that it lacks stays empty."""
+    def append(self, *rows: Row) -> None:
+        """Writes rows at once; a column that one lacks stays empty."""
         with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(row)
+            csv.DictWriter(file, self._columns).writerows(rows)
+
+
+ACCURACIES = ("accuracy", "balanced_accuracy", "running_accuracy")  # of metrics.csv, a column for each task
 
 
 class Metrics:
-    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row; weight_distance.csv."""
+    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row; weight_distance.csv and
+    per_class.csv."""
 
     def __init__(self, folder: Path, num_tasks: int):
         self._folder = folder
         place = ["stage", "task", "epoch"]
         columns = [
             *(*place, "step", "loss", "penalty", "train_accuracy", "learning_rate"),
-            *("images_per_second", *(f"accuracy_{task}" for task in range(num_tasks))),
-            *(f"running_accuracy_{task}" for task in range(num_tasks)),
+            "images_per_second",
+            *(f"{kind}_{task}" for kind in ACCURACIES for task in range(num_tasks)),
             *("oscillating", "frozen"),
         ]
         self._file = RowFile(folder / "metrics.csv", columns)
         self._distances = RowFile(folder / "weight_distance.csv", [*place, *(f"bin_{bin}" for bin in range(BINS))])
+        self._classes = RowFile(folder / "per_class.csv", CLASS_COLUMNS)
         self._events: Any = None
         self._rows = 0
 
@@ -117,6 +123,7 @@ class Metrics:
 
         self._rows = self._file.begin(wanted)
         self._distances.begin(wanted)
+        self._classes.begin(wanted)
         self.close()
         self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._rows + 1)
 
@@ -131,6 +138,10 @@ class Metrics:
     def append_distances(self, place: Row, counts: np.ndarray) -> None:
         """Writes one row of weight_distance.csv: counts (BINS,) of weights by their distance to the nearest code."""
         self._distances.append(place | {f"bin_{bin}": int(count) for bin, count in enumerate(counts)})
+
+    def append_classes(self, rows: Sequence[Row]) -> None:
+        """Writes rows of per_class.csv."""
+        self._classes.append(*rows)
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""

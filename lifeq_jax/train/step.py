@@ -9,7 +9,7 @@ import optax
 from jax import lax
 
 from lifeq_jax.core.types import Batch, PyTree
-from lifeq_jax.losses import Loss
+from lifeq_jax.losses.base import Examples, Loss
 from lifeq_jax.losses.classify import cross_entropy, weighted_mean
 from lifeq_jax.methods.base import Method, Outputs, StepInfo
 from lifeq_jax.metrics.classify import accuracy, confusion
@@ -20,8 +20,9 @@ class Network(NamedTuple):
     """The pure functions of a network at one pair of bit-widths."""
 
     init: Callable[[int], tuple[PyTree, PyTree]]  # seed -> (params, batch_stats)
-    train: Callable[[PyTree, PyTree, jax.Array, jax.Array], tuple[jax.Array, PyTree]]
-    """(params, batch_stats, image (B, H, W, C), key) -> (logits (B, K), new batch_stats)"""
+    train: Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array], tuple[Outputs, PyTree]]
+    """(params, batch_stats, image (B, H, W, C), share (B,), key) -> (outputs, new batch_stats); share: how much of the
+    batch has each example's class"""
     moments: Callable[[PyTree, jax.Array], PyTree]
     """(params, image) -> the batch's own statistics, a tree like batch_stats"""
     observe_ranges: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
@@ -87,9 +88,15 @@ def make_step(
     With `axis_name` it runs under pmap or shard_map over that axis: gradients, running statistics and totals are
     averaged (totals summed) over the devices, and each device draws its own noise."""
 
+    def across(part: jax.Array) -> jax.Array:
+        return lax.psum(part, axis_name) if axis_name else part
+
     def task_loss(params: PyTree, state: TrainState, batch: Batch, key: jax.Array):
-        logits, batch_stats = network.train(params, state.batch_stats, batch.image, key)
-        return weighted_mean(loss(logits, batch.label, state.counts), batch.weight), (logits, batch_stats)
+        share = _class_share(batch, len(state.counts), across)
+        (logits, feature), batch_stats = network.train(params, state.batch_stats, batch.image, share, key)
+        progress = state.step / state.num_steps
+        values = loss(Examples(logits, feature, batch.label, batch.weight, state.counts, progress, across))
+        return weighted_mean(values, batch.weight), (logits, batch_stats)
 
     def penalty_of(params: PyTree, method_state: PyTree) -> jax.Array:
         return method.penalty(method_state, params, network.quantize(params))
@@ -124,6 +131,11 @@ def make_step(
         return new_state, totals
 
     return step
+
+
+def _class_share(batch: Batch, num_classes: int, across: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    images = across(jax.ops.segment_sum(batch.weight, batch.label, num_segments=num_classes))
+    return batch.weight * images[batch.label] / jnp.maximum(jnp.sum(images), 1.0)
 
 
 def _totals(value, penalty, logits, batch: Batch, step: jax.Array, axis_name: str | None) -> Totals:

@@ -18,6 +18,7 @@ from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.tables import concat_rows
 from lifeq_jax.methods.base import TaskEnd
+from lifeq_jax.metrics.classify import balanced_accuracy
 from lifeq_jax.metrics.oscillation import Oscillations, oscillations
 from lifeq_jax.train.bn_stats import make_reestimate
 from lifeq_jax.train.build import Built, World, build_stage
@@ -35,8 +36,9 @@ from lifeq_jax.train.loop import (
     train_epoch,
     training_images,
 )
+from lifeq_jax.train.per_class import class_rows
 from lifeq_jax.train.run_folder import Metrics
-from lifeq_jax.train.step import TrainState, make_step
+from lifeq_jax.train.step import Score, TrainState, make_step
 
 Log = Callable[[str], None]
 
@@ -187,19 +189,24 @@ def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, P
     saved, progress = _select(run, saved._replace(state=state), progress)
     if is_last and run.recipe.selection == "best":
         saved = saved._replace(state=saved.state._replace(**_copy(saved.best)._asdict()))
-    accuracies = evaluate_tasks(run, saved.state) if is_due else None
+    scores = evaluate_tasks(run, saved.state) if is_due else []
+    accuracies = [accuracy_of(score) for score in scores]
+    confusions = [np.asarray(score.confusion) for score in scores]
     where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
     row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
     row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
     row |= dict(images_per_second=round(result.images_per_second, 1))
-    row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies or [])}
-    row |= {f"running_accuracy_{task}": value for task, value in enumerate(running or [])}
+    row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies)}
+    row |= {f"balanced_accuracy_{task}": balanced_accuracy(matrix) for task, matrix in enumerate(confusions)}
+    row |= {f"running_accuracy_{task}": value for task, value in enumerate(running)}
     row |= _measure_oscillations(run, state, where)
     run.metrics.append(row)
     run.log(_line(run, place, row, accuracies, running))
     if not is_last:
         return saved, progress._replace(epoch=place.epoch + 1)
-    return finish_task(run, saved, progress, accuracies or [])
+    for task, (rows, matrix) in enumerate(zip(run.world.tasks, confusions, strict=True)):
+        run.metrics.append_classes(class_rows(run.stage.name, place.task, task, rows.train, matrix))
+    return finish_task(run, saved, progress, accuracies)
 
 
 def finish_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[float]) -> tuple[Saved, Progress]:
@@ -233,22 +240,22 @@ def end_task(run: StageRun, state: TrainState, task: int) -> PyTree:
     )
 
 
-def evaluate_tasks(run: StageRun, state: TrainState) -> list[float]:
-    """Accuracy on every task of the sequence, the ones not yet trained on included."""
-    rows = [task.score for task in run.world.tasks]
-    return [accuracy_of(score_rows(run.scorer, r, state.params, state.batch_stats)) for r in rows]
+def evaluate_tasks(run: StageRun, state: TrainState) -> list[Score]:
+    """The score on every task of the sequence, the ones not yet trained on included."""
+    return [score_rows(run.scorer, task.score, state.params, state.batch_stats) for task in run.world.tasks]
 
 
 def _reestimated(
     run: StageRun, state: TrainState, place: Place, is_due: bool, is_last: bool
-) -> tuple[TrainState, list[float] | None]:
+) -> tuple[TrainState, list[float]]:
     """The state with batch-norm statistics measured anew where something is evaluated next; at the end of a task also
     the accuracies with the running statistics."""
     recipe = run.recipe
     if recipe.reestimation_batches == 0 or not (is_due or recipe.selection == "best"):
-        return state, None
-    running = evaluate_tasks(run, state) if is_last and recipe.selection == "last" else None
+        return state, []
+    scores = evaluate_tasks(run, state) if is_last and recipe.selection == "last" else []
     images = training_images(run.scorer, run.world.tasks[place.task].train, place, recipe.reestimation_batches)
+    running = [accuracy_of(score) for score in scores]
     return state._replace(batch_stats=run.reestimate(state.params, images)), running
 
 
@@ -284,12 +291,13 @@ def _is_due(run: StageRun, epoch: int) -> bool:
 
 
 def _is_before(run: StageRun, progress: Progress, row: dict[str, str]) -> bool:
-    order = {stage.name: number for number, stage in enumerate(run.recipe.stages)}
-    at = (order[row["stage"]], int(row["task"]), int(row["epoch"]))
-    return at <= (run.number, progress.task, progress.epoch)
+    number = [stage.name for stage in run.recipe.stages].index(row["stage"])
+    if "after" in row:  # a row of per_class.csv belongs to the end of a task
+        return (number, int(row["after"])) < (run.number, progress.task)
+    return (number, int(row["task"]), int(row["epoch"])) <= (run.number, progress.task, progress.epoch)
 
 
-def _line(run: StageRun, place: Place, row: dict, accuracies: list[float] | None, running: list[float] | None) -> str:
+def _line(run: StageRun, place: Place, row: dict, accuracies: list[float], running: list[float]) -> str:
     parts = [
         f"{run.stage.name}  task {place.task + 1}/{run.num_tasks}  epoch {place.epoch + 1}/{run.stage.epochs}",
         f"loss {row['loss']:.4f}",
@@ -301,8 +309,8 @@ def _line(run: StageRun, place: Place, row: dict, accuracies: list[float] | None
     return "  ".join(parts)
 
 
-def _shown(accuracies: list[float] | None) -> str:
-    return " ".join(f"{100 * value:.1f}" for value in accuracies or [] if not math.isnan(value)) or "-"
+def _shown(accuracies: list[float]) -> str:
+    return " ".join(f"{100 * value:.1f}" for value in accuracies if not math.isnan(value)) or "-"
 
 
 def as_matrix(progress: Progress) -> np.ndarray:

@@ -9,10 +9,12 @@ from jax.tree_util import Partial
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch
 from lifeq_jax.losses import LOSSES
+from lifeq_jax.losses.base import Examples
 from lifeq_jax.methods.base import Outputs
 from lifeq_jax.methods.importance import FISHERS, Probe, estimator, mean
 from tests.methods import recorded
 
+CROSS_ENTROPY = LOSSES["cross_entropy"]()
 COUNTS = jnp.array([10.0, 4.0, 1.0])
 PARAMS = {
     "conv": 0.3 * jax.random.normal(jax.random.key(0), (3, 3, 2, 4)),
@@ -48,9 +50,10 @@ def estimate(contribution, batches, key=jax.random.key(7)):  # noqa: B008
     return mean(estimator(contribution)(probe(), batches, key))
 
 
-def squares(params, batch, loss=LOSSES["cross_entropy"]):
+def squares(params, batch, loss=CROSS_ENTROPY):
     """(gradient)^2 of the batch-mean loss, by jax.grad alone."""
-    value = lambda p: jnp.mean(loss(convnet(p, batch.image).logits, batch.label, COUNTS))  # noqa: E731
+    fixed = (batch.label, batch.weight, COUNTS, jnp.ones(()))
+    value = lambda p: jnp.mean(loss(Examples(*convnet(p, batch.image), *fixed)))  # noqa: E731
     return jax.tree.map(jnp.square, jax.grad(value)(params))
 
 
@@ -65,15 +68,15 @@ def single(batch, i):
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_batch_is_the_mean_over_batches(loss):
     batches = [batch(0, 6), batch(1, 6), batch(2, 3)]
-    expected = average([squares(PARAMS, b, LOSSES[loss]) for b in batches])
-    recorded.close(estimate(FISHERS["batch"](LOSSES[loss]), batches), expected, rtol=2e-5)
+    expected = average([squares(PARAMS, b, LOSSES[loss]()) for b in batches])
+    recorded.close(estimate(FISHERS["batch"](LOSSES[loss]()), batches), expected, rtol=2e-5)
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_empirical_is_the_mean_over_examples(loss):
     batches = [batch(0, 6), batch(1, 2)]
-    expected = average([squares(PARAMS, single(b, i), LOSSES[loss]) for b in batches for i in range(len(b.label))])
-    recorded.close(estimate(FISHERS["empirical"](LOSSES[loss]), batches), expected, rtol=2e-5)
+    expected = average([squares(PARAMS, single(b, i), LOSSES[loss]()) for b in batches for i in range(len(b.label))])
+    recorded.close(estimate(FISHERS["empirical"](LOSSES[loss]()), batches), expected, rtol=2e-5)
 
 
 def test_sampled_tends_to_the_true_fisher():
@@ -89,7 +92,7 @@ def test_sampled_tends_to_the_true_fisher():
             for y in range(3)
         ]
         exact.append(jax.tree.map(lambda *t: sum(t), *terms))
-    actual = estimate(FISHERS["sampled"](LOSSES["cross_entropy"]), [data] * 2000)
+    actual = estimate(FISHERS["sampled"](CROSS_ENTROPY), [data] * 2000)
     recorded.close(actual, average(exact), rtol=0.1)
 
 
@@ -97,7 +100,7 @@ def test_sampled_tends_to_the_true_fisher():
 def test_padding_does_not_count(name):
     whole = batch(0, 8, padding=3)
     garbage = whole._replace(image=whole.image.at[5:].set(100.0))
-    contribution = FISHERS[name](LOSSES["cross_entropy"])
+    contribution = FISHERS[name](CROSS_ENTROPY)
     recorded.close(estimate(contribution, [whole]), estimate(contribution, [garbage]))
     if name != "sampled":  # whose draws depend on the number of rows
         short = jax.tree.map(lambda x: x[:5], whole)
@@ -106,14 +109,14 @@ def test_padding_does_not_count(name):
 
 @pytest.mark.parametrize("name", sorted(FISHERS))
 def test_a_batch_of_padding_changes_nothing(name):
-    contribution = FISHERS[name](LOSSES["cross_entropy"])
+    contribution = FISHERS[name](CROSS_ENTROPY)
     batches = [batch(0, 4), batch(1, 4, padding=4)]
     recorded.close(estimate(contribution, batches), estimate(contribution, batches[:1]))
 
 
 @pytest.mark.parametrize("name", sorted(FISHERS))
 def test_no_examples_are_refused(name):
-    contribution = FISHERS[name](LOSSES["cross_entropy"])
+    contribution = FISHERS[name](CROSS_ENTROPY)
     for batches in ([], [batch(0, 4, padding=4)]):
         with pytest.raises(Refusal, match="^importance: the loaders .* yield 0 examples; at least 1 is needed$"):
             estimate(contribution, batches)
@@ -124,7 +127,7 @@ def test_batches_stream_and_compile_once():
 
     def contribution(probe, batch, key):
         traces.append(1)
-        return FISHERS["batch"](LOSSES["cross_entropy"])(probe, batch, key)
+        return FISHERS["batch"](CROSS_ENTROPY)(probe, batch, key)
 
     def stream():
         for seed in range(5):
@@ -140,7 +143,7 @@ def test_new_statistics_in_a_partial_compile_nothing():
 
     def contribution(probe, batch, key):
         traces.append(1)
-        return FISHERS["batch"](LOSSES["cross_entropy"])(probe, batch, key)
+        return FISHERS["batch"](CROSS_ENTROPY)(probe, batch, key)
 
     run = estimator(contribution)
     results = [
@@ -152,7 +155,7 @@ def test_new_statistics_in_a_partial_compile_nothing():
 
 
 def test_draws_follow_the_key():
-    contribution = FISHERS["sampled"](LOSSES["cross_entropy"])
+    contribution = FISHERS["sampled"](CROSS_ENTROPY)
     one, same, other = (estimate(contribution, [batch(0, 8)] * 2, jax.random.key(k))["logit"] for k in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not bool(jnp.all(one == other))

@@ -11,8 +11,8 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.losses.balanced import scaled_cross_entropy, shifted_cross_entropy
-from lifeq_jax.losses.classify import cross_entropy, weighted_mean
-from lifeq_jax.methods.importance import Sum, mean, squared_batch_gradients, squared_objective
+from lifeq_jax.losses.classify import cross_entropy
+from lifeq_jax.methods.importance import Sum, mean, mean_over, squared_batch_gradients, squared_objective
 from lifeq_jax.methods.lifequant import lifequant
 from lifeq_jax.methods.noise import noise_loss
 from lifeq_jax.methods.penalty import Anchor, anchored
@@ -27,7 +27,7 @@ def original(**arguments):
 def weighted(arrays, variant):
     """A loss with the recorded class weights in place of those of counts."""
     weights = recorded.class_weights(arrays)
-    return lambda logits, label, counts: variant(logits, label, weights)
+    return lambda examples: variant(examples.logits, examples.label, weights)
 
 
 def test_golden_without_balance(golden):
@@ -53,15 +53,15 @@ def test_golden_with_balance(golden):
 @pytest.mark.parametrize("balanced", [True, False])
 def test_golden_with_noise(golden, balanced):
     arrays = golden("lq_importance")
-    loss = weighted(arrays, scaled_cross_entropy) if balanced else LOSSES["cross_entropy"]
+    loss = weighted(arrays, scaled_cross_entropy) if balanced else LOSSES["cross_entropy"]()
     parts = []
     for i, batch in enumerate(recorded.batches(arrays)):
         draws = jnp.asarray(arrays[f"mlp/noise/b{i}"])
 
         def objective(probe, batch, key, draws=draws):
-            logits, feature = probe.apply(probe.point, batch.image)
-            noise = noise_loss(probe, logits, feature, batch.weight, draws, bits=4)
-            return noise / probe.num_batches + weighted_mean(loss(logits, batch.label, probe.counts), batch.weight)
+            outputs = probe.apply(probe.point, batch.image)
+            noise = noise_loss(probe, *outputs, batch.weight, draws, bits=4)
+            return noise / probe.num_batches + mean_over(loss, probe, outputs, batch)
 
         parts.append(squared_objective(objective)(recorded.probe(arrays), batch, jax.random.key(0)))
     importance = mean(Sum(*jax.tree.map(lambda *x: sum(x), *parts)))
@@ -168,7 +168,7 @@ def test_balanced_importance_weighs_rare_classes(loss):
     for counts in ([32.0, 32.0], [62.0, 2.0]):
         task = toy.task_end(0, params)._replace(counts=jnp.array(counts))
         shares.append(method.end_task(method.init(params), task).importance["logit"]["bias"])
-    assert np.allclose(*shares) == (loss == "cross_entropy")
+    assert np.allclose(*shares) == (loss in ("cross_entropy", "focal"))
 
 
 def test_proximal_step_is_the_constraint():

@@ -41,7 +41,7 @@ def test_padding_does_not_count(golden):
 
 def test_objective_divides_by_the_number_of_batches(golden):
     arrays, key = golden("lq_importance"), jax.random.key(3)
-    batch, objective = recorded.batches(arrays)[0], noisy_loss(LOSSES["cross_entropy"], 4)
+    batch, objective = recorded.batches(arrays)[0], noisy_loss(LOSSES["cross_entropy"](), 4)
     one, four, never = (float(objective(recorded.probe(arrays, n), batch, key)) for n in (1, 4, float("inf")))
     np.testing.assert_allclose(four - never, (one - never) / 4, rtol=1e-4)
     empty = batch._replace(weight=jnp.zeros(5))

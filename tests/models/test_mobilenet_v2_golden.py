@@ -1,6 +1,5 @@
 from functools import partial
 
-import numpy as np
 import pytest
 
 from lifeq_jax.core.tree import named_leaves
@@ -9,7 +8,7 @@ from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import variable_shapes
 from lifeq_jax.models.mobilenet_v2 import SMALL_IMAGES
 from lifeq_jax.quant import QUANTIZERS
-from tests.models.whole_network import compare
+from tests.models.whole_network import assert_as_recorded, compare, regenerated
 from tests.torch_layout import MOBILE_V2, leaf_name, to_array, to_variables, under
 
 CFG = {"full": SMALL_IMAGES, "mini": ((1, 16, 1, 1), (3, 24, 1, 2), (2, 320, 1, 1))}
@@ -24,21 +23,7 @@ def original(net, bits):
 
 
 def parameters(arrays, net):
-    """The parameters of `net` by the recipe in the manifest, in torch's layout."""
-    random, state = np.random.RandomState(SEEDS[net]), {}
-    for name, text in zip(arrays[f"{net}/names"], arrays[f"{net}/shapes"], strict=True):
-        shape = tuple(int(size) for size in text.strip("()[] ,").replace("x", ",").split(","))
-        if len(shape) == 4:
-            mean, deviation = random.uniform(-0.05, 0.05), random.uniform(0.3, 0.7)
-            value = (random.randint(-7, 8, shape) + random.randint(-7, 8, shape)) * (deviation / 6.1) + mean
-        elif name.startswith("logit"):
-            value = random.standard_normal(shape) * 0.3
-        elif name.endswith("weight"):
-            value = random.uniform(0.6, 1.4, shape)
-        else:
-            value = random.standard_normal(shape) * 0.3 + 0.1
-        state[str(name)] = value.astype(np.float32)
-    return state
+    return regenerated(arrays, net, SEEDS[net])
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +33,7 @@ def arrays(golden):
 
 @pytest.mark.parametrize("net", ["full", "mini"])
 def test_regenerated_parameters_are_the_recorded_ones(arrays, net):
-    values = list(parameters(arrays, net).values())
-    np.testing.assert_allclose([v.sum(dtype=np.float64) for v in values], arrays[f"{net}/param_sum"], rtol=1e-9)
-    np.testing.assert_allclose([np.abs(v).sum(dtype=np.float64) for v in values], arrays[f"{net}/param_abs"])
-    np.testing.assert_array_equal([v.flat[0] for v in values], arrays[f"{net}/param_head"])
+    assert_as_recorded(arrays, net, parameters(arrays, net))
 
 
 @pytest.mark.parametrize("net", ["full", "mini"])

@@ -1,4 +1,4 @@
-"""One pass through a whole network, in the quantities that the golden files hold."""
+"""One pass through a whole network, in the quantities that the golden files hold, and the parameters they omit."""
 
 import re
 from functools import partial
@@ -17,7 +17,7 @@ class Pass(NamedTuple):
     loss: jax.Array
     logits: jax.Array
     feature: jax.Array
-    grads: dict  # of the mean cross-entropy
+    grads: dict  # of the loss
     batch_stats: dict  # after the pass
     layer_stats: jax.Array  # (blocks, 3): mean, unbiased deviation, mean magnitude of each block's output
 
@@ -26,9 +26,17 @@ def statistics(x):
     return jnp.stack([jnp.mean(x), jnp.std(x, ddof=1), jnp.mean(jnp.abs(x))])
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def whole_pass(model, variables, image, label, train):
-    def loss(params):
+def mean_cross_entropy(logits, feature, label):
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
+
+
+@partial(jax.jit, static_argnums=(0, 4), static_argnames="loss")
+def whole_pass(model, variables, image, label, train, share=None, loss=mean_cross_entropy):
+    """One pass; share (B,) of the batch that has each example's class, None: as in evaluation."""
+    if share is not None:
+        model = model.clone(quantizers=model.quantizers.of_batch(share))
+
+    def value_of(params):
         feature, found = model.apply(
             {**variables, "params": params},
             image,
@@ -40,10 +48,9 @@ def whole_pass(model, variables, image, label, train):
             ),
         )
         logits = model.apply({"params": params}, feature, method="head")
-        value = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
-        return value, (logits, feature, found)
+        return loss(logits, feature, label), (logits, feature, found)
 
-    (value, (logits, feature, found)), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    (value, (logits, feature, found)), grads = jax.value_and_grad(value_of, has_aux=True)(variables["params"])
     outputs = found["intermediates"]
     blocks = [statistics(outputs[f"blocks_{i}"]["__call__"][0]) for i in range(len(outputs))]
     return Pass(value, logits, feature, grads, found["batch_stats"], jnp.stack(blocks))
@@ -74,3 +81,29 @@ def compare(
     """Runs the case '<net>/<bits>/<mode>' and returns its distances from the golden arrays."""
     found = whole_pass(model, variables, to_image(image), jnp.asarray(label, jnp.int32), case.endswith("train"))
     return distances(names, found, under(arrays, case + "/"))
+
+
+def regenerated(arrays: dict, net: str, seed: int) -> dict[str, np.ndarray]:
+    """The MobileNetV2 parameters that a file leaves out, by the recipe in the manifest, in torch's layout."""
+    random, state = np.random.RandomState(seed), {}
+    for name, text in zip(arrays[f"{net}/names"], arrays[f"{net}/shapes"], strict=True):
+        shape = tuple(int(size) for size in text.strip("()[] ,").replace("x", ",").split(","))
+        if len(shape) == 4:
+            mean, deviation = random.uniform(-0.05, 0.05), random.uniform(0.3, 0.7)
+            value = (random.randint(-7, 8, shape) + random.randint(-7, 8, shape)) * (deviation / 6.1) + mean
+        elif name.startswith(("logit", "linear")):
+            value = random.standard_normal(shape) * 0.3
+        elif name.endswith("weight"):
+            value = random.uniform(0.6, 1.4, shape)
+        else:
+            value = random.standard_normal(shape) * 0.3 + 0.1
+        state[str(name)] = value.astype(np.float32)
+    return state
+
+
+def assert_as_recorded(arrays: dict, net: str, state: dict[str, np.ndarray]) -> None:
+    """Holds regenerated parameters against the sums and first values in the file."""
+    values = list(state.values())
+    np.testing.assert_allclose([v.sum(dtype=np.float64) for v in values], arrays[f"{net}/param_sum"], rtol=1e-9)
+    np.testing.assert_allclose([np.abs(v).sum(dtype=np.float64) for v in values], arrays[f"{net}/param_abs"])
+    np.testing.assert_array_equal([v.flat[0] for v in values], arrays[f"{net}/param_head"])

@@ -11,6 +11,9 @@ from lifeq_jax.quant.base import BITS, dequantize
 
 VARIANTS = [(name, {}) for name in sorted(QUANTIZERS)] + [
     ("activation", {"normalize": True}),
+    ("cdf", {"levels": "open"}),
+    ("cdf_activation", {"levels": "open", "eval_ratio": 1.0}),
+    ("cdf_activation", {"ratio": "none", "act_range": 0.7}),
     ("lsq", {"symmetric": False}),
     ("lsq", {"per_channel": True, "log_scale": True, "grad_scale": True}),
     ("lsq", {"symmetric": False, "per_channel": True, "estimator": "ewgs", "ranges": "running_minmax"}),

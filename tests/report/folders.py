@@ -77,3 +77,22 @@ def add_oscillation(folder: Path, loss=0.25, first=0) -> Path:
         lines.append([stage, 0, epoch, *(8 if number == place else 0 for number in range(20))])
     (folder / "weight_distance.csv").write_text("\n".join(",".join(map(str, line)) for line in lines) + "\n")
     return folder
+
+
+SIZES = {0: (400, 150, 50, 10), 1: (400, 150, 50, 10), 2: (300, 80, 30, 0)}  # task -> training images of classes 1 to 4
+CORRECT = {0: (18, 16, 10, 2), 1: (20, 14, 12, 4), 2: (20, 10, 8, 0)}  # of 20 images each, after the last task
+CLASS_HEADER = "stage,after,task,class,train_images,images,correct"
+
+
+def add_classes(folder: Path, lost=0, sizes=SIZES, tasks=3) -> Path:
+    """Adds per_class.csv: at the end CORRECT less `lost` of each class, but never below 0; before the end, nothing is
+    right. Class 0 is trained on in task 0 and never scored."""
+    lines = [CLASS_HEADER]
+    for stage, after in [("float", 0), *(("four", after) for after in range(tasks))]:
+        for task in range(tasks):
+            lines += [f"{stage},{after},{task},0,7,0,0"] if task == 0 else []
+            ends = (stage, after) == ("four", tasks - 1)
+            for label, (known, right) in enumerate(zip(sizes[task], CORRECT[task], strict=True), start=1):
+                lines.append(f"{stage},{after},{task},{label},{known},20,{max(0, right - lost) if ends else 0}")
+    (folder / "per_class.csv").write_text("\n".join(lines) + "\n")
+    return folder

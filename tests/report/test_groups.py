@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lifeq_jax.core.config import Part
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.report.groups import group_runs
 from lifeq_jax.report.runs import read_run
@@ -42,7 +43,7 @@ def test_best_average_accuracy_comes_first(make):
         ),
         (
             recipe(),
-            dataclasses.replace(recipe(), loss="x"),
+            dataclasses.replace(recipe(), loss=Part("x")),
             {"digits (loss=cross_entropy)", "digits (loss=x)"},
         ),
         (

@@ -11,7 +11,7 @@ from lifeq_jax.metrics.continual import CONTINUAL, formula
 from lifeq_jax.report import tables
 from lifeq_jax.report.groups import group_runs
 from lifeq_jax.report.runs import read_run
-from tests.report.folders import MATRIX, add_oscillation, recipe, write_run
+from tests.report.folders import MATRIX, add_classes, add_oscillation, recipe, write_run
 
 SECOND = [[0.7, 0.1, 0.0], [0.75, 0.6, 0.2], [0.3, 0.65, 0.5]]  # the other seed: 0.2 lower where it counts
 
@@ -142,6 +142,41 @@ def test_reestimation_shows_what_every_seed_measured(tmp_path, tracked):
     assert tables.reestimation_table(tracked._replace(runs=(without, *tracked.runs))) == ""
 
 
+def classes_group(tmp_path, name, losses, **kwargs):
+    """A group whose seeds lose so many right images of each class; without per_class.csv where that is None."""
+    folders = [write_run(tmp_path / f"{name}{seed}", recipe(name, seed)) for seed in range(len(losses))]
+    for folder, lost in zip(folders, losses, strict=True):
+        if lost is not None:
+            add_classes(folder, lost, **kwargs)
+    return group_runs([read_run(folder) for folder in folders])[0]
+
+
+def test_classes_by_hand(tmp_path, one):
+    groups = [classes_group(tmp_path, "a", [0, 4]), one, classes_group(tmp_path, "b", [0, None])]
+    header, _, *rows = map(cells, tables.class_table(groups, many=100, few=20).splitlines())
+    assert header == ["recipe", "n", "accuracy", "balanced_accuracy", "many", "medium", "few"]
+    assert [row[:2] for row in rows] == [["a", "2"], ["b", "1"]]
+    # many: (18 + 16) / 40, (20 + 14) / 40 and 20 / 20; medium: 10 / 20, 12 / 20 and 18 / 40; few: 2, 4 and 0 of 20
+    assert rows[1][4:] == ["90.00", "51.67", "10.00"]
+    # four images in twenty lost are 20 points, but the few lose only 10, 20 and 0
+    assert rows[0][4:] == ["80.00 ± 14.14", "41.67 ± 14.14", "5.00 ± 7.07"]
+    assert rows[1][2:4] == ["55.83", "55.83"]  # 46, 50 and 38 of 80
+
+
+def test_bounds_move_the_groups(tmp_path):
+    group = classes_group(tmp_path, "a", [0])
+    last = cells(tables.class_table([group], many=299, few=51).splitlines()[2])
+    assert last[4:] == ["96.67", "66.67", "30.00"]  # medium: 16, 14 and 10 of 20; few: 12, 16 and 8 of 40
+
+
+def test_equal_classes_have_no_groups(tmp_path, one):
+    equal = classes_group(tmp_path, "a", [0], sizes=dict.fromkeys(range(3), (50,) * 4))
+    assert tables.shown_numbers([equal, one]) == ("accuracy", "balanced_accuracy")
+    assert cells(tables.class_table([equal], 100, 20).splitlines()[2]) == ["a", "1", "55.83", "55.83"]
+    assert tables.shown_numbers([one]) == ()
+    assert len(tables.shown_numbers([equal, classes_group(tmp_path, "b", [0])])) == 5
+
+
 def test_stages_by_hand(two):
     lines = tables.stages_table(two).splitlines()
     assert cells(lines[2]) == ["float", "32/32", "1", "2", "80.00, 10.00, 0.00"]
@@ -155,10 +190,12 @@ def test_formulas_are_those_of_the_metrics():
 
 
 def test_facts_name_the_sources(tmp_path):
-    run = read_run(write_run(tmp_path / "x", recipe(method="ewc", strength=5.0)))
+    config = dataclasses.replace(recipe(method="ewc", strength=5.0), loss=Part("focal", {"gamma": 2.0}))
+    run = read_run(write_run(tmp_path / "x", config))
     text = tables.facts(group_runs([run])[0])
     for line in (
         "method: ewc (strength=5.0)",
+        "loss: focal (gamma=2.0)",
         "seeds: 0",
         "accuracies measured on: test images",
         "commit: abc1234",

@@ -10,7 +10,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.report.oscillation import MEANINGS
 from lifeq_jax.report.runs import read_run
 from lifeq_jax.report.write import write_report
-from tests.report.folders import MATRIX, add_oscillation, recipe, rewrite, write_run
+from tests.report.folders import MATRIX, SIZES, add_classes, add_oscillation, recipe, rewrite, write_run
 
 
 def images_of(path):
@@ -91,6 +91,31 @@ def test_the_comparison_says_what_its_columns_mean(tmp_path):
     text = write_report([read_run(folder) for folder in folders], tmp_path / "report").read_text()
     for name, meaning in MEANINGS.items():
         assert f"- {name}: {meaning}" in text
+
+
+def test_classes_of_different_sizes(tmp_path):
+    runs = [read_run(add_classes(write_run(tmp_path / name, recipe(name)))) for name in "ab"]
+    path = write_report(runs, tmp_path / "report", many=299, few=51)
+    assert images_of(path).count("classes.png") == 1 and (path.parent / "classes.png").stat().st_size > 5000
+    text = path.read_text()
+    assert "- many: mean over the classes with more than 299 training images\n" in text
+    assert "- medium: mean over the classes with 51 to 299 training images\n" in text
+    assert "| a | 1 | 55.83 | 55.83 | 96.67 | 66.67 | 30.00 |" in text
+    assert text.index("## b\n") < text.index("## Classes\n") < text.index("## Formulas\n")
+
+
+def test_classes_of_one_size_are_not_drawn(tmp_path):
+    sizes = dict.fromkeys(SIZES, (50,) * 4)
+    path = write_report([read_run(add_classes(write_run(tmp_path / "run"), sizes=sizes))], tmp_path / "report")
+    assert "classes.png" not in images_of(path)
+    assert "| digits | 1 | 55.83 | 55.83 |\n" in path.read_text() and "- few:" not in path.read_text()
+
+
+def test_refuses_bounds_that_overlap(tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    with pytest.raises(Refusal, match="many=10 and few=20 do not bound groups"):
+        write_report([run], tmp_path / "report", many=10)
+    assert not (tmp_path / "report").exists()
 
 
 def test_refuses_a_folder_that_cannot_be_written(tmp_path):

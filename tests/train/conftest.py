@@ -41,7 +41,7 @@ def recipe(digits):
         data=data,
         model=Part("resnet8", {"width": 8}),
         stages=(Stage("float", 32, 32, 2, 0.1, tasks=1), Stage("w4a4", 4, 4, 2, 0.1)),
-        loss="ball_log_prior",
+        loss=Part("ball_log_prior"),
         method=Part("lifequant", {"strength": 1.0}),
         optimizer=Optimizer(schedule="cosine"),
     )

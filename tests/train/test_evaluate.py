@@ -1,10 +1,13 @@
 """A trained stage on any CSV."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data.tables import read_table
 from lifeq_jax.train.evaluate import evaluate_run
 from lifeq_jax.train.run import run_recipe
 
@@ -28,6 +31,20 @@ def test_evaluation_repeats_the_accuracy_matrix(run, digits):
 def test_an_earlier_stage_can_be_evaluated(run, digits):
     first = evaluate_run(run, digits / "tasks_test0.csv", stage="float")
     assert first.bits == (32, 32) and first.accuracy > 0.4
+
+
+def test_evaluation_knows_the_training_images(run, digits):
+    labels = [read_table(digits / f"tasks_train{task}.csv").label for task in range(3)]
+    counts = np.array([np.bincount(label, minlength=10) for label in labels])
+    last, first = (evaluate_run(run, digits / "tasks_test0.csv", stage=stage) for stage in (None, "float"))
+    np.testing.assert_array_equal(last.train_images, counts.max(axis=0))
+    np.testing.assert_array_equal(first.train_images, counts[0])  # the float stage trains on task 0 alone
+
+
+def test_a_run_without_per_class_csv_is_evaluated_all_the_same(run, digits, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "per_class.csv").unlink()
+    assert evaluate_run(copy, digits / "tasks_test0.csv").train_images is None
 
 
 def test_an_unknown_stage_is_refused(run, digits):

@@ -12,9 +12,10 @@ from PIL import Image
 from lifeq_jax.core.config import Optimizer, Part, Stage
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.data.tables import read_table
 from lifeq_jax.train import run as run_module
 from lifeq_jax.train.run import latest_weights, run_recipe
-from lifeq_jax.train.run_folder import only_writer
+from lifeq_jax.train.run_folder import only_writer, read_metrics
 from lifeq_jax.train.tasks import open_stage
 from tests.train.killed_runs import metrics, train_killed
 
@@ -39,13 +40,38 @@ def finished(recipe, tmp_path_factory):
 def test_a_run_leaves_all_its_files(finished, recipe):
     folder, summary, _ = finished
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "metrics.csv", "accuracy_matrix.csv", "summary.json", "tensorboard", "checkpoints"} <= names
+    files = {"config.json", "metrics.csv", "per_class.csv", "accuracy_matrix.csv", "summary.json"}
+    assert files | {"tensorboard", "checkpoints"} <= names
     assert summary["finished"] and set(summary["stages"]) == {"float", "w4a4"}
     matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)
     assert matrix.shape == (3, 3)
     assert summary["metrics"]["average_accuracy"] == pytest.approx(matrix[-1].mean())
     assert len(metrics(folder)) == 2 + 3 * 2
     assert list((folder / "tensorboard").iterdir())
+
+
+def test_classes_are_counted_at_the_end_of_every_task(finished, digits):
+    folder, summary, _ = finished
+    rows = read_metrics(folder / "per_class.csv")
+    ends = {(row["stage"], int(row["after"]), int(row["task"])): [] for row in rows}
+    for row in rows:
+        ends[row["stage"], int(row["after"]), int(row["task"])].append(row)
+    assert list(ends) == [(*end, task) for end in [("float", 0), *(("w4a4", t) for t in range(3))] for task in range(3)]
+    matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)
+    for (stage, after, task), classes in ends.items():
+        labels, train, images, correct = np.array(
+            [[int(row[name]) for name in ("class", "train_images", "images", "correct")] for row in classes]
+        ).T
+        for kind, counts in (("train", train), ("test", images)):
+            table = read_table(digits / f"tasks_{kind}{task}.csv")
+            np.testing.assert_array_equal(counts, np.bincount(table.label)[labels])
+            assert counts.sum() == len(table.label)
+        if stage == "w4a4":
+            assert correct.sum() / images.sum() == pytest.approx(matrix[after, task], rel=1e-6)
+            epochs = [row for row in metrics(folder) if (row["stage"], row["task"]) == (stage, str(after))]
+            assert float(epochs[-1][f"balanced_accuracy_{task}"]) == pytest.approx(np.mean(correct / images))
+    last = [float(metrics(folder)[-1][f"balanced_accuracy_{task}"]) for task in range(3)]
+    assert summary["metrics"]["balanced_accuracy"] == pytest.approx(np.mean(last))
 
 
 def test_each_function_is_traced_once_for_all_tasks(finished):
@@ -82,7 +108,8 @@ def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, moment):
         for name, leaf in unbroken.items():
             assert (np.asarray(leaf) == np.asarray(resumed[name])).all(), name
     assert metrics(folder) == metrics(whole)
-    assert (folder / "accuracy_matrix.csv").read_text() == (whole / "accuracy_matrix.csv").read_text()
+    for name in ("accuracy_matrix.csv", "per_class.csv"):
+        assert (folder / name).read_text() == (whole / name).read_text()
 
 
 def test_another_recipe_in_the_same_folder_is_refused(finished, recipe, changed):

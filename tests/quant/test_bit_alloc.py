@@ -1,0 +1,354 @@
+"""Bit allocation: by hand, against the original program, and the claim that frozen bits stay for ever."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.quant.bit_alloc import (
+    BIAS_BOUND,
+    MARGIN,
+    capacity,
+    clip,
+    codes,
+    dead_units,
+    grow,
+    information_gain,
+    layer_constants,
+    quantize,
+    settle,
+    update_fisher,
+)
+
+FILES = Path(__file__).parent.parent / "golden"
+CASES = json.loads((FILES / "blip_bit_cases.json").read_text())
+LAYERS = json.loads((FILES / "blip_layer_constants.json").read_text())["rows"]
+SIZE = 4096
+BOUNDS = [1.0, 0.8660254, 1.999, 0.0757614, 3.8490018, 1e-6]
+SEEDS = st.integers(0, 10**6)
+C = 0.5 / np.log(2)
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def value_and_vjp(function, x, cotangent):
+    y, pullback = jax.vjp(function, jnp.asarray(x))
+    return np.asarray(y), pullback(jnp.asarray(cotangent))[0]
+
+
+def bits_of(*bits):
+    return jnp.asarray(bits, jnp.int32)
+
+
+def leaves(case):
+    """The suffixes of a golden case's arrays and the bounds of its leaves."""
+    return [("w", case["bound"]), ("b", BIAS_BOUND)] if case["has_bias"] else [("w", case["bound"])]
+
+
+def leaf_cases(family):
+    return [(name, *leaf) for name, case in CASES[family].items() for leaf in leaves(case)]
+
+
+def tie_margin(x, bits, bound):
+    """Distance of x to the nearest change of code, in steps, in float64."""
+    return np.abs(np.abs(np.float64(x) / bound * 2.0**bits) % 1 - 0.5)
+
+
+def clear_of_ties(margin, bits, bound):
+    """Where float32, with 24 bits below the bound, cannot round to another code; x / bound is exact at a power of 2."""
+    return (margin > 2.0 ** (bits - 22)) | (np.frexp(bound)[0] == 0.5)
+
+
+@pytest.mark.parametrize("case", sorted(CASES["blip_quantize"]))
+def test_quantize_is_the_original(golden, case):
+    g, bound = golden("blip_quantize"), CASES["blip_quantize"][case]["bound"]
+    x, bits, out = (g[f"{case}_{name}"] for name in ("x", "bits", "out"))
+    assert bound == g[f"{case}_bound"]
+    y, gx = value_and_vjp(lambda a: quantize(a, bits, bound, levels="open"), x, g[f"{case}_gout"])
+    clear = clear_of_ties(g[f"{case}_tie_margin"], bits, bound)
+    assert clear.mean() > 0.8
+    np.testing.assert_allclose(y[clear], out[clear], rtol=1e-5)
+    assert np.all(np.abs(y - out) <= 1.2 * bound * 0.5**bits)  # at most the next level, in float32
+    np.testing.assert_array_equal(gx, g[f"{case}_gin"])
+
+
+@pytest.mark.parametrize("case", sorted(CASES["blip_quantize"]))
+def test_exact_levels_differ_from_the_original_at_the_bound_only(golden, case):
+    g, bound = golden("blip_quantize"), CASES["blip_quantize"][case]["bound"]
+    x, bits, out = (g[f"{case}_{name}"] for name in ("x", "bits", "out"))
+    y, gx = value_and_vjp(lambda a: quantize(a, bits, bound), x, g[f"{case}_gout"])
+    inside = np.abs(x) < bound * (1 - 0.5 ** (bits + 1.0))
+    clear = clear_of_ties(g[f"{case}_tie_margin"], bits, bound)
+    assert (~inside).any()
+    np.testing.assert_allclose(y[inside & clear], out[inside & clear], rtol=1e-5)
+    top = np.where(bits == 0, 0, bound * (1 - 0.5**bits))
+    np.testing.assert_allclose(np.abs(y[~inside & clear]), top[~inside & clear], rtol=1e-5)
+    np.testing.assert_array_equal(gx, g[f"{case}_gin"])
+
+
+@pytest.mark.parametrize(("case", "leaf", "bound"), leaf_cases("blip_update_bits"))
+def test_growth_of_bits_is_the_original(golden, case, leaf, bound):
+    del bound
+    g, scalars = golden("blip_update_bits"), CASES["blip_update_bits"][case]
+    array = {name: g[f"{case}_{name}"] for name in (f"F{leaf}", f"F{leaf}_old_in", f"ig_{leaf}", f"ig_{leaf}_64")}
+    array |= {
+        name: g[f"{case}_{name}"] for name in (f"bits_{leaf}0", f"bits_{leaf}", f"grow_{leaf}", f"F{leaf}_old_out")
+    }
+    bits = array[f"bits_{leaf}0"]
+    close(array[f"F{leaf}_old_in"][0], np.full(bits.shape, scalars["layer_F_prior"]))
+    for task in range(scalars["tasks"]):
+        fisher, old = array[f"F{leaf}"][task], array[f"F{leaf}_old_in"][task]
+        gain = information_gain(fisher, old, task) * (scalars["C"] / C)
+        np.testing.assert_allclose(gain, array[f"ig_{leaf}_64"][task], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(gain, array[f"ig_{leaf}"][task], rtol=1e-5, atol=1e-6)
+        sure = np.abs(array[f"ig_{leaf}_64"][task] - np.round(array[f"ig_{leaf}_64"][task])) > 1e-5
+        grown = grow(jnp.asarray(bits), gain, scalars["max_bit"])
+        expected = array[f"bits_{leaf}"][task]
+        np.testing.assert_array_equal(grown[sure], expected[sure])
+        np.testing.assert_array_equal(grow(jnp.zeros_like(expected), gain, 99)[sure], array[f"grow_{leaf}"][task][sure])
+        np.testing.assert_allclose(update_fisher(old, fisher, task), array[f"F{leaf}_old_out"][task], rtol=1e-5)
+        bits = expected
+
+
+@pytest.mark.parametrize(("case", "leaf", "bound"), leaf_cases("blip_sync_clip_sequence"))
+def test_a_sequence_of_tasks_is_the_original(golden, case, leaf, bound):
+    g, scalars = golden("blip_sync_clip_sequence"), CASES["blip_sync_clip_sequence"][case]
+    x, max_bits = g[f"{case}_{leaf}0"], scalars["max_bit"]
+    anchor, bits, old = np.zeros_like(x), np.zeros(x.shape, np.int32), np.full(x.shape, scalars["layer_F_prior"])
+    tasks, steps = g[f"{case}_d{leaf}"].shape[:2]
+    limit = jax.jit(partial(clip, bound=bound, cell="full", max_bits=max_bits))
+    for task in range(tasks):
+        for step in range(steps):
+            moved = jnp.asarray(x) + g[f"{case}_d{leaf}"][task, step]
+            x = g[f"{case}_{leaf}_clip"][task, step]  # from here on their rounding
+            close(limit(moved, anchor, bits), x)
+        fisher = g[f"{case}_F{leaf}"][task]
+        gain = information_gain(fisher, jnp.float32(old), task)
+        sure = np.abs(gain - np.round(gain)) > 1e-5
+        grown = g[f"{case}_bits_{leaf}"][task]
+        np.testing.assert_array_equal(grow(jnp.asarray(bits), gain, max_bits)[sure], grown[sure])
+        settled = settle(jnp.asarray(x), anchor, bits, grown, bound, cell="full", max_bits=max_bits)
+        clear = clear_of_ties(tie_margin(x, grown, bound), grown, bound)
+        close(settled[clear], g[f"{case}_{leaf}_sync"][task][clear])
+        np.testing.assert_array_equal(g[f"{case}_prev_{leaf}"][task], g[f"{case}_{leaf}_sync"][task])
+        close(update_fisher(jnp.float32(old), fisher, task), g[f"{case}_F{leaf}_old"][task])
+        x, bits, old = g[f"{case}_{leaf}_sync"][task], grown, g[f"{case}_F{leaf}_old"][task]
+        anchor = x
+
+
+@pytest.mark.parametrize("row", LAYERS, ids=lambda row: f"{row['variant']}-{row['kind']}-{row['ctor_dims'][0]}")
+def test_layer_constants_are_the_original(row):
+    out, *rest = row["weight_shape"]
+    args = {"ic": {}, "mini": {"reach": 20.0}, "rl": {"widest": True}}[row["variant"]]
+    found = layer_constants((*rest[1:], rest[0], out), row["ctor_kwargs"]["F_prior"], **args)
+    np.testing.assert_allclose(found, (row["bound"], row["F_prior"]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", ["u0", "u1"])
+def test_capacity_is_the_original(golden, case):
+    g = golden("blip_metrics")
+    bits = {"kernel": g[f"{case}_bits_w"].T, "bias": g[f"{case}_bits_b"]}
+    found = capacity(bits, CASES["blip_metrics"][case]["max_bit"])
+    np.testing.assert_allclose(found, g[f"{case}_capacity"], rtol=1e-5)
+
+
+def test_quantize_by_hand():
+    # bound 2: half of it at 1 bit, quarters at 2 bits with 3/4 at most; ties to even codes; 0 bits are 0
+    x, bits = jnp.asarray([0.6, 0.4, 1.9, -5.0, 0.25, 0.75, 1.3]), bits_of(1, 1, 2, 2, 2, 2, 0)
+    np.testing.assert_array_equal(codes(x, bits, 2.0), [1, 0, 3, -3, 0, 2, 0])
+    np.testing.assert_allclose(quantize(x, bits, 2.0), [1.0, 0.0, 1.5, -1.5, 0.0, 1.0, 0.0])
+    np.testing.assert_allclose(quantize(x, bits, 2.0, zero_bits="keep"), [1.0, 0.0, 1.5, -1.5, 0.0, 1.0, 1.3])
+    np.testing.assert_allclose(quantize(x, bits, 2.0, levels="open"), [1.0, 0.0, 2.0, -5.0, 0.0, 1.0, 0.0])
+
+
+def test_cells_by_hand():
+    # bound 1, 2 bits, level 1/4: from 1/8 to 3/8, in the original from 0 to 1/2; 1/2 is the top level of 1 bit
+    x = jnp.linspace(-1.5, 1.5, 5)
+    for bits, level, low, high in [
+        (2, 0.25, 0.125, 0.375),
+        (1, 0.5, 0.25, 1.0),
+        (0, 0.3, -1.0, 1.0),
+        (1, 0.0, -0.25, 0.25),
+    ]:
+        anchor, bits = jnp.full(5, level), jnp.full(5, bits, jnp.int32)
+        np.testing.assert_allclose(clip(x, anchor, bits, 1.0), np.clip(x, low, high), atol=1e-6)
+    full = clip(x, jnp.full(5, 0.25), jnp.full(5, 2, jnp.int32), 1.0, cell="full")
+    np.testing.assert_allclose(full, np.clip(x, 0.0, 0.5), atol=1e-6)
+    np.testing.assert_allclose(clip(x, jnp.zeros(5), jnp.zeros(5, jnp.int32), 1.0, max_bits=2), np.clip(x, -0.75, 0.75))
+
+
+def test_an_edge_is_settled_on_the_anchors_side_by_hand():
+    # 1 bit, level 1/2: its cell begins at 1/4, a level of 2 bits. The original steps onto it, and its 1-bit code is 0.
+    anchor, one, two, bound = jnp.asarray([0.5]), bits_of(1), bits_of(2), 1.0
+    x = clip(jnp.asarray([-1.0]), anchor, one, bound)
+    full = settle(x, anchor, one, two, bound, cell="full")
+    assert (full.item(), codes(full, one, bound).item()) == (0.25, 0)
+    half = settle(x, anchor, one, two, bound)
+    assert 0.25 < half.item() < 0.2501
+    assert (codes(half, one, bound).item(), codes(half, two, bound).item()) == (1, 1)
+    np.testing.assert_array_equal(clip(jnp.asarray([-1.0]), half, two, bound), half)
+    np.testing.assert_allclose(clip(jnp.asarray([1.0]), half, two, bound), 0.375, atol=1e-6)
+
+
+def test_gain_by_hand():
+    # after task 0 the mean of two has 2 F; after task 2 (F + 3 F_old) / (4 F_old) = 4 at F = 13 F_old
+    assert information_gain(jnp.float32(31.0), jnp.float32(1.0), 0) == 2.0
+    np.testing.assert_allclose(information_gain(jnp.float32(13.0), jnp.float32(1.0), 2), 1.0, rtol=1e-6)
+    np.testing.assert_array_equal(
+        grow(bits_of(0, 3, 18, 5, 5), jnp.asarray([0.0, 1.2, 7.0, -3.0, jnp.inf])), [0, 5, 20, 5, 20]
+    )
+    assert update_fisher(jnp.float32(4.0), jnp.float32(8.0), 2) == 5.0
+
+
+def test_no_news_grows_no_bits():
+    fisher = jnp.asarray(np.random.default_rng(0).lognormal(-30, 5, 1000), jnp.float32)
+    for task in range(20):
+        assert not grow(jnp.zeros(1000, jnp.int32), information_gain(fisher, fisher, task)).any()
+
+
+def test_gain_is_accurate_in_float32():
+    rng = np.random.default_rng(0)
+    old = np.float32(rng.lognormal(-30, 3, 20000))
+    fisher = np.float32(old * (1 + np.concatenate([rng.normal(0, 1e-4, 10000), rng.lognormal(0, 9, 10000)])))
+    for task in (0, 1, 19):
+        exact = C * np.log1p((np.float64(fisher) - old) / (np.float64(old) * (task + 2)))
+        found = information_gain(fisher, old, task)
+        np.testing.assert_allclose(found[10000:], exact[10000:], rtol=1e-5)
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-7)
+
+
+def test_capacity_and_dead_units_by_hand():
+    assert capacity({"a": bits_of(20, 10), "b": bits_of(0, 0, 5)}) == jnp.float32(35 / 100)
+    assert capacity({"a": bits_of(4, 1)}, max_bits=4) == 5 / 8
+    kernel = jnp.asarray([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    np.testing.assert_array_equal(dead_units(kernel), [True, False, False])
+    np.testing.assert_array_equal(dead_units(jnp.stack([kernel[None], 0 * kernel[None]])), [True, False, False])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, bits: quantize(x, bits, 1.0, zero_bits="drop"),
+        lambda x, bits: quantize(x, bits, 1.0, levels="closed"),
+        lambda x, bits: clip(x, x, bits, 1.0, cell="whole"),
+        lambda x, bits: clip(x, x, bits, 1.0, max_bits=21),
+        lambda x, bits: settle(x, x, bits, bits, 1.0, cell="none"),
+    ],
+)
+def test_refusals(call):
+    with pytest.raises(Refusal, match="choose from"):
+        call(jnp.zeros(2), jnp.zeros(2, jnp.int32))
+
+
+def draw(seed, bound):
+    """(x, anchor, bits): anywhere, on levels, on and beside edges, and at the ends of the range."""
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(0, 21, SIZE)
+    level = np.round(rng.uniform(-1, 1, SIZE) * 2.0**bits) / 2.0**bits
+    edge = (np.floor(rng.uniform(-1, 1, SIZE) * 2.0**bits) + 0.5) / 2.0**bits
+    near = edge + rng.choice([-2, -1, 1, 2], SIZE) * MARGIN
+    anywhere, end = rng.uniform(-1, 1, SIZE), rng.choice([-1.0, 1.0], SIZE) * (1 - 2.0**-20)
+    kinds = rng.integers(0, 5, (2, SIZE))
+    x, anchor = (np.choose(kind, [level, edge, near, anywhere, end]) for kind in kinds)
+    return jnp.float32(bound * x), jnp.float32(bound * anchor), jnp.asarray(bits, jnp.int32)
+
+
+jit_codes, jit_clip, jit_settle = jax.jit(codes), jax.jit(clip), jax.jit(settle)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, bound=st.sampled_from(BOUNDS))
+def test_clip_keeps_the_anchors_code(seed, bound):
+    x, anchor, bits = draw(seed, bound)
+    for push in (0.0, 1e-7, 0.3, 1e30):
+        moved = x + bound * push * jnp.sign(x)
+        clipped = jit_clip(moved, anchor, bits, bound)
+        np.testing.assert_array_equal(jit_codes(clipped, bits, bound), jit_codes(anchor, bits, bound))
+        np.testing.assert_array_equal(jit_clip(clipped, anchor, bits, bound), clipped)
+        assert np.abs(clipped).max() <= bound * (1 - 2.0**-21)
+        # the margin and the nearest float are all that is lost: clear of it, what had the code already stays
+        same = np.asarray(jit_codes(moved, bits, bound) == jit_codes(anchor, bits, bound))
+        lost = np.abs(np.asarray(clipped) - np.clip(moved, -bound, bound))[same]
+        beside = np.abs(np.asarray(anchor) - bound * np.round(np.float64(anchor) / bound * 2.0**bits) / 2.0**bits)
+        plain = (beside[same] < 0.2 * MARGIN * bound) | (beside[same] > 2.5 * MARGIN * bound)
+        assert lost[plain].max(initial=0) <= 4.5 * MARGIN * bound
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, bound=st.sampled_from(BOUNDS))
+def test_frozen_bits_stay_for_ever(seed, bound):
+    """Eight tasks: the codes that each froze, at its number of bits, are there after all later ones."""
+    rng = np.random.default_rng(seed)
+    x, anchor, bits = jnp.float32(rng.normal(0, bound / 3, SIZE)), jnp.zeros(SIZE), jnp.zeros(SIZE, jnp.int32)
+    frozen = []
+    for _ in range(8):
+        for _ in range(2):
+            far = bound * rng.choice([1e-6, 0.01, 1.0, 100.0], SIZE) * rng.choice([-1, 1], SIZE)
+            x = jit_clip(x + jnp.float32(far), anchor, bits, bound)
+        gain = rng.choice([-0.5, 0.0, 0.5, 1.5, 2.5, 6.5, 20.0], SIZE, p=[0.2, 0.2, 0.3, 0.14, 0.1, 0.05, 0.01])
+        grown = grow(bits, jnp.float32(gain))
+        x = anchor = jit_settle(x, anchor, bits, grown, bound)
+        bits = grown
+        frozen.append((bits, jit_codes(anchor, bits, bound)))
+        for then, code in frozen:
+            np.testing.assert_array_equal(jit_codes(x, then, bound), code)
+    assert len(np.unique(bits)) > 10
+
+
+def sequence_of_edges(cell):
+    """How often weights that always run to the edge of their cell have another code, after growth by one bit each."""
+    x = anchor = jnp.linspace(-0.9, 0.9, 1001)
+    bits, changed = jnp.zeros(1001, jnp.int32), 0
+    for _ in range(10):
+        grown = bits + 1
+        x = anchor = settle(x, anchor, bits, grown, 1.0, cell=cell)
+        before = codes(anchor, grown, 1.0)
+        x = clip(x + 1, anchor, grown, 1.0, cell=cell)
+        changed += int(jnp.sum(codes(x, grown, 1.0) != before))
+        bits = grown
+    return changed
+
+
+def test_the_full_cell_changes_frozen_codes_and_the_half_cell_none():
+    assert sequence_of_edges("half") == 0
+    assert sequence_of_edges("full") > 5000
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, bound=st.sampled_from(BOUNDS))
+def test_settled_weights_are_near(seed, bound):
+    """Rounding moves no weight by more than half a step of its new bits, or to the top level, and a margin."""
+    rng = np.random.default_rng(seed)
+    _, anchor, bits = draw(seed, bound)
+    anchor = quantize(anchor, bits, bound)
+    x = jit_clip(jnp.float32(rng.uniform(-bound, bound, SIZE)), anchor, bits, bound)
+    grown = jnp.minimum(bits + jnp.asarray(rng.integers(0, 4, SIZE), jnp.int32), 20)
+    settled = jit_settle(x, anchor, bits, grown, bound)
+    inside = np.asarray((grown > 0) & (jnp.abs(x) < bound * (1 - 1.5 * 0.5**grown)))
+    moved = np.abs(np.asarray(settled - x)) / bound
+    assert np.all((moved <= 0.5 ** (np.asarray(grown) + 1.0) + 1.5 * MARGIN)[inside])
+    assert np.all(settled[grown == 0] == 0)
+
+
+@pytest.mark.parametrize("cell", ["half", "full"])
+def test_zero_bits_by_name(cell):
+    x, none = jnp.asarray([0.3, -0.2]), jnp.zeros(2, jnp.int32)
+    np.testing.assert_array_equal(settle(x, jnp.zeros(2), none, none, 1.0, cell=cell), [0.0, 0.0])
+    np.testing.assert_array_equal(settle(x, jnp.zeros(2), none, none, 1.0, cell=cell, zero_bits="keep"), x)
+
+
+def test_jit_is_eager():
+    x, anchor, bits = draw(3, 0.75)
+    np.testing.assert_array_equal(jit_codes(x, bits, 0.75), codes(x, bits, 0.75))
+    np.testing.assert_array_equal(jit_clip(x, anchor, bits, 0.75), clip(x, anchor, bits, 0.75))
+    grown = jnp.minimum(bits + 2, 20)
+    np.testing.assert_array_equal(jit_settle(x, anchor, bits, grown, 0.75), settle(x, anchor, bits, grown, 0.75))

@@ -1,0 +1,259 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.quant.base import dequantize
+from lifeq_jax.quant.cdf import RATIOS, cdf, cdf_activation, centered_cdf, sample_normalized
+from lifeq_jax.quant.uniform import minmax
+from tests.quant.pullback import value_and_vjp
+
+BITS = (1, 2, 3, 4, 8, 32)
+WEIGHTS = [(tensor, bits) for tensor in ("c0", "c1") for bits in BITS]
+ACTIVATIONS = [
+    *((mode, act_range, bits) for mode in ("train", "eval") for act_range in (1, 2) for bits in BITS[:-1]),
+    *((mode, 2, 32) for mode in ("train", "eval", "eval_imgnet", "single")),
+    *((mode, 2, 4) for mode in ("eval_imgnet", "single")),
+]
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def normal(size, mean=0.0, std=1.0, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(mean, std, size), jnp.float32)
+
+
+def of_batch(bits, share, **args):
+    return cdf_activation(bits, **args).of_batch(jnp.asarray(share, jnp.float32))
+
+
+@pytest.mark.parametrize(("tensor", "bits"), WEIGHTS)
+def test_weights_are_the_original(golden, tensor, bits):
+    g = golden("cq_weight_quantize")
+    for levels in ("open",) if bits == 1 else ("exact", "open"):
+        y, gx = value_and_vjp(cdf(bits, levels=levels), g[f"{tensor}/x"], g[f"{tensor}/ct"])
+        close(y, g[f"{tensor}/k{bits}/y"])
+        close(gx, g[f"{tensor}/k{bits}/gx"])
+
+
+@pytest.mark.parametrize("tensor", ["c0", "c1"])
+def test_distribution_and_density_are_the_original(golden, tensor):
+    g = golden("cq_weight_quantize")
+    x = g[f"{tensor}/x"]
+    mean, deviation = np.mean(x), np.std(x, ddof=1)
+    found, pullback = jax.vjp(lambda a: centered_cdf((a - mean) / deviation), jnp.asarray(x))
+    close((found + 1) / 2, g[f"{tensor}/cdf"])
+    close(pullback(jnp.ones(x.shape))[0], g[f"{tensor}/pdf2"])
+
+
+@pytest.mark.parametrize(("mode", "act_range", "bits"), ACTIVATIONS)
+def test_activations_are_the_original(golden, mode, act_range, bits):
+    g = golden("cq_activation_quantize")
+    args = {"act_range": float(act_range), "eval_ratio": float(mode == "eval_imgnet"), "levels": "open"}
+    quantizer, batch = cdf_activation(bits, ratio="sample_normalized", **args), 1 if mode == "single" else 6
+    if mode in ("train", "single") and bits < 32:
+        quantizer = quantizer.of_batch(jnp.asarray(g["p_train"][:batch, 0, 0, 0]))
+    y, gx = value_and_vjp(quantizer, g["x"][:batch], g["ct"][:batch])
+    close(y, g[f"{mode}/ar{act_range}/k{bits}/y"])
+    close(gx, g[f"{mode}/ar{act_range}/k{bits}/gx"])
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_aligned_activations_are_the_distribution(golden, mode):
+    g = golden("cq_activation_quantize")
+    p = sample_normalized(jnp.asarray(g["p_train"])) if mode == "train" else jnp.zeros(g["p_train"].shape)
+    y, pullback = jax.vjp(lambda x: (1 + centered_cdf(x / (2 - p))) / 2, jnp.asarray(g["x"]))
+    close(y, g[f"{mode}/align/k32/y"])
+    close(pullback(jnp.asarray(g["ct"]))[0], g[f"{mode}/align/k32/gx"])
+
+
+def test_class_ratios_are_the_original(golden):
+    g = golden("cq_activation_quantize")
+    _, place, images = np.unique(g["labels"], return_inverse=True, return_counts=True)
+    share = g["p_train"].ravel()
+    np.testing.assert_allclose(images[place] / len(place), share, rtol=1e-6)
+    close(sample_normalized(jnp.asarray(share)), g["p_hat"].ravel())
+
+
+def test_every_golden_array_is_checked(golden):
+    weights = {f"{tensor}/k{bits}/{name}" for tensor, bits in WEIGHTS for name in ("y", "gx")}
+    weights |= {f"{tensor}/{name}" for tensor in ("c0", "c1") for name in ("x", "ct", "cdf", "pdf2")}
+    assert weights == set(golden("cq_weight_quantize").files)
+    activations = {f"{mode}/ar{reach}/k{bits}/{name}" for mode, reach, bits in ACTIVATIONS for name in ("y", "gx")}
+    activations |= {f"{mode}/align/k32/{name}" for mode in ("train", "eval") for name in ("y", "gx")}
+    assert activations | {"x", "ct", "labels", "p_train", "p_hat"} == set(golden("cq_activation_quantize").files)
+
+
+def test_weights_by_hand():  # mean 3, deviation 2; Phi(-1), Phi(0), Phi(1) = 0.159, 1/2, 0.841
+    x = jnp.array([1.0, 3.0, 5.0])
+    np.testing.assert_allclose(cdf(2).apply({}, x), [-1, 1 / 3, 1], rtol=1e-6)  # 0.48, 1.5 (a tie), 2.52 steps
+    np.testing.assert_array_equal(cdf(2).codes({}, x).values, [0, 2, 3])
+    np.testing.assert_array_equal(cdf(1).apply({}, x), [-1, -1, 1])
+    np.testing.assert_array_equal(cdf(1, levels="open").apply({}, x), [1, 1, 1])
+
+
+def test_a_constant_tensor_is_all_mean():
+    y, gx = value_and_vjp(cdf(4), jnp.full(5, 0.7), jnp.ones(5))
+    np.testing.assert_allclose(y, np.full(5, 1 / 15), rtol=1e-6)
+    assert np.all(np.isfinite(gx))
+
+
+def test_activations_by_hand():  # sigma 2: Phi(-1/2), Phi(0), Phi(1), Phi(4) = 0.309, 1/2, 0.841, 1
+    x = jnp.array([[-1.0, 0.0, 2.0, 8.0]])
+    y, gx = value_and_vjp(cdf_activation(2), x, jnp.ones((1, 4)))
+    np.testing.assert_allclose(y, [[-2 / 3, 2 / 3, 2, 2]], rtol=1e-6)
+    np.testing.assert_allclose(gx, 2 * stats.norm.pdf(x / 2), rtol=1e-5)  # 2 act_range density(x / sigma) / sigma
+    np.testing.assert_array_equal(cdf_activation(1, act_range=0.5).apply({}, x), [[-0.5, -0.5, 0.5, 0.5]])
+    np.testing.assert_array_equal(cdf_activation(1, levels="open").apply({}, x), [[2, 2, 2, 2]])
+
+
+def test_class_scaling_by_hand():
+    """An example whose class fills the batch passes N(0, 1), one of a vanishing class N(0, 2^2)."""
+    share, x = [1.0, 0.5, 0.0], jnp.full((3, 1), 1.5)
+    expected = 2 * (2 * stats.norm.cdf([1.5, 1.0, 0.75]) - 1)
+    np.testing.assert_allclose(of_batch(8, share).relax({}, x)[:, 0], expected, rtol=1e-6)
+    # Sum 3/2: p = 2/3, 1/3 and 0.
+    expected = 2 * (2 * stats.norm.cdf([9 / 8, 9 / 10, 3 / 4]) - 1)
+    found = of_batch(8, share, ratio="sample_normalized").relax({}, x)
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
+
+
+def test_evaluation_takes_the_ratio_of_its_own():
+    x = normal((4, 3))
+    for ratio in RATIOS:
+        for p in (0.0, 0.25, 1.0):
+            found = cdf_activation(8, ratio=ratio, eval_ratio=p).relax({}, x)
+            np.testing.assert_allclose(found, 2 * (2 * stats.norm.cdf(x / (2 - p)) - 1), atol=1e-6)
+
+
+def test_without_class_ratios_there_is_no_quantizer_of_a_batch():
+    assert cdf_activation(4, ratio="none").of_batch is None
+    assert cdf_activation(32).of_batch is None
+    assert cdf(4).of_batch is None
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_weights_of_any_normal_distribution_use_the_levels_evenly(bits):
+    size, steps = 40_000, 2**bits - 1
+    expected = size * np.array([0.5, *np.ones(steps - 1), 0.5]) / steps
+    for mean, std in ((0.0, 1.0), (0.3, 0.01)):
+        found = np.bincount(cdf(bits).codes({}, normal(size, mean, std)).values, minlength=steps + 1)
+        assert len(found) == steps + 1
+        assert np.max(np.abs(found - expected) / np.sqrt(expected)) < 5  # standard errors
+
+
+def test_weights_carry_more_information_than_plain_uniform_ones():
+    x = normal(40_000)
+    found, plain = (stats.entropy(np.bincount(q(4).codes({}, x).values), base=2) for q in (cdf, minmax))
+    assert found > 3.85 > 3.3 > plain
+
+
+def test_activations_spread_like_their_class_use_the_levels_evenly():
+    """x ~ N(0, (2 - p)^2) for examples of class ratio p, as the scaling assumes."""
+    share = np.array([0.0, 0.3, 1.0])
+    x = normal((3, 20_000)) * (2 - share[:, None])
+    for codes in of_batch(3, share).codes({}, x).values:
+        expected = 20_000 * np.array([0.5, *np.ones(6), 0.5]) / 7
+        assert np.max(np.abs(np.bincount(codes) - expected) / np.sqrt(expected)) < 5
+
+
+def test_normalizing_over_samples_leaves_next_to_no_scaling():
+    images = np.array([40, 25, 20, 13, 10, 8, 5, 4, 2, 1])
+    share = jnp.asarray(np.repeat(images, images) / images.sum(), jnp.float32)
+    assert float(jnp.ptp(RATIOS["class"](share))) > 0.3
+    assert float(jnp.max(sample_normalized(share))) < 0.015
+    np.testing.assert_allclose(jnp.sum(sample_normalized(share)), 1, rtol=1e-5)
+
+
+def test_batches_of_one_and_of_padding_alone():
+    np.testing.assert_array_equal(sample_normalized(jnp.array([0.5])), [0.5])
+    np.testing.assert_array_equal(sample_normalized(jnp.zeros(3)), np.zeros(3))
+
+
+@pytest.mark.parametrize("act_range", [1.0, 1.7, 2.0])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_opposite_levels_cancel_exactly_and_pass_no_gradient(bits, act_range):
+    """Compiled with a fused product and sum, one summand is not rounded; a residue then opens a ReLU that is shut."""
+    quantizer, x, other = cdf_activation(bits, act_range=act_range), normal((64, 32)), normal((64, 32), seed=1)
+    values, mask = 2**bits - 1 - quantizer.codes({}, x).values, np.tile([True, False], (64, 16))
+    other = quantizer.hold({}, other, values, mask)
+
+    @jax.jit
+    def block(x, other):
+        return jax.nn.relu(quantizer.apply({}, x) + quantizer.apply({}, other))
+
+    y, gradient = block(x, other), jax.jit(jax.grad(lambda x: jnp.sum(block(x, other))))(x)
+    np.testing.assert_array_equal(y[mask], 0)
+    np.testing.assert_array_equal(gradient[mask], 0)
+    np.testing.assert_array_equal(gradient > 0, y > 0)
+    assert 0.2 < np.mean(y[~mask] > 0) < 0.6
+
+
+@pytest.mark.parametrize("ratio", ["class", "sample_normalized"])
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_quantizer_of_a_batch_is_a_quantizer(bits, ratio):
+    x, values = normal((6, 4, 3)), jnp.asarray(np.random.default_rng(1).integers(0, 2**bits, (6, 4, 3)))
+    traces, mask = [], values % 2 == 0
+
+    @jax.jit
+    def found(share, x):
+        traces.append(1)
+        quantizer = of_batch(bits, share, ratio=ratio)
+        held = quantizer.hold({}, x, values, mask)
+        return quantizer.apply({}, x), quantizer.codes({}, x), held, quantizer.codes({}, held).values
+
+    for share in (np.full(6, 1 / 6), np.array([3, 3, 3, 2, 2, 1]) / 6):
+        y, codes, held, again = found(share, x)
+        np.testing.assert_array_equal(y, dequantize(codes))
+        np.testing.assert_array_equal(of_batch(bits, share, ratio=ratio).apply({}, x), y)
+        np.testing.assert_array_equal(again[mask], values[mask])
+        np.testing.assert_array_equal(held[~mask], x[~mask])
+    assert len(traces) == 1
+
+
+def test_no_gradient_reaches_the_shares():
+    x = normal((6, 4))
+    found = jax.grad(lambda share: jnp.sum(of_batch(3, share).apply({}, x)))(jnp.full(6, 0.5))
+    np.testing.assert_array_equal(found, np.zeros(6))
+
+
+def test_two_devices_give_what_one_gives():
+    x, share = normal((6, 4)), jnp.array([3, 3, 3, 2, 2, 1]) / 6
+    expected = of_batch(4, share).apply({}, x)
+    found = jax.pmap(lambda share, x: of_batch(4, share).apply({}, x))(share.reshape(2, 3), x.reshape(2, 3, 4))
+    np.testing.assert_array_equal(found.reshape(6, 4), expected)
+
+
+@pytest.mark.parametrize("free", [2, 3, 10])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
+def test_nearly_all_held(free, bits):
+    """The free entries alone must make up for the spread and mean that the held ones need."""
+    quantizer = cdf(bits)
+    hold, codes = jax.jit(quantizer.hold), jax.jit(quantizer.codes)
+    for seed in range(10):
+        draw = np.random.default_rng(seed)
+        x = jnp.asarray(draw.normal(0.1, 0.2, 64), jnp.float32)
+        values, mask = codes({}, x).values, jnp.arange(64) >= free
+        held = hold({}, x.at[:free].add(draw.normal(0, 0.3, free)), values, mask)
+        np.testing.assert_array_equal(codes({}, held).values[free:], values[free:])
+
+
+@pytest.mark.parametrize(
+    ("make", "args", "message"),
+    [
+        (cdf, {"levels": "half"}, "levels='half' is unknown; choose from exact, open"),
+        (cdf_activation, {"levels": "half"}, "levels='half' is unknown; choose from exact, open"),
+        (cdf_activation, {"ratio": "batch"}, "ratio='batch' is unknown; choose from class, none, sample_normalized"),
+        (cdf_activation, {"act_range": 0.0}, "act_range=0.0 must be positive and finite"),
+        (cdf_activation, {"act_range": float("inf")}, "act_range=inf must be positive and finite"),
+        (cdf_activation, {"eval_ratio": 1.5}, "eval_ratio=1.5 is out of range; choose 0 to 1"),
+    ],
+)
+def test_refusals(make, args, message):
+    with pytest.raises(Refusal) as refusal:
+        make(4, **args)
+    assert str(refusal.value) == message
