@@ -2,6 +2,7 @@
 # make test        installs everything and runs formatting, lint, types and all tests
 # make ablation    results/ablation_digits: every method on digits, five seeds; about an hour on 2 cores
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
+# make climbq      results/climbq_cifar10_lt: quantizers and losses on a long tail; two hours on 2 cores
 # make oscillations results/oscillations_cifar10: LSQ, dampening, freezing; two hours on 2 cores
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := configs/lifequant/resnet20_digits.py
 RUN := runs/lifequant_resnet20_digits/seed0
 
-.PHONY: quickstart test ablation cifar10 oscillations clean
+.PHONY: quickstart test ablation cifar10 oscillations climbq clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -35,6 +36,9 @@ cifar10: $(VENV)/installed
 
 oscillations: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/oscillations_cifar10.sh
+
+climbq: $(VENV)/installed
+	LIFEQ=$(LIFEQ) results/climbq_cifar10_lt.sh
 
 clean:
 	rm -rf $(VENV) .cache

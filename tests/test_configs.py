@@ -13,7 +13,7 @@ RECIPES = sorted(Path("configs").rglob("*.py"))
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 9
+    assert {path.parent.name for path in RECIPES} == {"climbq", "lifequant", "oscillations"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -31,3 +31,13 @@ def test_head_names_command_figure_and_source(path):
     assert f"lifeq-jax train {path}" in head
     assert "Ours: " in head
     assert "paper" in head.lower() or "published figure" in head.lower()
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.parent.name == "climbq"], ids=lambda path: path.stem)
+def test_climbq_trains_one_task_first_in_float(path):
+    recipe = complete(load_recipe(path))
+    assert (recipe.data.num_tasks, recipe.data.replay) == (1, False)
+    bits = [(stage.weight_bits, stage.act_bits) for stage in recipe.stages]
+    assert bits == ([(4, 4)] if recipe.start else [(32, 32), (4, 4)])
+    assert (recipe.weight_quantizer.name, recipe.act_quantizer.name) == ("cdf", "cdf_activation")
+    assert recipe.loss.name == "homovar"

@@ -8,9 +8,11 @@ Gamma 50: --gamma 50 above, then --data.csv data/cifar100_lt/cifar100_train50.cs
 The authors' class sizes, of which the last reach 0 at 50 and 200: --scheme truncated above.
 3 bits: --stages.1.name w3a3 --stages.1.weight-bits 3 --stages.1.act-bits 3; 2 bits likewise.
 
+Class scaling is the original's; another: --act-quantizer.args.ratio class, see resnet20_cifar10_lt.py.
+
 Source: ClimbQ (NeurIPS 2022). Epochs, learning rate, its decay after epochs 80 and 150, batch size, momentum and weight
-decay are the original program's; how it makes its float network is not said, so that stage has the same. Published
-figure: none known cell by cell. Ours: results/targets.csv, row climbq/mobilenet_v2_cifar100_lt."""
+decay are the original program's; how it makes its float network is not said, so that stage has the same.
+Published figure: none known cell by cell. Ours: results/targets.csv, row climbq/mobilenet_v2_cifar100_lt."""
 
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage
 

@@ -1,20 +1,24 @@
-"""ClimbQ in short: a ResNet-20 of half the width on CIFAR-10-LT, one low-bit stage from a shared float network.
+"""ClimbQ in short: ResNet-20 of half the width, CIFAR-10-LT at 16x16 pixels, one low-bit stage from a float network.
 
-Used by results/climbq_cifar10_lt.sh to compare quantizers and losses at equal budget; for the paper's lengths see
-resnet20_cifar10_lt.py. Images and CSV files as there; the float network comes from the script."""
+    lifeq-jax data prepare --root data/cifar10_16 --source folder --from data/cifar10 --size 16
+    lifeq-jax train configs/climbq/resnet20_cifar10_lt_short.py --start ""   (or from the float network of the script)
+
+Used by results/climbq_cifar10_lt.sh to compare quantizers and losses at equal budget, with the CSV files of ClimbQ's
+authors; the float network that all start from comes from there. The paper's lengths and sizes: resnet20_cifar10_lt.py.
+Ours: results/targets.csv, row climbq/resnet20_cifar10_lt_short."""
 
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage
 
 recipe = Recipe(
     name="climbq_resnet20_cifar10_lt_short",
     data=Data(
-        root="data/cifar10",
+        root="data/cifar10_16",
         csv="data/cifar10_lt/cifar10_train10.csv",
         num_tasks=1,
         num_classes=10,
-        image=(32, 32, 3),
-        crop=(32, 32),
-        pad=4,
+        image=(16, 16, 3),
+        crop=(16, 16),
+        pad=2,
         flip=True,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.247, 0.2435, 0.2616),

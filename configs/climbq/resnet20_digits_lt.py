@@ -7,6 +7,10 @@
 Gamma 50: --gamma 50 above, then --data.csv data/digits_lt/digits_train50.csv; 200 likewise.
 3 bits: --stages.1.name w3a3 --stages.1.weight-bits 3 --stages.1.act-bits 3; 2 bits likewise.
 
+Class scaling is the original's. With --act-quantizer.args.ratio class, which the paper describes, the network reads an
+example's class from the scale in training and misses it in evaluation, where no class is known: set
+--reestimation-batches 50 then, or compare with ratio none.
+
 Not in the paper (ClimbQ, NeurIPS 2022); for trying things out.
 Ours: results/targets.csv, row climbq/resnet20_digits_lt."""
 

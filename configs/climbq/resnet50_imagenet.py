@@ -6,6 +6,8 @@
 
 3 bits: --stages.1.name w3a3 --stages.1.weight-bits 3 --stages.1.act-bits 3; 2 bits likewise.
 
+Class scaling is the original's; another: --act-quantizer.args.ratio class, see resnet20_cifar10_lt.py.
+
 The float stage may start from weights of torchvision or timm and be short: --start weights/resnet50.safetensors
 --stages.0.epochs 1. The original's evaluation takes a class ratio of 1: --act-quantizer.args.eval-ratio 1.
 

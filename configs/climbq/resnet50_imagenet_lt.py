@@ -7,6 +7,8 @@
 Another gamma: --gamma 50 above, then --data.csv data/imagenet_lt/imagenet_train50.csv.
 3 bits: --stages.1.name w3a3 --stages.1.weight-bits 3 --stages.1.act-bits 3; 2 bits likewise.
 
+Class scaling is the original's; another: --act-quantizer.args.ratio class, see resnet20_cifar10_lt.py.
+
 This long tail is exponential. The ImageNet-LT of the literature (Liu et al. 2019, OLTR) falls from 1280 to 5 images by
 a Pareto distribution; its lists, written as imagenet_train_lt.csv and imagenet_test_lt.csv with the header image,label,
 train as they are: --data.csv <folder>/imagenet_train_lt.csv.

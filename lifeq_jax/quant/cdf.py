@@ -107,7 +107,12 @@ def _through(bits: int, deviation: float | jax.Array, act_range: float, levels: 
 
 
 def cdf_activation(
-    bits: int, *, act_range: float = 2.0, ratio: str = "class", eval_ratio: float = 0.0, levels: str = "exact"
+    bits: int,
+    *,
+    act_range: float = 2.0,
+    ratio: str = "sample_normalized",
+    eval_ratio: float = 0.0,
+    levels: str = "exact",
 ) -> Quantizer:
     """(2 round(n Phi(x / sigma)) / n - 1) act_range, n = 2**bits - 1: 2**bits even levels; sigma = 2 - p, p in [0, 1].
 
@@ -115,6 +120,9 @@ def cdf_activation(
     the batch that has the example's class, so examples of a large class pass a narrower distribution than those of a
     small one; "sample_normalized" is the original, see there; "none" takes eval_ratio and has no `of_batch`. In
     evaluation, where classes are unknown, p is eval_ratio: 0, and 1 in the original's ImageNet program.
+
+    With "class", which the paper describes, a network can read the class from sigma in training and misses it in
+    evaluation: it then does far worse than without scaling (results/LOG.md).
 
     The sum of "sample_normalized" is over the shares that `of_batch` is given: padding should have share 0, and with
     several devices it is each device's own. Ties go to even codes. Gradient: that of Phi, straight through the

@@ -27,8 +27,8 @@ def normal(size, mean=0.0, std=1.0, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(mean, std, size), jnp.float32)
 
 
-def of_batch(bits, share, **args):
-    return cdf_activation(bits, **args).of_batch(jnp.asarray(share, jnp.float32))
+def of_batch(bits, share, ratio="class", **args):
+    return cdf_activation(bits, ratio=ratio, **args).of_batch(jnp.asarray(share, jnp.float32))
 
 
 @pytest.mark.parametrize(("tensor", "bits"), WEIGHTS)
