@@ -2,7 +2,7 @@
 # make test        installs everything and runs formatting, lint, types and all tests
 # make ablation    results/ablation_digits: every method on digits, five seeds; about an hour on 2 cores
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
-# make climbq      results/climbq_cifar10_lt: quantizers and losses on a long tail; two hours on 2 cores
+# make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
 # make oscillations results/oscillations_cifar10: LSQ, dampening, freezing; two hours on 2 cores
 
 PYTHON ?= python3
@@ -39,6 +39,7 @@ oscillations: $(VENV)/installed
 
 climbq: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/climbq_cifar10_lt.sh
+	LIFEQ=$(LIFEQ) results/climbq_digits_lifelong.sh
 
 clean:
 	rm -rf $(VENV) .cache

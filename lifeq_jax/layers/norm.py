@@ -26,11 +26,12 @@ class BatchNorm(nn.Module):
     Training uses the batch's biased variance and moves the running statistics, `mean` and `var` in the collection
     batch_stats, by momentum * (batch - running) with the unbiased variance; evaluation uses the running ones.
     `axis_name` synchronizes the batch statistics over a mapped axis. Where the collection "moments" is mutable, it gets
-    what the running statistics were moved toward. Source: torch.nn.BatchNorm2d."""
+    what the running statistics were moved toward. affine=False: no scale, no bias. Source: torch.nn.BatchNorm2d."""
 
     momentum: float = 0.1
     epsilon: float = 1e-5
     axis_name: str | None = None
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -38,8 +39,6 @@ class BatchNorm(nn.Module):
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
         mean, variance = running_mean.value, running_var.value
         if train:
             axis_name = None if self.is_initializing() else self.axis_name
@@ -52,6 +51,10 @@ class BatchNorm(nn.Module):
                     self.put_variable("moments", "mean", mean)
                     self.put_variable("moments", "var", unbiased)
         leading = range(x.ndim - 1)
-        factor = scale * jax.lax.rsqrt(variance + self.epsilon)
+        factor = jax.lax.rsqrt(variance + self.epsilon)
         centered = x - jnp.expand_dims(mean, leading)
-        return centered * jnp.expand_dims(factor, leading) + jnp.expand_dims(bias, leading)
+        if not self.affine:
+            return centered * jnp.expand_dims(factor, leading)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return centered * jnp.expand_dims(scale * factor, leading) + jnp.expand_dims(bias, leading)

@@ -10,12 +10,9 @@ from flax import linen as nn
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.depthwise import depthwise
+from lifeq_jax.layers.initial import HE_NORMAL, Initial
 from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.quant.codes import LEARNED, Table
-
-he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# torch's default of a linear layer: +-1/sqrt(fan_in)
-linear_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def quantized(module: nn.Module, quantizer: Quantizer, x: jax.Array) -> jax.Array:
@@ -72,17 +69,25 @@ class QuantAct(nn.Module):
 
 
 def conv(
-    features: int, size: int, weight: Quantizer, *, stride: int = 1, groups: int = 1, bias: bool = False
+    features: int,
+    size: int,
+    weight: Quantizer,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    padded: bool = True,
+    kernel_init: Initial = HE_NORMAL,
 ) -> QuantConv:
-    """A size x size convolution padded by size // 2 on every side whatever the stride, as in torch."""
+    """A size x size convolution, padded by size // 2 on every side whatever the stride, as in torch, or not at all."""
     return QuantConv(
         features,
         (size, size),
         strides=stride,
-        padding=size // 2,
+        padding=size // 2 if padded else 0,
         feature_group_count=groups,
         use_bias=bias,
-        kernel_init=he_normal,
+        kernel_init=kernel_init.initializer(),
         conv_general_dilated=depthwise if groups == features > 1 else None,
         weight=weight,
     )

@@ -23,7 +23,7 @@ class Setup(NamedTuple):
 
 
 SETUPS: dict[str, Setup] = {
-    # every convolution; not the image, not the classifier: LifeQuant, ClimbQ
+    # all but the image and the classifier: LifeQuant, ClimbQ
     "convolutions": Setup("norm", {"classifier": 32}, {"classifier": 32, "sum": 32, "last_sum": 32}),
     # first and last layer at 8 bits, the image as it is: the LSQ paper, and the results of Overcoming Oscillations
     "LSQ_paper": Setup(

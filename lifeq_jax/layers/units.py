@@ -1,12 +1,13 @@
-"""What networks are built of: a convolution or a classifier with its quantizers where the setup puts them."""
+"""What networks are built of: layers with their quantizers where the setup puts them."""
 
 from collections.abc import Callable
 
 import jax
 from flax import linen as nn
 
+from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initial
 from lifeq_jax.layers.norm import BatchNorm
-from lifeq_jax.layers.quant import QuantAct, QuantDense, conv, linear_uniform
+from lifeq_jax.layers.quant import QuantAct, QuantDense, conv
 from lifeq_jax.layers.setups import Quantizers
 
 
@@ -26,19 +27,27 @@ class ConvUnit(nn.Module):
     make_norm: Callable[..., BatchNorm] = BatchNorm  # MobileNetV3 has an epsilon and a momentum of its own
     quantize_act: bool = True
     axis_name: str | None = None
+    padded: bool = True  # False: the convolution stays inside the image
+    kernel_init: Initial = HE_NORMAL
 
     def setup(self) -> None:
         """Names the parts conv, norm and act."""
-        weight = self.quantizers.weight(self.role)
         self.conv = conv(
-            self.features, self.size, weight, stride=self.stride, groups=self.groups, bias=not self.use_norm
+            self.features,
+            self.size,
+            self.quantizers.weight(self.role),
+            stride=self.stride,
+            groups=self.groups,
+            bias=not self.use_norm,
+            padded=self.padded,
+            kernel_init=self.kernel_init,
         )
         if self.use_norm:
             self.norm = self.make_norm(axis_name=self.axis_name)
         self.act = QuantAct(self.quantizers.activation(self.role))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), features)."""
+        """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), features); smaller where it is not padded."""
         x = self.conv(self._at("input", x))
         x = self._at("norm", self.norm(x, train) if self.use_norm else x)
         return self._at("output", x if self.function is None else self.function(x))
@@ -51,6 +60,29 @@ class ConvUnit(nn.Module):
         return self.act(x) if self.quantize_act and self.quantizers.position == position else x
 
 
+class DenseUnit(nn.Module):
+    """Quantized linear layer with a bias, ReLU, and one activation quantizer. `role` is the layer's in ROLES."""
+
+    features: int
+    quantizers: Quantizers
+    role: str = "inner"
+    kernel_init: Initial = TORCH_UNIFORM
+
+    def setup(self) -> None:
+        """Names the parts dense and act."""
+        weight = self.quantizers.weight(self.role)
+        self.dense = QuantDense(self.features, kernel_init=self.kernel_init.initializer(), weight=weight)
+        self.act = QuantAct(self.quantizers.activation(self.role))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, F) -> (B, features)."""
+        x = self._at("norm", self.dense(self._at("input", x)))
+        return self._at("output", nn.relu(x))
+
+    def _at(self, position: str, x: jax.Array) -> jax.Array:
+        return self.act(x) if self.quantizers.position == position else x
+
+
 class Classifier(nn.Module):
     """The last, linear layer with its quantizers."""
 
@@ -60,7 +92,7 @@ class Classifier(nn.Module):
     def setup(self) -> None:
         """Names the parts dense and act."""
         weight = self.quantizers.weight("classifier")
-        self.dense = QuantDense(self.num_classes, kernel_init=linear_uniform, weight=weight)
+        self.dense = QuantDense(self.num_classes, kernel_init=TORCH_UNIFORM.initializer(), weight=weight)
         self.act = QuantAct(self.quantizers.activation("classifier"))
 
     def __call__(self, feature: jax.Array) -> jax.Array:

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 from flax import linen as nn
 
-from lifeq_jax.models import efficientnet_lite, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar
+from lifeq_jax.models import alexnet, efficientnet_lite, mlp, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet_32": alexnet.alexnet_32,
+    "alexnet_84": alexnet.alexnet_84,
     "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "efficientnet_lite0_32": efficientnet_lite.efficientnet_lite0_32,
+    "mlp": mlp.mlp,
     "mobilenet_v2": mobilenet_v2.mobilenet_v2,
     "mobilenet_v2_32": mobilenet_v2.mobilenet_v2_32,
     "mobilenet_v2_cifar": mobilenet_v2.mobilenet_v2_cifar,
@@ -16,6 +19,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v3_small_32": mobilenet_v3.mobilenet_v3_small_32,
     "resnet18": resnet.resnet18,
     "resnet18_32": resnet_cifar.resnet18_32,
+    "resnet18_84": resnet_cifar.resnet18_84,
     "resnet20": resnet_cifar.resnet20,
     "resnet50": resnet.resnet50,
     "resnet56": resnet_cifar.resnet56,

@@ -9,23 +9,24 @@ from lifeq_jax.core.keys import generator_for
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initial
 from lifeq_jax.quant.codes import is_learned
 
 SHOWN = 3
 
 
 def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> PyTree:
-    """The collections of `model` for images (H, W, C) as shapes and types; nothing is computed."""
+    """The collections of `model` for images (H, W, C) as shapes and types; nothing is computed.
+
+    `params` and `batch_stats`, which is empty for a network without batch norm."""
     image = jnp.zeros((1, *image_shape), jnp.float32)
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    return {"batch_stats": {}} | jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
 
 
-def _draw(generator: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _draw(generator: np.random.Generator, kernel: Initial, name: str, shape: tuple[int, ...]) -> np.ndarray:
     last = name.rpartition("/")[2]
-    if last == "kernel" and len(shape) == 4:
-        values = generator.normal(0.0, np.sqrt(2 / (shape[0] * shape[1] * shape[3])), shape)
-    elif last == "kernel":
-        values = generator.uniform(-1.0, 1.0, shape) / np.sqrt(shape[0])
+    if last == "kernel":
+        values = (TORCH_UNIFORM if "/classifier/" in name else kernel).draw(generator, shape)
     else:
         values = np.full(shape, 1.0 if last in ("scale", "var") else 0.0)
     return values.astype(np.float32)
@@ -34,12 +35,13 @@ def _draw(generator: np.random.Generator, name: str, shape: tuple[int, ...]) -> 
 def initialize(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> PyTree:
     """The collections of `model` at its start: a function of (model, seed, image_shape), equal on every device.
 
-    Convolutions N(0, 2 / fan_out), the classifier's kernel uniform in +-1/sqrt(fan_in), scales and variances 1, the
-    rest 0: the distributions of `model.init`, drawn by NumPy in milliseconds where compiling init takes seconds. What
-    quantizers learn (quant.codes.is_learned) is filled likewise, and is for a calibration pass to find."""
-    generator = generator_for(seed)
+    The classifier's kernel uniform in +-1/sqrt(fan_in), the others as the model's `kernel_init` says, N(0, 2 / fan_out)
+    where it has none, scales and variances 1, the rest 0: the distributions of `model.init`, drawn by NumPy in
+    milliseconds where compiling init takes seconds. What quantizers learn (quant.codes.is_learned) is filled likewise,
+    and is for a calibration pass to find."""
+    generator, kernel = generator_for(seed), getattr(model, "kernel_init", HE_NORMAL)
     shapes = variable_shapes(model, image_shape)
-    return map_named(lambda name, leaf: jnp.asarray(_draw(generator, name, leaf.shape)), shapes)
+    return map_named(lambda name, leaf: jnp.asarray(_draw(generator, kernel, name, leaf.shape)), shapes)
 
 
 def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:

@@ -1,16 +1,31 @@
 """ResNets: what all of them are built of, and torchvision's ResNet-18 and ResNet-50 for 224x224 images."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lifeq_jax.layers.initial import HE_NORMAL, Initial
+from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.quant import QuantAct
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, ConvUnit
 
 EXPANSION = 4  # of a bottleneck's output over its inner features
+
+
+class Stem(NamedTuple):
+    """The first convolution, and whether 3x3 max pooling of stride 2 follows."""
+
+    size: int
+    stride: int
+    pools: bool = False
+
+
+LARGE_IMAGES = Stem(7, 2, pools=True)
 
 
 class Block(nn.Module):
@@ -28,10 +43,18 @@ class Block(nn.Module):
     bottleneck: bool = False
     is_last: bool = False  # the block whose output is pooled
     axis_name: str | None = None
+    make_norm: Callable[..., BatchNorm] = BatchNorm
+    kernel_init: Initial = HE_NORMAL
 
     def setup(self) -> None:
         """Names the parts units_0, units_1, ..., shortcut and sum."""
-        unit = partial(ConvUnit, quantizers=self.quantizers, axis_name=self.axis_name)
+        unit = partial(
+            ConvUnit,
+            quantizers=self.quantizers,
+            axis_name=self.axis_name,
+            make_norm=self.make_norm,
+            kernel_init=self.kernel_init,
+        )
         inner = partial(unit, self.features, function=nn.relu)
         role, act_role = ("last", "last_sum") if self.is_last else ("inner", "sum")
         out = EXPANSION * self.features if self.bottleneck else self.features
@@ -56,30 +79,33 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, stages of blocks, each of twice the features of the one before, global average, classifier.
+    """Stem, stages of blocks, each of twice the features of the one before, average, classifier.
 
-    The stem is a 3x3 convolution, with `large_images` a 7x7 one of stride 2 and 3x3 max pooling of stride 2. From the
-    second stage on the first block has stride 2. A block projects its shortcut where its shape changes."""
+    From the second stage on the first block has stride 2. A block projects its shortcut where its shape changes."""
 
     num_classes: int
     quantizers: Quantizers
     blocks_of_stage: tuple[int, ...]
-    width: int  # features of the stem and of the first stage
+    width: float  # features of the stem and of the first stage; each stage's number is rounded down
     bottleneck: bool = False
-    large_images: bool = False
+    stem_shape: Stem = Stem(3, 1)
     axis_name: str | None = None
+    make_norm: Callable[..., BatchNorm] = BatchNorm
+    kernel_init: Initial = HE_NORMAL
+    window: int = 0  # side of the top left part of the last images that is averaged; 0: all of them
 
     def setup(self) -> None:
         """Names the parts stem, blocks_0, blocks_1, ... (across the stages) and classifier."""
-        size, stride = (7, 2) if self.large_images else (3, 1)
         self.stem = ConvUnit(
-            self.width,
-            size,
+            int(self.width),
+            self.stem_shape.size,
             self.quantizers,
             role="first",
-            stride=stride,
+            stride=self.stem_shape.stride,
             function=nn.relu,
             axis_name=self.axis_name,
+            make_norm=self.make_norm,
+            kernel_init=self.kernel_init,
         )
         places = [(stage, index) for stage, count in enumerate(self.blocks_of_stage) for index in range(count)]
         self.blocks = [self._block(stage, index, (stage, index) == places[-1]) for stage, index in places]
@@ -88,22 +114,26 @@ class ResNet(nn.Module):
     def _block(self, stage: int, index: int, is_last: bool) -> Block:
         stride = 2 if stage > 0 and index == 0 else 1
         return Block(
-            self.width * 2**stage,
+            int(self.width * 2**stage),
             stride,
             stride != 1 or (self.bottleneck and index == 0),
             self.quantizers,
             self.bottleneck,
             is_last,
             self.axis_name,
+            self.make_norm,
+            self.kernel_init,
         )
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> (B, F), the input of the head; any H, W >= 1 and any C."""
         x = self.stem(x, train)
-        if self.large_images:
+        if self.stem_shape.pools:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for block in self.blocks:
             x = block(x, train)
+        if self.window:
+            x = x[:, : self.window, : self.window]
         return self.blocks[-1].pooled(jnp.mean(x, axis=(1, 2)))
 
     def head(self, feature: jax.Array) -> jax.Array:
@@ -117,9 +147,11 @@ class ResNet(nn.Module):
 
 def resnet18(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None) -> ResNet:
     """ResNet-18 with torchvision's shapes; 11,689,512 parameters at 1000 classes."""
-    return ResNet(num_classes, quantizers, (2, 2, 2, 2), 64, large_images=True, axis_name=axis_name)
+    return ResNet(num_classes, quantizers, (2, 2, 2, 2), 64, stem_shape=LARGE_IMAGES, axis_name=axis_name)
 
 
 def resnet50(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None) -> ResNet:
     """ResNet-50 with torchvision's shapes, stride in the 3x3 convolutions; 25,557,032 parameters at 1000 classes."""
-    return ResNet(num_classes, quantizers, (3, 4, 6, 3), 64, bottleneck=True, large_images=True, axis_name=axis_name)
+    return ResNet(
+        num_classes, quantizers, (3, 4, 6, 3), 64, bottleneck=True, stem_shape=LARGE_IMAGES, axis_name=axis_name
+    )

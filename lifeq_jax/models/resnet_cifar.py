@@ -1,7 +1,15 @@
-"""ResNets for small images: LifeQuant's and ClimbQ's of three stages, and ResNet-18 with a small stem."""
+"""ResNets for small images: LifeQuant's and ClimbQ's of three stages, and ResNet-18 with small stems."""
 
+import math
+from functools import partial
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.layers.initial import TORCH_UNIFORM
+from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.setups import Quantizers
-from lifeq_jax.models.resnet import ResNet
+from lifeq_jax.models.resnet import ResNet, Stem
+
+plain_norm = partial(BatchNorm, affine=False)
 
 
 def resnet8(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 16) -> ResNet:
@@ -24,3 +32,28 @@ def resnet56(num_classes: int, quantizers: Quantizers, *, axis_name: str | None 
 def resnet18_32(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 64) -> ResNet:
     """resnet18 for 32x32 images: 3x3 stem of stride 1, no max pooling; `width` features in stem and first stage."""
     return ResNet(num_classes, quantizers, (2, 2, 2, 2), width, axis_name=axis_name)
+
+
+def resnet18_84(
+    num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, mul: float = 1.0, window: int = 0
+) -> ResNet:
+    """BLIP's ResNet-18 for 84x84 images: 3x3 stem of stride 2, no max pooling, norms without scale and bias.
+
+    `mul` multiplies the features of every convolution (64 in the stem), rounded down. The original averages the top
+    left 4x4 of its last 6x6 images, and leaves the rest unseen: window=4. Its kernels start uniform in
+    +-1/sqrt(fan_in). Source: miniImageNetClassification/src/networks/q_resnet.py."""
+    if not 1 / 64 <= mul < math.inf:
+        raise Refusal(f"recipe.model mul={mul!r} is not a factor of 64 features; choose a number from 1/64 up")
+    if window < 0:
+        raise Refusal(f"recipe.model window={window!r} is not a size; choose 4 as the original, or 0 for all")
+    return ResNet(
+        num_classes,
+        quantizers,
+        (2, 2, 2, 2),
+        64 * mul,
+        stem_shape=Stem(3, 2),
+        axis_name=axis_name,
+        make_norm=plain_norm,
+        kernel_init=TORCH_UNIFORM,
+        window=window,
+    )

@@ -241,13 +241,14 @@ def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Netwo
 
         variables = {"params": params, "batch_stats": batch_stats}
         of_batch = model.clone(quantizers=model.quantizers.of_batch(share))
-        how: dict[str, Any] = dict(mutable=["batch_stats"], rngs={"noise": key}, method=outputs)
+        streams = {"noise": key, "dropout": jax.random.fold_in(key, 1)}
+        how: dict[str, Any] = dict(mutable=["batch_stats"], rngs=streams, method=outputs)
         found, new = of_batch.apply(variables, image, **how)
         return found, new["batch_stats"]
 
     def moments(params: PyTree, image: jax.Array) -> PyTree:
         _, new = model.apply({"params": params}, image, train=True, mutable=["batch_stats", "moments"])
-        return new["moments"]
+        return new.get("moments", {})  # a network without batch norm has none
 
     def ranges(params: PyTree, batch_stats: PyTree, so_far: PyTree, image: jax.Array) -> tuple[PyTree, PyTree]:
         return observe_ranges(model, {"params": params, "batch_stats": batch_stats}, so_far, image)

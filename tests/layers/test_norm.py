@@ -30,6 +30,18 @@ def test_training_by_hand():
     np.testing.assert_allclose(after["batch_stats"]["var"], [1.3], rtol=1e-6)  # 0.9 + 0.1 * 4
 
 
+def test_without_scale_and_bias_there_are_no_parameters():
+    norm, x = BatchNorm(affine=False), images()
+    state = norm.init(jax.random.key(0), x, train=False)
+    assert set(state) == {"batch_stats"}
+    for train in (False, True):
+        ones = variables([0.0, 0.0], [1.0, 1.0], [1.0, 1.0], [0.0, 0.0])
+        y, after = norm.apply(state, x, train, mutable=["batch_stats"])
+        expected, expected_after = BatchNorm().apply(ones, x, train, mutable=["batch_stats"])
+        np.testing.assert_array_equal(y, expected)
+        jax.tree.map(np.testing.assert_array_equal, after, expected_after)
+
+
 def test_initialization_leaves_the_running_statistics_alone():
     found = BatchNorm(axis_name="devices").init(jax.random.key(0), images(), train=True)
     np.testing.assert_array_equal(found["batch_stats"]["mean"], np.zeros(2))

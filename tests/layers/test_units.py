@@ -7,7 +7,7 @@ from flax import linen as nn
 from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.quant import conv
 from lifeq_jax.layers.setups import Quantizers
-from lifeq_jax.layers.units import Classifier, ConvUnit
+from lifeq_jax.layers.units import Classifier, ConvUnit, DenseUnit
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.rounding import identity
 
@@ -71,6 +71,30 @@ def test_unit_without_norm_has_a_bias():
     found = unit.apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x, False)
     expected = np.maximum(np.einsum("bhwi,io->bhwo", x, kernel[0, 0]) + np.asarray(bias), 0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_unit_without_padding_stays_inside_the_image(size, stride):
+    x, floating = images((2, 5, 5, 3)), Quantizers("output", lambda role: identity(), lambda role: identity())
+    unit = ConvUnit(2, size, floating, stride=stride, use_norm=False, padded=False)
+    variables = unit.init(jax.random.key(1), x, False)
+    kernel = np.asarray(variables["params"]["conv"]["kernel"])
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::stride, ::stride]
+    expected = np.einsum("bhwcij,ijcf->bhwf", windows, kernel)
+    np.testing.assert_allclose(unit.apply(variables, x, False), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_linear_unit_is_its_parts_with_one_activation_quantizer(position):
+    x = images((4, 6)) - 0.5
+    unit = DenseUnit(5, given(position), role="first")
+    variables = unit.init(jax.random.key(2), x)
+    kernel, bias = variables["params"]["dense"]["kernel"], variables["params"]["dense"]["bias"] + 0.4
+    y = act_at(position, "input", x) @ WEIGHT.apply({}, kernel) + bias[None]
+    y = act_at(position, "output", jnp.maximum(act_at(position, "norm", y), 0))
+    found = unit.apply({"params": {"dense": {"kernel": kernel, "bias": bias}}}, x)
+    np.testing.assert_allclose(found, y, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("position", POSITIONS)

@@ -104,14 +104,23 @@ def test_initialization_is_a_function_of_the_seed():
     assert np.any(first["params/stem/conv/kernel"] != other["params/stem/conv/kernel"])
 
 
-def test_initialization_has_the_distributions_of_the_models_own():
-    model = resnet(4)
-    fast = named_leaves(initialize(model, 0, (8, 8, 3)))
-    slow = named_leaves(jax.jit(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), False))(jax.random.key(0)))
+def of_row(name, **args):
+    return MODELS[name](10, quantizers("convolutions", QUANTIZERS["proxq"], QUANTIZERS["activation"], 4, 4), **args)
+
+
+@pytest.mark.parametrize(
+    ("model", "side"),
+    [(resnet(4), 8), (of_row("mlp", hidden=64, layers=2), 8), (of_row("alexnet_84", mul=1 / 16), 35)],
+    ids=["he", "lecun", "torch"],
+)
+def test_initialization_has_the_distributions_of_the_models_own(model, side):
+    fast = named_leaves(initialize(model, 0, (side, side, 3)))
+    slow = named_leaves(jax.jit(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), False))(jax.random.key(0)))
     assert list(fast) == list(slow)
     for name, value in fast.items():
         assert (value.shape, value.dtype) == (slow[name].shape, slow[name].dtype)
         bound = 6 * np.std(slow[name]) / np.sqrt(value.size)  # six standard errors
         assert abs(np.std(value) - np.std(slow[name])) <= bound, name
         assert abs(np.mean(value) - np.mean(slow[name])) <= bound, name
-    assert np.max(np.abs(fast["params/classifier/dense/kernel"])) <= 1 / 8
+    head = fast["params/classifier/dense/kernel"]
+    assert np.max(np.abs(head)) <= 1 / np.sqrt(head.shape[0])

@@ -19,18 +19,25 @@ from lifeq_jax.quant.codes import LEARNED, mask, quantize
 from lifeq_jax.quant.rounding import identity
 
 SMALL = {
+    "alexnet_32": {"mul": 1 / 16, "hidden": 16},
+    "alexnet_84": {"mul": 1 / 16},
     "efficientnet_lite0_32": {"width": 0.25},
+    "mlp": {"hidden": 16, "layers": 3},
     "mobilenet_v2_32": {"width": 0.25},
     "mobilenet_v2_cifar": {"cfg": ((1, 8, 1, 1), (2, 8, 2, 2))},
     "mobilenet_v3_small_32": {"width": 0.25},
     "resnet18_32": {"width": 4},
+    "resnet18_84": {"mul": 1 / 16},
     "resnet20": {"width": 4},
     "resnet56": {"width": 2},
     "resnet8": {"width": 4},
 }
 FEATURES = {
+    "alexnet_32": 16,
+    "alexnet_84": 512,
     "efficientnet_lite0": 1280,
     "efficientnet_lite0_32": 320,
+    "mlp": 16,
     "mobilenet_v2": 1280,
     "mobilenet_v2_32": 320,
     "mobilenet_v2_cifar": 1280,
@@ -38,13 +45,16 @@ FEATURES = {
     "mobilenet_v3_small_32": 256,
     "resnet18": 512,
     "resnet18_32": 32,
+    "resnet18_84": 32,
     "resnet20": 16,
     "resnet50": 2048,
     "resnet56": 8,
     "resnet8": 16,
 }
 PARAMETERS = {
+    "alexnet_32": 8_552_872,
     "efficientnet_lite0": 4_652_008,
+    "mlp": 4_888_600,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v2_32": 3_504_872,
     "mobilenet_v3_small": 2_542_856,
@@ -55,7 +65,9 @@ PARAMETERS = {
     "resnet8": 142_392,
 }
 SHAPE = (8, 8, 1)
-COMPILED = ["mobilenet_v2_cifar", "resnet8"]  # the others are the same code at other depths, minutes to compile
+LARGER = {"alexnet_32": (19, 19, 1), "alexnet_84": (35, 35, 1)}  # the smallest that they take
+POOLING = ["mobilenet_v2_cifar", "resnet8"]
+COMPILED = ["alexnet_32", "mlp", *POOLING]  # the others are the same code at other depths, minutes to compile
 SETUPS = ["convolutions", "LSQ_paper", "LSQ"]  # one of each position
 rows = pytest.mark.parametrize("name", sorted(MODELS))
 
@@ -71,6 +83,10 @@ def of_setup(setup, weight_bits=4, act_bits=4):
     return quantizers(setup, learning, learning, weight_bits, act_bits)
 
 
+def shape_of(name):
+    return LARGER.get(name, SHAPE)
+
+
 def small(name, of_role=None, **args):
     return MODELS[name](3, of_role or of_setup("convolutions"), **SMALL.get(name, {}), **args)
 
@@ -79,13 +95,13 @@ def small(name, of_role=None, **args):
 def calibrated(name, setup):
     """(model, its variables after a batch of calibration)."""
     model = small(name, of_setup(setup))
-    state = initialize(model, 0, SHAPE)
-    _, params = jax.jit(lambda v, image: observe_ranges(model, v, {}, image))(state, images())
+    state = initialize(model, 0, shape_of(name))
+    _, params = jax.jit(lambda v, image: observe_ranges(model, v, {}, image))(state, images(shape=shape_of(name)))
     return model, {**state, "params": params}
 
 
-def images(count=4):
-    return jnp.asarray(np.random.default_rng(5).normal(size=(count, *SHAPE)), jnp.float32)
+def images(count=4, shape=SHAPE):
+    return jnp.asarray(np.random.default_rng(5).normal(size=(count, *shape)), jnp.float32)
 
 
 def run(model, train):
@@ -103,7 +119,7 @@ def test_shapes(name):
     model = small(name, of_setup("all"))
 
     def shapes():
-        image = jnp.zeros((2, *SHAPE))
+        image = jnp.zeros((2, *shape_of(name)))
         collections = model.init(jax.random.key(0), image, train=False)
         feature = model.apply(collections, image, False, method="features")
         head = model.apply(collections, feature, method="head")
@@ -116,19 +132,21 @@ def test_shapes(name):
 
 
 @rows
-def test_under_convolutions_every_convolution_is_quantized_and_nothing_else(name):
-    model, shapes = small(name), variable_shapes(small(name), SHAPE)
-    found = mask(quantizer_table(model, shapes, SHAPE), shapes["params"])
-    assert found == jax.tree.map(lambda leaf: len(leaf.shape) == 4, shapes["params"])
+def test_under_convolutions_every_kernel_but_the_classifiers_is_quantized_and_nothing_else(name):
+    model, shapes = small(name), variable_shapes(small(name), shape_of(name))
+    found = mask(quantizer_table(model, shapes, shape_of(name)), shapes["params"])
+    assert found == map_named(
+        lambda leaf, _: leaf.endswith("/kernel") and not leaf.startswith("classifier/"), shapes["params"]
+    )
 
 
 @rows
 def test_under_all_every_kernel_is_quantized_with_a_state_of_its_own(name):
     model = small(name, of_setup("all"))
-    shapes = variable_shapes(model, SHAPE)
-    found = mask(quantizer_table(model, shapes, SHAPE), shapes["params"])
+    shapes = variable_shapes(model, shape_of(name))
+    found = mask(quantizer_table(model, shapes, shape_of(name)), shapes["params"])
     assert found == map_named(lambda leaf, _: leaf.endswith("/kernel"), shapes["params"])
-    learned = {path for path, bits in bit_table(model, shapes, SHAPE).items()}
+    learned = {path for path, bits in bit_table(model, shapes, shape_of(name)).items()}
     for path in learned:
         layer = functools.reduce(lambda node, key: node[key], path.split("/"), shapes["params"])
         assert layer[LEARNED].keys() == {"scale", "low"}, path
@@ -138,7 +156,7 @@ def test_under_all_every_kernel_is_quantized_with_a_state_of_its_own(name):
 @pytest.mark.parametrize("weight_bits", [4, 32])
 def test_float_model_has_no_table(name, weight_bits):
     model = small(name, of_setup("LSQ", weight_bits, 36 - weight_bits))
-    table = bit_table(model, variable_shapes(model, SHAPE), SHAPE)
+    table = bit_table(model, variable_shapes(model, shape_of(name)), shape_of(name))
     weights = {bits.weight for bits in table.values()} - {None}
     activations = {bits.activation for bits in table.values()} - {None}
     assert weights == ({32} if weight_bits == 32 else {4, 8})
@@ -152,7 +170,7 @@ def roles(name, position="output"):
         return identity()._replace(bits=ROLES.index(role))
 
     model = small(name, Quantizers(position, marked, marked))
-    table = bit_table(model, variable_shapes(model, SHAPE), SHAPE)
+    table = bit_table(model, variable_shapes(model, shape_of(name)), shape_of(name))
     return {path: ROLES[bits.weight if bits.activation is None else bits.activation] for path, bits in table.items()}
 
 
@@ -169,11 +187,11 @@ def test_the_roles_that_occur_once(name):
     assert {path for path, role in found.items() if role == "depthwise"} == depthwise
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet18_32", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet8", "resnet18_32", "resnet18_84", "resnet50"])
 def test_the_last_block_of_a_resnet(name):
     found = roles(name)
     last = {path for path, role in found.items() if role in ("last", "last_sum")}
-    block, unit = {"resnet8": (2, 1), "resnet18_32": (7, 1), "resnet50": (15, 2)}[name]
+    block, unit = {"resnet8": (2, 1), "resnet50": (15, 2)}.get(name, (7, 1))
     prefix = f"blocks_{block}"
     assert last == {f"{prefix}/units_{unit}/conv", f"{prefix}/units_{unit}/act", f"{prefix}/sum"}
     assert found[f"{prefix}/sum"] == "last_sum"
@@ -192,14 +210,14 @@ def test_position_input_has_an_activation_quantizer_before_every_layer(name):
 @pytest.mark.parametrize("setup", SETUPS)
 def test_float_model_on_quantized_params_is_the_quantized_model(name, setup):
     model, state = calibrated(name, setup)
-    floating = small(name, of_setup(setup, 32))
-    weights = jax.jit(lambda p: quantize(quantizer_table(model, state, SHAPE), p))(state["params"])
+    floating, image = small(name, of_setup(setup, 32)), images(shape=shape_of(name))
+    weights = jax.jit(lambda p: quantize(quantizer_table(model, state, shape_of(name)), p))(state["params"])
     for train in (False, True):
-        expected = jax.jit(run(model, train))(state, images())[0]
+        expected = jax.jit(run(model, train))(state, image)[0]
         given = jax.jit(run(floating, train))
-        np.testing.assert_array_equal(given({**state, "params": weights}, images())[0], expected)
+        np.testing.assert_array_equal(given({**state, "params": weights}, image)[0], expected)
     # in training mode, where features are not near 0 as with the running statistics of a fresh network
-    assert np.any(given(state, images())[0] != expected)
+    assert np.any(given(state, image)[0] != expected)
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -217,8 +235,8 @@ def test_training_moves_the_parameters_with_one_trace(name, setup):
 
         return jax.grad(loss)(params)
 
-    found = gradient(state["params"], images())
-    gradient(state["params"], images() + 1)
+    found = gradient(state["params"], images(shape=shape_of(name)))
+    gradient(state["params"], images(shape=shape_of(name)) + 1)
     assert len(traces) == 1
     moved = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(found):
@@ -250,7 +268,7 @@ def test_pmap_with_synchronized_norm_equals_single(setup):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", POOLING)
 def test_the_pooled_feature_is_on_the_grid_of_what_was_pooled(name):
     def feature(setup):
         of_role = quantizers(setup, QUANTIZERS["proxq"], QUANTIZERS["activation"], 32, 2)
