@@ -296,15 +296,15 @@ def _one_line(box: str) -> str:
 def _print_result(folder: Path, summary: dict) -> None:
     lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
     metrics = summary["metrics"]
+    balanced = f"balanced accuracy {100 * metrics['balanced_accuracy']:.2f} %"
     if len(lines) == 1:  # nothing to forget
-        print(f"\naccuracy {100 * metrics['average_accuracy']:.2f} %")
+        print(f"\naccuracy {100 * metrics['average_accuracy']:.2f} %   {balanced}")
         return
     print(f"\naccuracy matrix (row: after task i, column: on task j, %)  {folder}/accuracy_matrix.csv")
     for line in lines:
         print("  " + " ".join(f"{100 * float(value):6.2f}" for value in line.split(",")))
-    print(
-        f"average accuracy {100 * metrics['average_accuracy']:.2f} %   forgetting {100 * metrics['forgetting']:.2f} %"
-    )
+    average, forgetting = (100 * metrics[name] for name in ("average_accuracy", "forgetting"))
+    print(f"average accuracy {average:.2f} %   forgetting {forgetting:.2f} %   {balanced}")
 
 
 def _add_eval(commands) -> None:
@@ -326,7 +326,6 @@ def _eval(options: argparse.Namespace) -> None:
     from lifeq_jax.train.evaluate import evaluate_run
 
     check_bounds(options.many, options.few)
-
     result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage)
     print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
     print(f"accuracy {100 * result.accuracy:.2f} %   balanced {100 * result.balanced_accuracy:.2f} %")

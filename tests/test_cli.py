@@ -172,7 +172,7 @@ def test_one_task_needs_no_diminish_rate_and_prints_no_forgetting(tasks, capsys)
     assert main(words) == 0
     said = capsys.readouterr().out
     assert re.search(r"oscillating \d+\.\d\d %  frozen 0\.00 %", said)
-    assert re.search(r"\naccuracy \d+\.\d\d %\n$", said) and "forgetting" not in said
+    assert re.search(r"\naccuracy \d+\.\d\d %   balanced accuracy \d+\.\d\d %\n$", said) and "forgetting" not in said
 
 
 def test_toy_prints_the_series_and_draws_them(tmp_path, capsys):

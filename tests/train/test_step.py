@@ -90,3 +90,34 @@ def test_totals_remember_the_first_bad_step():
     assert int(add_totals(first, zero_totals()).first_bad) == 7
     assert int(add_totals(first, second).first_bad) == 5
     assert int(add_totals(zero_totals(), zero_totals()).first_bad) == NEVER_BAD
+
+
+CLIMBQ = {"weight_quantizer": Part("cdf"), "loss": Part("homovar")}
+
+
+def test_activations_and_loss_see_the_classes_of_the_whole_batch(recipe):
+    batch, key = batch_of(BATCH), key_for(0)
+    batch = batch._replace(label=batch.label // 4)  # three classes: enough images of each to compare their spreads
+    losses = {}
+    for ratio in ("class", "none"):
+        scaled = dataclasses.replace(recipe, **CLIMBQ, act_quantizer=Part("cdf_activation", {"ratio": ratio}))
+        step, state = job(scaled, "finetune")
+        losses[ratio] = jax.jit(step)(state, batch, key)[1].loss
+        step, state = job(scaled, "finetune", axis_name="devices")
+        shards = jax.tree.map(lambda leaf: leaf.reshape(4, BATCH // 4, *leaf.shape[1:]), batch)
+        parallel = jax.pmap(step, axis_name="devices", in_axes=(0, 0, None))
+        _, totals = parallel(jax_utils.replicate(state), shards, key)
+        np.testing.assert_allclose(totals.loss, np.full(4, losses[ratio]), rtol=1e-4)
+    assert abs(float(losses["class"] - losses["none"])) > 1e-3 * float(losses["none"])
+
+
+def test_dropout_draws_from_the_key_of_the_step(recipe, changed):
+    sizes = {"image": (19, 19, 1), "crop": (19, 19)}
+    full = complete(changed(recipe, sizes, model=Part("alexnet_32", {"mul": 0.05, "hidden": 16})))
+    network = build_stage(full, full.stages[0]).network
+    params, batch_stats = network.init(0)
+    image, share = jnp.ones((2, 19, 19, 1)), jnp.ones(2)
+    train = jax.jit(lambda key: network.train(params, batch_stats, image, share, key)[0].logits)
+    first, again, other = (np.asarray(train(key_for(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
