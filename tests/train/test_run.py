@@ -1,5 +1,6 @@
 """Whole runs: the chain, exact resume after a kill, selection, divergence, one trace."""
 
+import collections
 import dataclasses
 import json
 import shutil
@@ -13,6 +14,7 @@ from lifeq_jax.core.config import Optimizer, Part, Stage
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.data.tables import read_table
+from lifeq_jax.train import loop, tasks
 from lifeq_jax.train import run as run_module
 from lifeq_jax.train.run import latest_weights, run_recipe
 from lifeq_jax.train.run_folder import only_writer, read_metrics
@@ -22,19 +24,30 @@ from tests.train.killed_runs import metrics, train_killed
 
 @pytest.fixture(scope="module")
 def finished(recipe, tmp_path_factory):
-    """An unbroken run of the tiny recipe: (folder, summary, opened stages)."""
-    folder, opened = tmp_path_factory.mktemp("runs") / "unbroken", []
+    """An unbroken run of the tiny recipe: (folder, summary, calls of what each stage compiles: one per trace)."""
+    folder, calls = tmp_path_factory.mktemp("runs") / "unbroken", []
 
-    def spy(*args):
-        opened.append(open_stage(*args))
-        return opened[-1]
+    def counted(name, function):
+        def call(*args):
+            calls[-1][name] += 1
+            return function(*args)
 
-    run_module.open_stage = spy
-    try:
+        return call
+
+    def counting(name, make):
+        return lambda *args: counted(name, make(*args))
+
+    def spy(recipe, number, world, *rest):
+        calls.append(collections.Counter())
+        source = world.input._replace(assemble=counted("assemble", world.input.assemble))
+        return open_stage(recipe, number, world._replace(input=source), *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "open_stage", spy)
+        patch.setattr(tasks, "make_step", counting("step", tasks.make_step))
+        patch.setattr(loop, "make_evaluate", counting("evaluate", loop.make_evaluate))
         summary = run_recipe(recipe, folder, log=lambda line: None)
-    finally:
-        run_module.open_stage = open_stage
-    return folder, summary, opened
+    return folder, summary, calls
 
 
 def test_a_run_leaves_all_its_files(finished, recipe):
@@ -75,11 +88,10 @@ def test_classes_are_counted_at_the_end_of_every_task(finished, digits):
 
 
 def test_each_function_is_traced_once_for_all_tasks(finished):
-    _, _, opened = finished
-    assert [run.stage.name for run in opened] == ["float", "w4a4"]
-    for run in opened:
-        assert run.advance._cache_size() == run.scorer.score._cache_size() == 1
-    assert opened[1].scorer.assemble._cache_size() == 1
+    _, _, calls = finished
+    # a batch is assembled inside the step, inside the evaluation, and alone where a method looks at the data
+    once = {"step": 1, "evaluate": 1}
+    assert calls == [once | {"assemble": 2}, once | {"assemble": 3}]
 
 
 def test_training_learns_every_task(finished):
