@@ -25,8 +25,9 @@ def tasks(tmp_path_factory):
 
 def train(tasks, *words: str) -> list[str]:
     where = ["--data.root", str(tasks / "images"), "--data.csv", str(tasks / "digits")]
-    small = ["--model.name", "resnet8", "--stages.0.epochs", "1", "--stages.1.epochs", "1", "--stages.2.epochs", "1"]
-    return ["train", RECIPE, *where, *small, "--run", str(tasks / "run"), *words]
+    small = ["--model.name", "resnet8", "--model.args.width", "2"]
+    short = ["--stages.0.epochs", "1", "--stages.1.epochs", "1", "--stages.2.epochs", "1"]
+    return ["train", RECIPE, *where, *small, *short, "--run", str(tasks / "run"), *words]
 
 
 def test_train_eval_report(tasks, capsys):
@@ -49,10 +50,9 @@ def test_train_eval_report(tasks, capsys):
     report = (tasks / "run" / "report" / "report.md").read_text()
     assert "- few: mean over the classes with fewer than 142 training images" in report
     assert "(classes.png)" in report
-    assert json.loads((tasks / "run" / "config.json").read_text())["model"] == {
-        "name": "resnet8",
-        "args": {"width": 16},
-    }
+    config = json.loads((tasks / "run" / "config.json").read_text())
+    assert config["model"] == {"name": "resnet8", "args": {"width": 2}}
+    assert config["weight_quantizer"] == {"name": "proxq", "args": {"range_": 2.0, "levels": "exact"}}
 
 
 def test_inspect_prints_the_tasks(tasks, capsys):

@@ -163,6 +163,7 @@ def test_float_model_has_no_table(name, weight_bits):
     assert activations == ({4, 8, 32} if weight_bits == 32 else {32})
 
 
+@functools.cache
 def roles(name, position="output"):
     """The role that each quantizing layer of a network has asked for, and how many parts it has asked for."""
 
