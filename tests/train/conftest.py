@@ -39,7 +39,7 @@ def recipe(digits):
     return Recipe(
         name="tiny",
         data=data,
-        model=Part("resnet8", {"width": 8}),
+        model=Part("resnet8", {"width": 4}),
         stages=(Stage("float", 32, 32, 2, 0.1, tasks=1), Stage("w4a4", 4, 4, 2, 0.1)),
         loss=Part("ball_log_prior"),
         method=Part("lifequant", {"strength": 1.0}),

@@ -66,8 +66,17 @@ def test_a_killed_run_resumes_with_its_frozen_masks(finished, frozen_recipe, tmp
     assert (folder / "weight_distance.csv").read_text() == (finished / "weight_distance.csv").read_text()
 
 
-@pytest.mark.parametrize("method", ["lifequant", "finetune"])
-@pytest.mark.parametrize("quantizer", ["proxq", "lsq", "minmax", "dorefa"])
+# every quantizer under both methods: tests/methods/test_oscillation.py
+@pytest.mark.parametrize(
+    ("quantizer", "method"),
+    [
+        ("proxq", "lifequant"),
+        ("lsq", "lifequant"),
+        ("lsq", "finetune"),
+        ("minmax", "lifequant"),
+        ("dorefa", "finetune"),
+    ],
+)
 def test_a_frozen_code_never_moves_within_a_task(recipe, changed, quantizer, method):
     args = {"proxq": {"range_": 2.0}}.get(quantizer, {})
     recipe = complete(changed(recipe, weight_quantizer=Part(quantizer, args), method=Part(method), oscillation=FREEZE))

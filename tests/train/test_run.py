@@ -177,11 +177,11 @@ def test_a_run_starts_from_another_run(finished, recipe, changed, tmp_path):
 
 def test_a_start_of_another_architecture_is_refused_by_name(finished, recipe, changed, tmp_path):
     folder, *_ = finished
-    other = changed(recipe, model=Part("resnet8", {"width": 4}), start=str(folder))
+    other = changed(recipe, model=Part("resnet8", {"width": 2}), start=str(folder))
     with pytest.raises(Refusal) as caught:
         run_recipe(other, tmp_path / "run", log=lambda line: None)
     assert "parameters do not fit the model, 28 in all (given -> wanted): " in str(caught.value)
-    assert "blocks_0/units_0/conv/kernel 3x3x8x8 -> 3x3x4x4" in str(caught.value)
+    assert "blocks_0/units_0/conv/kernel 3x3x4x4 -> 3x3x2x2" in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["resident", "pipeline"])
