@@ -26,7 +26,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check lifeq_jax tests configs notebooks
 	$(VENV)/bin/ruff check lifeq_jax tests configs notebooks
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 ablation: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/ablation_digits.sh
