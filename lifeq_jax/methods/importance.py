@@ -98,7 +98,8 @@ def mean_loss(loss: Loss) -> Objective:
 
 def mean_over(loss: Loss, probe: Probe, outputs: Outputs, batch: Batch) -> jax.Array:
     """The mean of `loss` of a finished task's network over the rows of `batch` that count."""
-    examples = Examples(*outputs, batch.label, batch.weight, probe.counts, jnp.ones(()))
+    logits, feature = outputs
+    examples = Examples(logits, feature, batch.label, batch.weight, probe.counts, jnp.ones(()))
     return weighted_mean(loss(examples), batch.weight)
 
 
@@ -156,8 +157,8 @@ def _sum_of_squares(loss: Loss, probe: Probe, image: jax.Array, label: jax.Array
 
     def square(image: jax.Array, label: jax.Array, weight: jax.Array) -> PyTree:
         def value(point: PyTree) -> jax.Array:
-            outputs = probe.apply(point, image[None])
-            return loss(Examples(*outputs, label[None], jnp.ones(1), probe.counts, jnp.ones(())))[0]
+            logits, feature = probe.apply(point, image[None])
+            return loss(Examples(logits, feature, label[None], jnp.ones(1), probe.counts, jnp.ones(())))[0]
 
         return jax.tree.map(lambda g: weight * jnp.square(g), jax.grad(value)(probe.point))
 
