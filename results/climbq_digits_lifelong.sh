@@ -23,7 +23,9 @@ for seed in ${SEEDS:-0 1 2 3 4}; do
   run ball --loss.name ball_log_prior # which logit adjustment is at tau 1
   run ball_shift --loss.name ball_shift
   run logit_adjustment --loss.name logit_adjustment --loss.args.tau 2
-  run homovar --loss.name homovar
+  # its gradient is about 2/K of cross-entropy's
+  run homovar --loss.name homovar --stages.0.learning-rate 0.5 --stages.1.learning-rate 0.25 \
+    --stages.2.learning-rate 0.25
 done
 if [ -z "${SEEDS:-}" ]; then
   $lifeq report $runs/* --out results/climbq_digits_lifelong
