@@ -30,7 +30,7 @@ recipe = Recipe(
     ),
     model=Part("efficientnet_lite0_32", {"width": 0.5}),
     stages=(
-        Stage("w32a32", weight_bits=32, act_bits=32, epochs=20, learning_rate=0.1),
+        Stage("w32a32", weight_bits=32, act_bits=32, epochs=20, learning_rate=0.05),
         Stage("w3a3", weight_bits=3, act_bits=3, epochs=20, learning_rate=0.02),
     ),
     weight_quantizer=Part("lsq"),
