@@ -43,7 +43,9 @@ done
 
 # the four largest classes are many-shot, the three smallest few-shot
 report() {
-  $lifeq report "$runs/gamma$1"/w4a4/* "$runs/gamma$1"/w2a2/* --many "$2" --few "$3" --out "results/climbq_cifar10_lt/gamma$1"
+  for bits in w4a4 w2a2; do
+    $lifeq report "$runs/gamma$1/$bits"/* --many "$2" --few "$3" --out "results/climbq_cifar10_lt/gamma$1_$bits"
+  done
 }
 if [ -z "${GAMMAS:-}${SEEDS:-}" ]; then
   report 10 2000 1000

@@ -24,7 +24,7 @@ recipe = Recipe(
         flip=False,
         mean=(0.305,),
         std=(0.376,),
-        # The strides leave 1x1 of 8x8, one value per image for batch norm; float on validation images: 98.6 %.
+        # The strides leave 1x1 of 8x8, one value per image for batch norm: smaller batches train badly.
         batch_size=64,
         replay=False,
     ),
