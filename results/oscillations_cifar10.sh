@@ -29,3 +29,13 @@ for bits in ${BITS:-w3a32 w3a3}; do
   done
   $lifeq report $runs/$bits/* --out results/oscillations_cifar10/$bits
 done
+
+# the other networks, once, from a float network of one epoch
+for net in mobilenet_v3_small efficientnet_lite0 resnet18; do
+  recipe=configs/oscillations/${net}_cifar10.py
+  runs=runs/oscillations_${net}_cifar10
+  $lifeq train $recipe --run $runs/float --data.csv $half --start "" --oscillation.name none --reestimation-batches 0 \
+    --optimizer.weight-decay 5e-4 --stages.0.name w32a32 --stages.0.weight-bits 32 --stages.0.act-bits 32 \
+    --stages.0.learning-rate 0.1
+  $lifeq train $recipe --run $runs/w3a3 --data.csv $half
+done
