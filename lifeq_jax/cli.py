@@ -313,6 +313,7 @@ def _add_eval(commands) -> None:
     evaluate.add_argument("--csv", type=Path, required=True, help="CSV with the header image,label")
     evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
     evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
+    evaluate.add_argument("--task", type=int, help="task of the images, where a run's tasks have heads of their own")
     _add_bounds(evaluate)
 
 
@@ -326,7 +327,7 @@ def _eval(options: argparse.Namespace) -> None:
     from lifeq_jax.train.evaluate import evaluate_run
 
     check_bounds(options.many, options.few)
-    result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage)
+    result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage, task=options.task)
     print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
     print(f"accuracy {100 * result.accuracy:.2f} %   balanced {100 * result.balanced_accuracy:.2f} %")
     if result.train_images is not None:

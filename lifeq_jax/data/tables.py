@@ -161,7 +161,7 @@ def task_csvs(prefix: Path, num_tasks: int, *, replay: bool) -> tuple[Path, ...]
     return tuple(task_csv(prefix, kind, task) for task in range(num_tasks) for kind in kinds)
 
 
-def load_tasks(prefix: Path, num_tasks: int, *, root: Path, num_classes: int, replay: bool) -> tuple[Task, ...]:
+def load_tasks(prefix: Path, num_tasks: int, *, root: Path | None, num_classes: int, replay: bool) -> tuple[Task, ...]:
     """Reads `<prefix>_train{i}.csv`, `_test{i}.csv` and, where `replay`, `_replay{i}.csv` for i < num_tasks.
 
     Refuses what `read_table` refuses (a replay CSV may be empty), replay files for another number of tasks,
