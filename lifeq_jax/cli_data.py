@@ -19,7 +19,8 @@ def add_data(data: argparse.ArgumentParser) -> None:
     )
     prepare.add_argument("--download", action="store_true", help="allow the source to be downloaded")
     prepare.add_argument("--from", dest="source_folder", type=Path, help="for folder: tree to copy the images from")
-    prepare.add_argument("--size", type=int, help="for folder: side of the copies (short side resized, center crop)")
+    prepare.add_argument("--size", type=int, help="side of the written images (short side resized, center crop)")
+    prepare.add_argument("--canvas", type=int, help="side to which black pixels around the written images bring them")
     prepare.add_argument("--seed", type=int, default=0, help="of the train/test split of digits")
 
     lifelong = add_command(commands, "lifelong", _lifelong, "write <csv>_train{i}.csv and <csv>_test{i}.csv")
@@ -84,6 +85,7 @@ def _prepare(options: argparse.Namespace) -> None:
         download=options.download,
         seed=options.seed,
         size=options.size,
+        canvas=options.canvas,
         source_folder=options.source_folder,
     )
     images = ", ".join(f"{number} {split}" for split, number in made.images.items())
