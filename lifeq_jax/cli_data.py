@@ -32,6 +32,7 @@ def add_data(data: argparse.ArgumentParser) -> None:
     lifelong.add_argument("--domains", nargs="+", help="instead: one task for each of these leading folders")
     lifelong.add_argument("--seed", type=int, default=123, help="of the order of the classes")
 
+    _add_sequence(commands)
     _add_longtail(commands)
 
     replay = add_command(
@@ -49,6 +50,21 @@ def add_data(data: argparse.ArgumentParser) -> None:
         "--csv", type=Path, required=True, help="what the files' names begin with, or a single train CSV"
     )
     inspect.add_argument("--root", type=Path, help="folder of the images; given, the files are checked to exist")
+
+
+def _add_sequence(commands) -> None:
+    text = "write <csv>_train{i}.csv and <csv>_test{i}.csv of a task sequence of BLIP"
+    sequence = add_command(commands, "sequence", _sequence, text)
+    sequence.add_argument(
+        "name",
+        help="mnist2, mnist5, pmnist, cifar10_pairs, cifar_alternating, five_datasets or mini_imagenet",
+    )
+    sequence.add_argument("--root", type=Path, required=True, help="folder of the images, or of the data sets' folders")
+    sequence.add_argument("--csv", type=Path, required=True, help="what the new files' names begin with")
+    sequence.add_argument("--tasks", type=int, help="for mini_imagenet: tasks in the sequence, 20 where not given")
+    sequence.add_argument(
+        "--seed", type=int, default=0, help="of the order of tasks or classes, where the sequence shuffles them"
+    )
 
 
 def _add_longtail(commands) -> None:
@@ -110,8 +126,18 @@ def _lifelong(options: argparse.Namespace) -> None:
         made = make_domains(options.root, options.csv, domains=options.domains, seed=options.seed)
     else:
         made = make_lifelong(options.root, options.csv, num_tasks=options.tasks, diminish_rate=rate, seed=options.seed)
+    _print_tasks(made)
+
+
+def _sequence(options: argparse.Namespace) -> None:
+    from lifeq_jax.data.sequences import make_sequence
+
+    _print_tasks(make_sequence(options.name, options.root, options.csv, num_tasks=options.tasks, seed=options.seed))
+
+
+def _print_tasks(made) -> None:
     for split, images in made.images.items():
-        print(f"{options.csv}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
+        print(f"{made.prefix}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
 
 
 def _longtail(options: argparse.Namespace) -> None:
