@@ -1,16 +1,15 @@
-"""Permuted pixels: the tasks of permuted MNIST."""
+"""The pixel permutations of a permuted data set's tasks."""
 
 import numpy as np
 
+from lifeq_jax.data.sampling import shuffled
+
 
 def permutations(num_tasks: int, pixels: int, seed: int) -> np.ndarray:
-    """(num_tasks, pixels) int32; pixel i of task t's images is pixel [t, i] of the file, row after row.
+    """A permutation of the pixels for each task, (num_tasks, pixels) int32: pixel p of an image of task t is the
+    original's pixel permutations[t, p], row by row.
 
-    The first task is permuted too. Source: BLIP ImageClassification/src/dataloaders/pmnist.py, whose order of tasks is
-    shuffled by `seed` and whose cache ignored it."""
-    order = np.arange(10)
-    np.random.RandomState(seed).shuffle(order)
-    rows = np.tile(np.arange(pixels, dtype=np.int32), (num_tasks, 1))
-    for task, row in enumerate(rows):
-        np.random.RandomState(order[task % 10] * 100 + task).shuffle(row)
-    return rows
+    All of them differ, the first is not the identity. Task t shuffles with the seed 100 r_t + t, r a shuffle of
+    the tasks with `seed`, as BLIP's pmnist does. Refuses a seed outside [0, 2**32)."""
+    order = shuffled(num_tasks, seed).tolist()
+    return np.stack([shuffled(pixels, 100 * r + task) for task, r in enumerate(order)]).astype(np.int32)
