@@ -320,6 +320,8 @@ def _select(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Pro
     if recipe.selection == "last":
         return saved, progress
     score = _validation_score(run, state, progress.task)
+    if math.isnan(score):
+        raise Diverged(f"stage {run.stage.name}: the validation loss of task {progress.task} is not finite")
     improved = score > progress.best
     patience = after_epoch(_patience(progress), improved, recipe.optimizer)
     if improved:
