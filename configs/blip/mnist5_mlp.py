@@ -4,8 +4,8 @@
     lifeq-jax data sequence mnist5 --root data/mnist --csv data/mnist5/mnist
     lifeq-jax train configs/blip/mnist5_mlp.py
 
-Paper: BLIP, CVPR 2021, whose figures we could not read. Original: F_prior 1e-15 for a Fisher divided by 100^2, here 1e-11;
-200 epochs at most, learning rate 0.01, batch 64, no momentum.
+Paper: BLIP, CVPR 2021, whose figures we could not read. Original: F_prior 1e-15 for a Fisher
+divided by 100^2, here 1e-11; at most 200 epochs, learning rate 0.01, batch 64, no momentum, Fisher of 8,000 images.
 Baselines: --method.name finetune | frozen | lwf | imm | ewc, or one of LifeQuant's.
 Ours: results/targets.csv, row blip/mnist5_mlp."""
 
@@ -33,6 +33,7 @@ recipe = Recipe(
     stages=(Stage("w32a32", weight_bits=32, act_bits=32, epochs=200, learning_rate=0.01),),
     method=Part("blip", {"prior": 1e-11, "head": False}),
     importance_data="train",
+    importance_batches=125,
     optimizer=Optimizer(momentum=0.0, weight_decay=0.0, schedule="constant", patience=5),
     selection="lowest_loss",
 )
