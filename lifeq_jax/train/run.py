@@ -117,6 +117,7 @@ def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version
         | whole_network(by_task(read_metrics(folder / "layers.csv"), last.name).get(len(matrix) - 1, {})),
         "stages": {name: progress.matrix[-1] for name, progress in finished.items()},
         "seconds": round(sum(progress.seconds for progress in finished.values()), 1),
+        "method_seconds": round(sum(progress.method_seconds for progress in finished.values()), 1),
         "commit": version,
         "machine": machine(),
     }

@@ -151,7 +151,7 @@ def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
 
 def fresh_progress(recipe: Recipe) -> Progress:
     """Where a stage begins."""
-    return Progress(0, 0, [], WORST, *fresh_patience(recipe.optimizer), 0.0, False)
+    return Progress(0, 0, [], WORST, *fresh_patience(recipe.optimizer), 0.0, 0.0, False)
 
 
 def calibrated(run: StageRun, params: PyTree, batch_stats: PyTree) -> PyTree:
@@ -208,7 +208,10 @@ def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, P
     saved, progress = _select(run, saved._replace(state=state), progress)
     is_last = is_last or is_spent(_patience(progress), run.stage.learning_rate, run.recipe.optimizer)
     if is_last:
-        saved = saved._replace(state=conclude(run, saved, place))
+        began = time.perf_counter()
+        saved = saved._replace(state=jax.block_until_ready(conclude(run, saved, place)))
+        spent = progress.method_seconds + time.perf_counter() - began
+        progress = progress._replace(method_seconds=spent)
     scores = evaluate_tasks(run, saved.state) if is_due or is_last else []
     accuracies = [accuracy_of(score) for score in scores]
     confusions = [np.asarray(score.confusion) for score in scores]
@@ -253,9 +256,15 @@ def next_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[
     task, done = progress.task, progress.task + 1 == run.num_tasks
     if not done:
         saved = begin_task(run, saved, task + 1)
-    fresh = fresh_progress(run.recipe)
-    return saved, fresh._replace(
-        task=task + 1, matrix=[*progress.matrix, accuracies], seconds=progress.seconds, done=done
+    left, factor = fresh_patience(run.recipe.optimizer)
+    return saved, progress._replace(
+        task=task + 1,
+        epoch=0,
+        matrix=[*progress.matrix, accuracies],
+        best=WORST,
+        patience_left=left,
+        rate_factor=factor,
+        done=done,
     )
 
 
