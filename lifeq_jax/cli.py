@@ -135,8 +135,15 @@ def _one_line(box: str) -> str:
 
 
 def _print_result(folder: Path, summary: dict) -> None:
-    lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
     metrics = summary["metrics"]
+    _print_accuracies(folder, metrics)
+    if "capacity" in metrics:
+        used, dead = (100 * metrics[name] for name in ("capacity", "dead_units"))
+        print(f"capacity used {used:.2f} %   dead units {dead:.2f} %")
+
+
+def _print_accuracies(folder: Path, metrics: dict[str, float]) -> None:
+    lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
     balanced = f"balanced accuracy {100 * metrics['balanced_accuracy']:.2f} %"
     if len(lines) == 1:  # nothing to forget
         print(f"\naccuracy {100 * metrics['average_accuracy']:.2f} %   {balanced}")

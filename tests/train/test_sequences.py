@@ -12,6 +12,8 @@ from lifeq_jax.data import order
 from lifeq_jax.data.permute import permutations
 from lifeq_jax.methods.blip import limits_of, protected
 from lifeq_jax.quant import bit_alloc
+from lifeq_jax.report.layers import at_end
+from lifeq_jax.report.runs import read_run
 from lifeq_jax.train.build import build_world
 from lifeq_jax.train.evaluate import evaluate_run
 from lifeq_jax.train.run import latest_weights, run_recipe
@@ -74,6 +76,12 @@ def test_the_run_says_what_is_frozen_after_every_task(finished):
     assert 0 < bits[0] < bits[1] < bits[2] <= 20
     assert 0 < summary["metrics"]["capacity"] < 1
     assert 0 <= summary["metrics"]["dead_units"] < 1
+
+
+def test_the_report_reads_the_shares_of_the_summary(finished):
+    folder, summary = finished
+    end = at_end(read_run(folder).layers)
+    assert end == {name: summary["metrics"][name] for name in ("capacity", "dead_units")}
 
 
 def test_the_last_task_too_ends_with_rounded_weights(finished):
