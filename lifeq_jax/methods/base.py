@@ -15,7 +15,7 @@ class StepInfo(NamedTuple):
 
     params: PyTree  # before the step
     new_params: PyTree  # after it
-    grads: PyTree  # of the task loss alone, without the method's penalty, at `params`
+    grads: PyTree  # of the task loss and the method's batch loss, without its penalty, at `params`
     progress: jax.Array  # share of the task that is done after the step, 0..1
 
 
