@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lifeq_jax.core.config import Part, Recipe, load_recipe
+from lifeq_jax.core.memory import keep_freed_memory
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
@@ -66,6 +67,7 @@ def _set_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.getLogger("absl").setLevel(logging.ERROR)
+    keep_freed_memory()
 
 
 def _parser() -> Parser:
