@@ -15,6 +15,7 @@ from typing import Any
 from lifeq_jax.cli_data import add_data
 from lifeq_jax.cli_parser import Parser, add_command
 from lifeq_jax.core.config import Part, Recipe, load_recipe
+from lifeq_jax.core.memory import keep_freed_memory
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
@@ -53,6 +54,7 @@ def _set_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.getLogger("absl").setLevel(logging.ERROR)
+    keep_freed_memory()
 
 
 def _parser() -> Parser:

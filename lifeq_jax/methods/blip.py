@@ -12,12 +12,11 @@ from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.methods.base import Method, TaskEnd
+from lifeq_jax.methods.head import is_head
 from lifeq_jax.methods.importance import FISHERS, estimator, mean
 from lifeq_jax.methods.penalty import check_positive, probe_of
 from lifeq_jax.optim.cell_clip import Anchored, cell_clip
 from lifeq_jax.quant import bit_alloc
-
-HEAD = "classifier/"  # what the names of the head's leaves begin with
 
 
 class Frozen(NamedTuple):
@@ -43,7 +42,7 @@ def protected(params: PyTree, head: bool) -> dict[str, jax.Array]:
 
     def is_protected(name: str) -> bool:
         layer, _, last = name.rpartition("/")
-        return last in ("kernel", "bias") and f"{layer}/kernel" in leaves and (head or not name.startswith(HEAD))
+        return last in ("kernel", "bias") and f"{layer}/kernel" in leaves and (head or not is_head(name))
 
     return {name: leaf for name, leaf in leaves.items() if is_protected(name)}
 
@@ -64,7 +63,7 @@ def _still_after_first_task(head: bool) -> optax.GradientTransformationExtraArgs
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, *, method_state: Frozen, **_):
         def stop(name: str, leaf: jax.Array) -> jax.Array:
-            if name in method_state.bits or (not head and name.startswith(HEAD)):
+            if name in method_state.bits or (not head and is_head(name)):
                 return leaf
             return jnp.where(method_state.task > 0, 0.0, leaf)
 
