@@ -90,7 +90,7 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
         (["train", RECIPE, "--optimizer.lr", "1"], "Unrecognized options: --optimizer.lr"),
         (["train", RECIPE, "--seed", "x"], "Error parsing --seed"),
         (["train", RECIPE, "--stages.0.weight-bits", "9"], "stage.weight_bits=9 is not a bit-width"),
-        (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from ewc"),
+        (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from blip"),
         (["train", RECIPE, "--method.name=ewc", "--method.args.prox", "1"], "Unrecognized options: --method.args.prox"),
         (["data", "lifelong", "--csv", "x", "--tasks", "2", "--root", "x"], "give either --diminish-rate or --domains"),
         (["data", "replay", "--csv", "none", "--tasks", "2"], "none_train0.csv"),

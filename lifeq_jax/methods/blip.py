@@ -108,7 +108,9 @@ def blip(
         return Frozen(
             bits={name: jnp.zeros(leaf.shape, jnp.int32) for name, leaf in leaves.items()},
             anchor={name: jnp.zeros(leaf.shape) for name, leaf in leaves.items()},
-            fisher={name: jnp.full(leaves[name].shape, known.fisher) for name, known in limits(leaves).items()},
+            fisher={
+                name: jnp.full(leaves[name].shape, known.fisher, jnp.float32) for name, known in limits(leaves).items()
+            },
             task=jnp.zeros((), jnp.int32),
         )
 

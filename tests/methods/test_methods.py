@@ -16,7 +16,8 @@ NAMES = sorted(METHODS)
 PROTECTING = sorted(set(METHODS) - {"finetune"})
 # The toy's loss is nearly 0 when a task ends, so its Fisher information is small and wants a large strength.
 STRENGTH = {"ewc": 1e5, "imm": 0.1, "lifequant": 1e5, "lwf": 2.0, "mas": 0.3, "rwalk": 10.0, "scp": 1.0, "si": 10.0}
-ADDS_NO_LOSS = {"finetune", "frozen"}
+OTHERS = {"blip": {"prior": 1e-9}}  # arguments of what has no strength, for the same reason
+ADDS_NO_LOSS = {"blip", "finetune", "frozen"}
 OUTPUTS = {"frozen": 4, "lwf": 4}  # methods that keep the outputs of old heads want a head for each task
 
 
@@ -148,7 +149,7 @@ def test_batches_may_be_split_for_per_example_methods(name):
 
 @functools.cache
 def accuracies(name, outputs):
-    arguments = {"strength": STRENGTH[name]} if name in STRENGTH else {}
+    arguments = {"strength": STRENGTH[name]} if name in STRENGTH else OTHERS.get(name, {})
     return toy.train(METHODS[name](**arguments), outputs=outputs)[2]
 
 
