@@ -224,6 +224,10 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     text = "time of a recipe's training step with tracking, dampening and freezing, relative to none of them"
     oscillation = _bench_command(commands, "oscillation", _bench_oscillation, text)
     oscillation.add_argument("recipe", type=Path, help="recipe file; its keys can be overridden as in train")
+    text = "time of the exact Fisher information of BLIP's networks, relative to a training step"
+    fisher = _bench_command(commands, "fisher", _bench_fisher, text)
+    fisher.add_argument("--model", help="alexnet_32 or resnet18_84 (default: both)")
+    fisher.add_argument("--batch-size", type=int, default=100, help="images in a batch")
 
 
 def _bench_command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
@@ -245,6 +249,13 @@ def _bench_oscillation(options: argparse.Namespace) -> None:
 
     recipe = override(load_recipe(options.recipe), options.rest)
     _print_bench(bench_oscillation(recipe, options.repeats, options.steps), options.json)
+
+
+def _bench_fisher(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench_fisher import NETWORKS, bench_fisher
+
+    models = (options.model,) if options.model else tuple(NETWORKS)
+    _print_bench(bench_fisher(models, options.batch_size, options.repeats, options.steps), options.json)
 
 
 def _print_bench(result, path: Path | None) -> None:

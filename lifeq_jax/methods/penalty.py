@@ -129,7 +129,8 @@ def check_share(value: float, key: str) -> float:
 def probe_of(task: TaskEnd, quantized: bool, num_batches: int = 1) -> Probe:
     """The network at the end of `task`: at its quantized weights, or at the latent parameters behind them."""
     apply, point = (task.apply_weights, task.weights) if quantized else (task.apply, task.params)
-    return Probe(as_partial(apply), as_partial(task.head), point, task.counts, jnp.float32(num_batches))
+    squares = as_partial(task.squares_weights if quantized else task.squares)
+    return Probe(as_partial(apply), as_partial(task.head), point, task.counts, jnp.float32(num_batches), squares)
 
 
 def anchored(

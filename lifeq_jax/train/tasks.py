@@ -13,10 +13,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lifeq_jax.core.config import Recipe, Stage
-from lifeq_jax.core.keys import key_for
+from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.data.tables import concat_rows
+from lifeq_jax.data.tables import Rows, concat_rows
 from lifeq_jax.methods.base import TaskEnd
 from lifeq_jax.metrics.classify import balanced_accuracy
 from lifeq_jax.metrics.oscillation import Oscillations, oscillations
@@ -271,7 +271,6 @@ def next_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[
 def end_task(run: StageRun, state: TrainState, task: int) -> PyTree:
     """The method's state after it has seen the finished task's network and the data kept of the finished tasks."""
     network, stats = run.built.network, state.batch_stats
-    finished = run.world.tasks[: task + 1]
     return run.built.method.end_task(
         state.method_state,
         TaskEnd(
@@ -281,11 +280,22 @@ def end_task(run: StageRun, state: TrainState, task: int) -> PyTree:
             apply=Partial(network.evaluate, batch_stats=stats),
             apply_weights=Partial(network.evaluate_weights, batch_stats=stats),
             head=network.head,
-            loaders=tuple(partial(batches, run.scorer, rows.memory) for rows in finished),
+            loaders=tuple(partial(batches, run.scorer, _memory(run, finished)) for finished in range(task + 1)),
             counts=state.counts,
             key=key_for(run.recipe.seed, run.number, task),
+            squares=Partial(network.squares, batch_stats=stats),
+            squares_weights=Partial(network.squares_weights, batch_stats=stats),
         ),
     )
+
+
+def _memory(run: StageRun, task: int) -> Rows:
+    """What a method sees of a finished task. Some of the rows are drawn at random, since files go class by class."""
+    rows, count = run.world.tasks[task].memory, run.recipe.importance_batches * run.recipe.data.batch_size
+    if not 0 < count < len(rows.index):
+        return rows
+    drawn = generator_for(run.recipe.seed, run.number, task).permutation(len(rows.index))[:count]
+    return Rows(*(column[drawn] for column in rows))
 
 
 def evaluate_tasks(run: StageRun, state: TrainState) -> list[Score]:
