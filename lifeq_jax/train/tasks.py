@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 from lifeq_jax.core.config import Recipe, Stage
 from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.refusal import Diverged
+from lifeq_jax.core.tree import megabytes
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.tables import Rows, concat_rows
 from lifeq_jax.methods.base import TaskEnd
@@ -217,7 +218,7 @@ def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, P
     confusions = [np.asarray(score.confusion) for score in scores]
     row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
     row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
-    row |= dict(images_per_second=round(result.images_per_second, 1))
+    row |= dict(images_per_second=round(result.images_per_second, 1), state_megabytes=megabytes(saved.state))
     row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies)}
     row |= {f"balanced_accuracy_{task}": balanced_accuracy(matrix) for task, matrix in enumerate(confusions)}
     row |= {f"running_accuracy_{task}": value for task, value in enumerate(running)}

@@ -84,6 +84,11 @@ def test_the_report_reads_the_shares_of_the_summary(finished):
     assert end == {name: summary["metrics"][name] for name in ("capacity", "dead_units")}
 
 
+def test_the_train_state_does_not_grow_with_the_tasks(finished):
+    sizes = {float(row["state_megabytes"]) for row in read_metrics(finished[0] / "metrics.csv")}
+    assert len(sizes) == 1 and sizes.pop() > 4 * 4 * (64 * 32) / 1e6  # weights, anchors, bits, information of the stem
+
+
 def test_the_last_task_too_ends_with_rounded_weights(finished):
     leaves = checkpointed(finished[0], "w32a32")
     params, _ = latest_weights(finished[0])
