@@ -12,26 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lifeq_jax.cli_data import add_data
+from lifeq_jax.cli_parser import Parser, add_command
 from lifeq_jax.core.config import Part, Recipe, load_recipe
 from lifeq_jax.core.memory import keep_freed_memory
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with 2."""
-
-    def error(self, message: str):
-        """Refuses in one line."""
-        raise Refusal(f"{self.prog}: {message} (see {self.prog} --help)")
-
-
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Names a default only where there is one to name."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -73,7 +60,7 @@ def _set_environment() -> None:
 def _parser() -> Parser:
     parser = Parser(prog="lifeq-jax", description="Train low-bit networks on a sequence of unbalanced tasks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_data(commands.add_parser("data", help="make and inspect the CSV files of tasks"))
+    add_data(commands.add_parser("data", help="make and inspect the CSV files of tasks"))
     _add_train(commands)
     _add_eval(commands)
     _add_report(commands)
@@ -82,156 +69,10 @@ def _parser() -> Parser:
     return parser
 
 
-def _command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text, formatter_class=Help)
-    command.set_defaults(call=call)
-    return command
-
-
-def _add_data(data: argparse.ArgumentParser) -> None:
-    commands = data.add_subparsers(dest="step", required=True, metavar="STEP")
-    prepare = _command(commands, "prepare", _prepare, "write or check the image folders <root>/<split>/<class>/<file>")
-    prepare.add_argument("--root", type=Path, required=True, help="folder of the images")
-    prepare.add_argument(
-        "--source", default="digits", help="digits (comes with scikit-learn), folder, or a name of TensorFlow Datasets"
-    )
-    prepare.add_argument("--download", action="store_true", help="allow the source to be downloaded")
-    prepare.add_argument("--from", dest="source_folder", type=Path, help="for folder: tree to copy the images from")
-    prepare.add_argument("--size", type=int, help="for folder: side of the copies (short side resized, center crop)")
-    prepare.add_argument("--seed", type=int, default=0, help="of the train/test split of digits")
-
-    lifelong = _command(commands, "lifelong", _lifelong, "write <csv>_train{i}.csv and <csv>_test{i}.csv")
-    _add_csv(lifelong)
-    lifelong.add_argument("--root", type=Path, required=True, help="folder of the images")
-    lifelong.add_argument(
-        "--diminish-rate", type=float, help="share of the classes replaced with each task: 0.25 or 25"
-    )
-    lifelong.add_argument("--domains", nargs="+", help="instead: one task for each of these leading folders")
-    lifelong.add_argument("--seed", type=int, default=123, help="of the order of the classes")
-
-    _add_longtail(commands)
-
-    replay = _command(commands, "replay", _replay, "write <csv>_replay{i}.csv, a sample of each task's training rows")
-    _add_csv(replay)
-    replay.add_argument("--rate", type=float, default=0.2, help="share of the rows: 0.2 or 20")
-    replay.add_argument("--seed", type=int, default=123, help="of the sample")
-
-    count = _command(commands, "count", _count, "write reweight_{i}.json: class counts and weights of each task")
-    _add_csv(count)
-
-    inspect = _command(commands, "inspect", _inspect, "print what a set of task files holds")
-    inspect.add_argument(
-        "--csv", type=Path, required=True, help="what the files' names begin with, or a single train CSV"
-    )
-    inspect.add_argument("--root", type=Path, help="folder of the images; given, the files are checked to exist")
-
-
-def _add_longtail(commands) -> None:
-    text = "write <csv>_train{gamma}.csv, whose classes fall off from many images to few, and <csv>_test.csv"
-    longtail = _command(commands, "longtail", _longtail, text)
-    longtail.add_argument("--csv", type=Path, required=True, help="what the new files' names begin with")
-    longtail.add_argument("--gamma", type=float, required=True, help="largest class over the smallest, 1 or more")
-    longtail.add_argument("--root", type=Path, help="source: folder of the images, <root>/<split>/<class>/<file>")
-    longtail.add_argument(
-        "--from", dest="source", type=Path, help="source instead: a train CSV, or, with --tasks, a prefix of task files"
-    )
-    longtail.add_argument(
-        "--tasks", type=int, help="tasks of the sequence --from; writes <csv>_train{i}.csv, each with a long tail"
-    )
-    longtail.add_argument(
-        "--scheme",
-        default="exponential",
-        help="class sizes. exponential: n_0 gamma^(-i/(K-1)), at least 1 image; truncated: ClimbQ's, which may reach 0",
-    )
-    longtail.add_argument("--seed", type=int, default=0, help="of the draw of images; 0 draws as ClimbQ does")
-
-
-def _add_csv(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--csv", type=Path, required=True, help="what the files' names begin with")
-    command.add_argument("--tasks", type=int, required=True, help="tasks in the sequence")
-
-
-def _prepare(options: argparse.Namespace) -> None:
-    from lifeq_jax.data.prepare import prepare
-
-    made = prepare(
-        options.root,
-        options.source,
-        download=options.download,
-        seed=options.seed,
-        size=options.size,
-        source_folder=options.source_folder,
-    )
-    images = ", ".join(f"{number} {split}" for split, number in made.images.items())
-    sizes = ", ".join(f"{height}x{width}" for height, width in made.sizes[:3]) + (
-        ", ..." if len(made.sizes) > 3 else ""
-    )
-    state = "complete already" if made.already else "ready"
-    print(f"{made.root}: {images} images of {len(made.classes)} classes, {sizes}; {state}")
-
-
-def _lifelong(options: argparse.Namespace) -> None:
-    from lifeq_jax.data.lifelong import make_domains, make_lifelong
-
-    rate = options.diminish_rate
-    if rate is None and options.tasks == 1 and not options.domains:
-        rate = 1.0  # a single task holds all classes whatever the rate
-    if (options.domains is None) == (rate is None):
-        raise Refusal("lifeq-jax data lifelong: give either --diminish-rate or --domains")
-    if options.domains:
-        if len(options.domains) != options.tasks:
-            raise Refusal(f"--tasks={options.tasks} but --domains names {len(options.domains)}: {options.domains}")
-        made = make_domains(options.root, options.csv, domains=options.domains, seed=options.seed)
-    else:
-        made = make_lifelong(options.root, options.csv, num_tasks=options.tasks, diminish_rate=rate, seed=options.seed)
-    for split, images in made.images.items():
-        print(f"{options.csv}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
-
-
-def _longtail(options: argparse.Namespace) -> None:
-    from lifeq_jax.data.long_tail import long_tail_of_csv, long_tail_of_folders, long_tail_of_tasks
-
-    if (options.root is None) == (options.source is None):
-        raise Refusal("lifeq-jax data longtail: give either --root or --from")
-    if options.tasks is not None and options.source is None:
-        raise Refusal("lifeq-jax data longtail: --tasks needs --from, the prefix that `data lifelong` has written")
-    how = {"gamma": options.gamma, "scheme": options.scheme, "seed": options.seed}
-    if options.root is not None:
-        made = long_tail_of_folders(options.root, options.csv, **how)
-    elif options.tasks is not None:
-        made = long_tail_of_tasks(options.source, options.csv, num_tasks=options.tasks, **how)
-    else:
-        made = long_tail_of_csv(options.source, options.csv, **how)
-    for train, test, sizes, images in zip(*made, strict=True):
-        largest, smallest = sizes[0], sizes[sizes > 0][-1]
-        empty = f", {sum(sizes == 0)} classes without any" if smallest != sizes[-1] else ""
-        span = f"{largest} to {smallest} a class, imbalance {largest / smallest:.1f}{empty}"
-        print(f"{train}: {sum(sizes)} images of {len(sizes)} classes, {span}")
-        print(f"{test}: {images} images")
-
-
-def _replay(options: argparse.Namespace) -> None:
-    from lifeq_jax.data.replay import make_replay
-
-    rows = make_replay(options.csv, num_tasks=options.tasks, rate=options.rate, seed=options.seed)
-    print(f"{options.csv}_replay*.csv: {', '.join(map(str, rows))} images")
-
-
-def _count(options: argparse.Namespace) -> None:
-    from lifeq_jax.data.class_counts import write_counts
-
-    for path in write_counts(options.csv, options.tasks):
-        print(path)
-
-
-def _inspect(options: argparse.Namespace) -> None:
-    from lifeq_jax.data.inspect import describe
-
-    print(describe(options.csv, options.root))
-
-
 def _add_train(commands) -> None:
-    train = _command(commands, "train", _train, "train a recipe; run again, it resumes. Every key can be overridden.")
+    train = add_command(
+        commands, "train", _train, "train a recipe; run again, it resumes. Every key can be overridden."
+    )
     train.add_argument("recipe", type=Path, help="recipe file; RECIPE --keys lists every key with its value")
     train.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
     train.add_argument("--keys", action="store_true", help="list the recipe's keys, overrides applied, and leave")
@@ -310,11 +151,12 @@ def _print_result(folder: Path, summary: dict) -> None:
 
 
 def _add_eval(commands) -> None:
-    evaluate = _command(commands, "eval", _eval, "evaluate a run's network on the images of a CSV")
+    evaluate = add_command(commands, "eval", _eval, "evaluate a run's network on the images of a CSV")
     evaluate.add_argument("run", type=Path, help="run folder")
     evaluate.add_argument("--csv", type=Path, required=True, help="CSV with the header image,label")
     evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
     evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
+    evaluate.add_argument("--task", type=int, help="task of the images, where a run's tasks have heads of their own")
     _add_bounds(evaluate)
 
 
@@ -328,7 +170,7 @@ def _eval(options: argparse.Namespace) -> None:
     from lifeq_jax.train.evaluate import evaluate_run
 
     check_bounds(options.many, options.few)
-    result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage)
+    result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage, task=options.task)
     print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
     print(f"accuracy {100 * result.accuracy:.2f} %   balanced {100 * result.balanced_accuracy:.2f} %")
     if result.train_images is not None:
@@ -349,7 +191,7 @@ def _print_shot_groups(per_class, train_images, many: int, few: int) -> None:
 
 
 def _add_report(commands) -> None:
-    report = _command(commands, "report", _report, "write Markdown and plots of finished runs; seeds are grouped")
+    report = add_command(commands, "report", _report, "write Markdown and plots of finished runs; seeds are grouped")
     report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
     report.add_argument(
         "--out", type=Path, help="folder of the report (default: <run>/report, or ./report for several)"
@@ -378,7 +220,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 
 
 def _bench_command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
-    command = _command(commands, name, call, text)
+    command = add_command(commands, name, call, text)
     command.add_argument("--repeats", type=int, default=9, help="alternating repeats; medians are printed")
     command.add_argument("--steps", type=int, default=4, help="steps in a repeat")
     command.add_argument("--json", type=Path, help="also write the numbers to this file")
@@ -405,7 +247,7 @@ def _print_bench(result, path: Path | None) -> None:
 
 
 def _add_toy(commands) -> None:
-    toy = _command(commands, "toy", _toy, "the toy problem of oscillating weights, as numbers and as a plot")
+    toy = add_command(commands, "toy", _toy, "the toy problem of oscillating weights, as numbers and as a plot")
     toy.add_argument("--out", type=Path, default=Path("toy.png"), help="PNG file of the plot")
     toy.add_argument("--steps", type=int, default=2000, help="steps of gradient descent")
 

@@ -7,6 +7,7 @@ import pytest
 
 from lifeq_jax.cli import main, override
 from lifeq_jax.core.config import load_recipe
+from lifeq_jax.data.sequences import SEQUENCES
 
 RECIPE = "configs/lifequant/resnet20_digits.py"
 
@@ -104,6 +105,15 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
         (["data", "longtail", "--csv", "x", "--gamma", "10", "--root", "a", "--tasks", "2"], "--tasks needs --from"),
         (["data", "longtail", "--csv", "x", "--gamma", "9", "--from", "y", "--tasks", "2"], "y_train0.csv cannot be"),
         (["data", "longtail", "--csv", "x", "--gamma", "9", "--from", "y"], "y is not named <name>_train<ending>.csv"),
+        (
+            ["data", "sequence", "mnist", "--csv", "x", "--root", "x"],
+            "sequence='mnist' is unknown; choose from cifar10_",
+        ),
+        (
+            ["data", "sequence", "mnist5", "--csv", "x", "--root", "x", "--tasks", "2"],
+            "tasks=2 does not apply to mnist5",
+        ),
+        (["data", "sequence", "mnist5", "--csv", "x"], "the following arguments are required: --root"),
         (["data", "inspect", "--csv", "x", "--color"], "unrecognized arguments: --color"),
         ([], "the following arguments are required: COMMAND"),
     ],
@@ -161,6 +171,22 @@ def test_layers_lists_the_bits_of_every_layer(capsys):
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
     assert rows["stem/conv"] == rows["classifier/dense"] == ["8"]
     assert rows["blocks_0/units_0/conv"] == rows["blocks_0/units_0/act"] == ["4"]
+
+
+def test_sequence_writes_the_tasks_of_blip(tmp_path, capsys):
+    for path in (f"{split}/{digit}/0.png" for split in ("train", "test") for digit in range(10)):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"x")
+    words = ["data", "sequence", "mnist2", "--root", str(tmp_path), "--csv", str(tmp_path / "csv" / "mnist2")]
+    assert main(words) == 0
+    assert "mnist2_train*.csv: 2 tasks with 5, 5 images\n" in capsys.readouterr().out
+    assert (tmp_path / "csv" / "mnist2_test1.csv").read_text().splitlines()[1] == "test/5/0.png,5"
+
+
+def test_help_names_every_sequence(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "sequence", "--help"])
+    assert SEQUENCES.keys() <= set(re.findall(r"[a-z0-9_]+", capsys.readouterr().out))
 
 
 def test_one_task_needs_no_diminish_rate_and_prints_no_forgetting(tasks, capsys):

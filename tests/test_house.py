@@ -29,7 +29,7 @@ ALLOWED = {
     "rl": "core quant layers models optim methods metrics",
     "train": "core data quant layers models losses optim methods metrics",
 }
-ROOF = {f"{PACKAGE}.cli", f"{PACKAGE}.__main__"}  # these may import every room
+ROOF = {f"{PACKAGE}.{name}" for name in ("__main__", "cli", "cli_data", "cli_parser")}  # these may import every room
 LAZY = {"tensorflow", "tyro", "tensorboardX", "sklearn", "tensorflow_datasets"}
 HOMES = {  # which modules may import TensorFlow and what needs it, in a function
     "tensorflow": {f"{PACKAGE}.data.pipeline", f"{PACKAGE}.data.prepare"},

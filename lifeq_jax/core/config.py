@@ -60,7 +60,7 @@ class Data(Checked):
     num_tasks: int
     """Tasks in the sequence."""
     num_classes: int
-    """Outputs of the network, one numbering for all tasks."""
+    """Outputs of the network: classes of the shared head, or of the heads of all tasks together."""
     image: tuple[int, int, int]
     """Height, width and channels of the stored images; with resize: what evaluation resizes the short side to."""
     crop: tuple[int, int]
@@ -70,7 +70,7 @@ class Data(Checked):
     flip: bool
     """Random horizontal flip in training."""
     mean: tuple[float, ...]
-    """Mean of each channel, pixels scaled to 0..1."""
+    """Mean of each channel, pixels scaled to 0..1; or of each channel of each task, task after task."""
     std: tuple[float, ...]
     """Standard deviation of each channel, likewise."""
     resize: Literal["", "random_resized_crop"] = ""
@@ -78,6 +78,11 @@ class Data(Checked):
     evaluation the short side scaled to `image`, then a center crop. Empty: all files have the size `image`."""
     batch_size: int = 128
     """Images in a batch."""
+    heads: Literal["shared", "per_task"] = "shared"
+    """shared: all tasks share the outputs, labels are outputs. per_task: the classes of each task's train CSV have
+    outputs of their own, and the task is known in evaluation too."""
+    permuted: bool = False
+    """All tasks have the images of task 0's CSV files, each its pixels in another order that follows from seed."""
     replay: bool = True
     """Task t trains on train_t plus replay_0 .. replay_{t-1}; false: on train_t alone."""
     validation: float = 0.0
@@ -91,10 +96,14 @@ class Data(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not len(self.mean) == len(self.std) == self.image[2]:
+        channels = self.image[2]
+        if len(self.mean) != len(self.std) or len(self.mean) not in (channels, channels * self.num_tasks):
             raise Refusal(
-                f"data.mean={self.mean!r} and data.std={self.std!r} need {self.image[2]} values, one a channel"
+                f"data.mean={self.mean!r} and data.std={self.std!r} need {channels} values, one a channel, or as many "
+                "for each task"
             )
+        if self.permuted and (self.image[:2] != self.crop or self.pad or self.flip or self.resize):
+            raise Refusal("data.permuted=True needs whole images: crop as image, pad 0, no flip, no resize")
         if any(crop > side + 2 * self.pad for crop, side in zip(self.crop, self.image[:2], strict=True)):
             raise Refusal(f"data.crop={self.crop!r} is larger than the images {self.image[:2]!r} with pad={self.pad}")
         if self.evaluate_on == "validation" and self.validation == 0:
@@ -135,6 +144,7 @@ class Optimizer(Checked):
 
     LIMITS = {
         "momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1), "learned_rate": (0, 1e6),
+        "patience": (0, 1_000_000), "patience_factor": (1, 1e6), "smallest_rate": (0, 1e6),
     }  # fmt: skip
 
     momentum: float = 0.9
@@ -147,6 +157,13 @@ class Optimizer(Checked):
     """For step: shares of the task after which the learning rate is multiplied by factor."""
     factor: float = 0.1
     """For step."""
+    patience: int = 0
+    """Epochs without a lower validation loss after which the rate is divided by patience_factor and momentum begins
+    anew; a task ends when the rate falls below smallest_rate. 0: off. Needs selection=lowest_loss."""
+    patience_factor: float = 3.0
+    """For patience."""
+    smallest_rate: float = 1e-4
+    """For patience."""
     learned_rate: float = 1e-5
     """Learning rate at the start of each task of what quantizers learn (scales, zero points): Adam, no decay, the same
     schedule."""
@@ -159,6 +176,7 @@ class Recipe(Checked):
     LIMITS = {
         "seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000),
         "calibration_batches": (1, 1_000_000), "reestimation_batches": (0, 1_000_000),
+        "norm_tasks": (0, 10_000),
     }  # fmt: skip
 
     name: str
@@ -183,8 +201,11 @@ class Recipe(Checked):
     importance_data: Literal["replay", "train"] = "replay"
     """What a method sees of finished tasks: their replay rows or all their training rows. Never test data."""
     optimizer: Optimizer = field(default_factory=Optimizer)
-    selection: Literal["last", "best"] = "last"
-    """Parameters kept of each task: of its last epoch, or of the best epoch on the validation images."""
+    selection: Literal["last", "best", "lowest_loss"] = "last"
+    """Parameters kept of each task: of its last epoch; of the epoch with the best accuracy on the validation images of
+    all tasks so far; or of the one with the lowest cross-entropy on the task's own."""
+    norm_tasks: int = 0
+    """Batch norm follows the data in so many first tasks and keeps its statistics after them; 0: in all tasks."""
     start: str = ""
     """What the first stage starts from: a run folder, for its final parameters, or a file of float weights in torch's
     names (.safetensors, .pth, .pt). {seed} in it stands for the seed; empty: random initialization."""
@@ -206,8 +227,10 @@ class Recipe(Checked):
                 raise Refusal(
                     f"stage.tasks={stage.tasks} of {stage.name!r} exceeds data.num_tasks={self.data.num_tasks}"
                 )
-        if self.selection == "best" and self.data.validation == 0:
-            raise Refusal("recipe.selection='best' needs data.validation above 0; test data never selects")
+        if self.selection != "last" and self.data.validation == 0:
+            raise Refusal(f"recipe.selection={self.selection!r} needs data.validation above 0; test data never selects")
+        if self.optimizer.patience and self.selection != "lowest_loss":
+            raise Refusal(f"optimizer.patience={self.optimizer.patience} needs recipe.selection='lowest_loss'")
         if self.importance_data == "replay" and not self.data.replay:
             raise Refusal("recipe.importance_data='replay' needs data.replay; choose importance_data='train'")
 

@@ -7,15 +7,25 @@ import numpy as np
 from lifeq_jax.data.order import ImageSpec
 
 
-def normalize(image: jax.Array, spec: ImageSpec) -> jax.Array:
+def normalize(image: jax.Array, spec: ImageSpec, task: jax.Array | None = None) -> jax.Array:
     """(x/255 - mean)/std per channel: uint8 (B, h, w, c) to float32 of the same shape.
+
+    Where `spec` has a mean and a std for each channel of each task, they are those of task (B,).
 
     Computed as (x - 255 mean) * (1/(255 std)): a difference before a product cannot be contracted to a fused
     multiply-add, so the bits do not depend on what the compiler puts around it."""
-    shape = (1, 1, 1, len(spec.mean))
-    middle = (255 * np.array(spec.mean, np.float64)).astype(np.float32).reshape(shape)
-    scale = (1 / (255 * np.array(spec.std, np.float64))).astype(np.float32).reshape(shape)
+    shape = (-1, 1, 1, image.shape[-1])
+    middle = jnp.asarray((255 * np.array(spec.mean, np.float64)).astype(np.float32).reshape(shape))
+    scale = jnp.asarray((1 / (255 * np.array(spec.std, np.float64))).astype(np.float32).reshape(shape))
+    if task is not None and len(middle) > 1:
+        middle, scale = middle[task], scale[task]
     return (image.astype(jnp.float32) - middle) * scale
+
+
+def permuted(image: jax.Array, pixels: jax.Array) -> jax.Array:
+    """Image (B, h, w, c) whose pixel i, row after row, is pixel pixels[b, i] of `image`; pixels (B, h * w) int32."""
+    flat = image.reshape(*pixels.shape, image.shape[-1])
+    return jnp.take_along_axis(flat, pixels[..., None], axis=1).reshape(image.shape)
 
 
 def crop_and_flip(image: jax.Array, offset: jax.Array, flip: jax.Array, spec: ImageSpec) -> jax.Array:

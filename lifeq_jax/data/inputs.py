@@ -3,9 +3,19 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
+
 from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.data.augment import permuted
 from lifeq_jax.data.order import Plan
 from lifeq_jax.data.tables import Rows
+
+
+class TaskTable(NamedTuple):
+    """What distinguishes the T tasks of a sequence in their batches, arrays on the device; None: nothing."""
+
+    classes: jax.Array | None = None  # (T, K) bool, outputs of the head of each task
+    pixels: jax.Array | None = None  # (T, h * w) int32: pixel i of task t's images is pixel pixels[t, i] of the file
 
 
 class Feed(NamedTuple):
@@ -43,6 +53,19 @@ def feed_of(image: Any, rows: Rows, plan: Plan, step: int) -> Feed:
         offset=plan.offset[step],
         flip=plan.flip[step],
     )
+
+
+def with_tasks(source: Input, table: TaskTable) -> Input:
+    """`source`, whose batches know their tasks' heads and whose finished images are permuted by task."""
+
+    def assemble(constants: PyTree, feed: Feed) -> Batch:
+        images, tasks = constants
+        batch = source.assemble(images, feed)
+        if tasks.pixels is not None:
+            batch = batch._replace(image=permuted(batch.image, tasks.pixels[batch.task]))
+        return batch if tasks.classes is None else batch._replace(classes=tasks.classes[batch.task])
+
+    return source if all(part is None for part in table) else Input((source.constants, table), source.feeds, assemble)
 
 
 def batch_of(image: Any, feed: Feed) -> Batch:

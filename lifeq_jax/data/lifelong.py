@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.sampling import as_fraction, stratified
+from lifeq_jax.data.sampling import as_fraction, shuffled, stratified
 from lifeq_jax.data.tables import (
     Table,
     concat_tables,
@@ -43,8 +43,7 @@ def class_windows(num_classes: int, num_tasks: int, diminish_rate: float, seed: 
     window = int(num_classes / (1 + rate * (num_tasks - 1)))
     if window < 1:
         raise Refusal(f"num_tasks={num_tasks} leaves empty tasks with {num_classes} classes; choose fewer")
-    order = np.arange(num_classes)
-    np.random.RandomState(seed).shuffle(order)
+    order = shuffled(num_classes, seed)
     heads = [task * int(window * rate) for task in range(num_tasks)]
     ends = [head + window for head in heads[:-1]] + [num_classes]
     return [order[head:end].tolist() for head, end in zip(heads, ends, strict=True)]
@@ -70,7 +69,7 @@ def make_lifelong(
     listed = list_splits(root, splits)
     classes = listed[splits[0]][0]
     windows = class_windows(len(classes), num_tasks, diminish_rate, seed)
-    tables = {split: [_of_classes(table, w) for w in windows] for split, (_, table) in listed.items()}
+    tables = {split: [of_classes(table, w) for w in windows] for split, (_, table) in listed.items()}
     return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tables))
 
 
@@ -104,6 +103,11 @@ def list_splits(root: Path, splits: Sequence[str]) -> dict[str, tuple[list[str],
     for split in splits[1:]:
         _check_same_classes(root, listed[splits[0]][0], listed[split][0], splits[0], split)
     return listed
+
+
+def of_classes(table: Table, classes: list[int]) -> Table:
+    """The rows of the given classes, class by class in the given order; at least one class."""
+    return select(table, np.concatenate([np.flatnonzero(table.label == label) for label in classes]))
 
 
 def write_sequence(prefix: Path, tables: Mapping[str, Sequence[Table]]) -> dict[str, tuple[int, ...]]:
@@ -151,10 +155,6 @@ def _split_domains(
 def _relabel(table: Table, names: list[str], index: Mapping[str, int]) -> Table:
     new = np.array([index[name] for name in names], np.int32)
     return table._replace(label=new[table.label])
-
-
-def _of_classes(table: Table, classes: list[int]) -> Table:
-    return select(table, np.concatenate([np.flatnonzero(table.label == label) for label in classes]))
 
 
 def _check_same_classes(root: Path, first: list[str], other: list[str], name: str, other_name: str) -> None:

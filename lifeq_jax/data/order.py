@@ -25,8 +25,8 @@ class ImageSpec(NamedTuple):
     stored: tuple[int, int, int]  # height, width, channels of every file
     pad: int  # black pixels added on each side before the crop
     crop: tuple[int, int]  # height, width that the network sees
-    mean: tuple[float, ...]  # per channel, of values in [0, 1]
-    std: tuple[float, ...]  # per channel, of values in [0, 1]
+    mean: tuple[float, ...]  # per channel, of values in [0, 1]; or per task and channel, task after task
+    std: tuple[float, ...]  # likewise
     flip: bool  # whether training mirrors half of the images
     resize: str = ""  # of RESIZES
 
@@ -49,7 +49,7 @@ def freedom(spec: ImageSpec) -> tuple[int, int]:
         raise Refusal(f"crop {spec.crop} does not fit images of {height}x{width} with pad {spec.pad}")
     if channels not in (1, 3):
         raise Refusal(f"{channels} image channels; choose from 1, 3")
-    if not len(spec.mean) == len(spec.std) == channels or min(spec.std) <= 0:
+    if len(spec.mean) != len(spec.std) or len(spec.mean) % channels or min(spec.std, default=0) <= 0:
         raise Refusal(f"mean {spec.mean} and std {spec.std} need {channels} values each, std above 0")
     if spec.resize not in RESIZES:
         raise Refusal(f"resize={spec.resize!r} is unknown; choose from {', '.join(map(repr, RESIZES))}")

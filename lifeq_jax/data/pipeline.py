@@ -64,7 +64,7 @@ def _feeds(
 
 
 def _assemble(constants: tuple, feed: Feed, *, spec: ImageSpec) -> Batch:
-    return batch_of(normalize(feed.image, spec), feed)
+    return batch_of(normalize(feed.image, spec, feed.task), feed)
 
 
 def _refuse_first(root: Path, paths: list[str], spec: ImageSpec) -> None:

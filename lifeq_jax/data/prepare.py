@@ -40,6 +40,7 @@ def prepare(
     download: bool,
     seed: int,
     size: int | None = None,
+    canvas: int | None = None,
     test_fraction: float = 0.2,
     source_folder: Path | None = None,
     data_dir: Path | None = None,
@@ -47,25 +48,28 @@ def prepare(
     """Makes the image tree `root` from `source`, or finds it complete and does nothing.
 
     "digits": scikit-learn's scans, `test_fraction` of each class to the test split by `seed`. "folder": opens
-    every image under `root` and writes nothing; with `source_folder` and `size`, writes a copy of that tree
-    in which every image is size x size (short side resized, centered crop). Any other name: a tfds set,
-    looked for in `data_dir` (default: where tfds keeps its sets) and fetched only with `download`; the JPEG files
-    of imagenet2012 stay as they are. `size` resizes there too.
+    every image under `root` and writes nothing; with `source_folder` and `size` or `canvas`, writes a copy of that
+    tree. Any other name: a tfds set, looked for in `data_dir` (default: where tfds keeps its sets) and fetched only
+    with `download`; the JPEG files of imagenet2012 stay as they are without `size` and `canvas`.
+
+    `size` makes every image size x size (short side resized, centered crop); `canvas` then puts it in the middle of
+    canvas x canvas black pixels.
 
     The tree is built beside `root` and renamed when whole, with `prepared.json` inside. Refuses a root that
-    holds something else, a broken image (named), a place that cannot be written, and what the source
-    refuses."""
+    holds something else, a broken image and one larger than the canvas (named), a place that cannot be written,
+    and what the source refuses."""
     root = Path(root)
-    if source == "folder" and source_folder is None and size is None:
+    as_it_is = size is None and canvas is None
+    if source == "folder" and source_folder is None and as_it_is:
         return _summary(root, folder(root).images(), already=True)
-    if source == "folder" and (source_folder is None or size is None):
-        raise Refusal("source folder: a resized copy needs both source_folder and size")
-    recipe = _recipe(source, size, seed, test_fraction, source_folder)
+    if source == "folder" and (source_folder is None or as_it_is):
+        raise Refusal("source folder: a copy needs both source_folder and one of size and canvas")
+    recipe = _recipe(source, size, canvas, seed, test_fraction, source_folder)
     done = _found(root, recipe)
     if done is not None:
         return done
     chosen = _source(source, test_fraction, seed, source_folder, download, data_dir)
-    return _build(root, recipe, chosen, size)
+    return _build(root, recipe, chosen, size, canvas)
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
@@ -75,11 +79,24 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
 
 
-def _recipe(source: str, size: int | None, seed: int, test_fraction: float, source_folder: Path | None) -> dict:
+def pad(image: Image.Image, canvas: int) -> Image.Image:
+    """The image, gray or color, in the middle of a black canvas x canvas square; where the rest is odd, the smaller
+    half comes before it. Refuses an image that is larger."""
+    if max(image.size) > canvas:
+        raise Refusal(f"{image.height}x{image.width} pixels do not fit canvas={canvas}")
+    square = Image.new("L" if image.mode == "L" else "RGB", (canvas, canvas))
+    square.paste(image, ((canvas - image.width) // 2, (canvas - image.height) // 2))
+    return square
+
+
+def _recipe(
+    source: str, size: int | None, canvas: int | None, seed: int, test_fraction: float, source_folder: Path | None
+) -> dict:
     """The arguments that decide what the tree holds."""
     own = {"seed": seed, "test_fraction": test_fraction} if source == "digits" else {}
     origin = {} if source_folder is None else {"source_folder": str(Path(source_folder).resolve())}
-    return {"source": source, "size": size, **own, **origin}
+    around = {} if canvas is None else {"canvas": canvas}
+    return {"source": source, "size": size, **around, **own, **origin}
 
 
 def _source(
@@ -121,13 +138,13 @@ def _pairs(sizes: Iterable) -> tuple[tuple[int, int], ...]:
     return tuple((int(height), int(width)) for height, width in sizes)
 
 
-def _build(root: Path, recipe: dict, source: Source, size: int | None) -> Prepared:
+def _build(root: Path, recipe: dict, source: Source, size: int | None, canvas: int | None) -> Prepared:
     part = root.with_name(f".{root.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         images = tqdm(source.images(), "writing images", source.total, disable=None)
-        summary = _summary(root, _written(part, images, size), already=False)
+        summary = _summary(root, _written(part, images, size, canvas), already=False)
         counts = {"images": summary.images, "classes": summary.classes, "sizes": summary.sizes}
         record = {"recipe": recipe, **counts}
         (part / RECORD).write_text(json.dumps(record, indent=1) + "\n")
@@ -139,18 +156,26 @@ def _build(root: Path, recipe: dict, source: Source, size: int | None) -> Prepar
     return summary
 
 
-def _written(part: Path, images: Iterable[Picture], size: int | None) -> Iterator[Picture]:
+def _written(part: Path, images: Iterable[Picture], size: int | None, canvas: int | None) -> Iterator[Picture]:
     for name, image, content in images:
-        fitted = image if size is None else fit(image, size)
+        fitted = _fitted(name, image, size, canvas)
         path = part / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if content is not None and size is None:
+        if content is not None and size is None and canvas is None:
             path.write_bytes(content)
         elif path.suffix.lower() == ".png":
             fitted.save(path, format="PNG")
         else:
             fitted.save(path, format="JPEG", quality=JPEG_QUALITY)
         yield Picture(name, fitted)
+
+
+def _fitted(name: str, image: Image.Image, size: int | None, canvas: int | None) -> Image.Image:
+    resized = image if size is None else fit(image, size)
+    try:
+        return resized if canvas is None else pad(resized, canvas)
+    except Refusal as refusal:
+        raise Refusal(f"{name}: {refusal}") from None
 
 
 def _summary(root: Path, images: Iterable[Picture], *, already: bool) -> Prepared:

@@ -65,4 +65,4 @@ def _feeds(rows: Rows, plan: Plan, start_step: int) -> Iterator[Feed]:
 
 def _assemble(images: jax.Array, feed: Feed, *, spec: ImageSpec) -> Batch:
     image = crop_and_flip(images[feed.image], feed.offset, feed.flip, spec)
-    return batch_of(normalize(image, spec), feed)
+    return batch_of(normalize(image, spec, feed.task), feed)

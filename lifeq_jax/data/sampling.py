@@ -1,4 +1,4 @@
-"""Fractions as users write them, and seeded draws of rows."""
+"""Fractions as users write them, seeded draws of rows, seeded orders."""
 
 import numpy as np
 
@@ -28,6 +28,18 @@ def stratified(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
             raise Refusal(f"class {name} has a single image; a train/test split needs two")
         mask[rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)]] = True
     return mask
+
+
+def shuffled(number: int, seed: int) -> np.ndarray:
+    """0 .. number - 1 in an order drawn with NumPy's legacy generator, (number,) int64.
+
+    What scikit-learn's `shuffle` of that range and RandomState.permutation give, by which the original programs
+    order classes, tasks and pixels. Refuses a seed outside [0, 2**32)."""
+    if not 0 <= seed < 2**32:
+        raise Refusal(f"seed={seed} is out of range; choose from 0 to {2**32 - 1}")
+    order = np.arange(number)
+    np.random.RandomState(seed).shuffle(order)
+    return order
 
 
 def sample_rows(num_rows: int, fraction: float, seed: int) -> np.ndarray:

@@ -106,7 +106,8 @@ def write_table(csv_path: Path, table: Table) -> None:
 
 
 def list_images(root: Path, split: str) -> tuple[list[str], Table]:
-    """The classes and images of `<root>/<split>/<class>/<file>`.
+    """The classes and images of `<root>/<split>/<class>/<file>`, or, where `split` is empty, of
+    `<root>/<class>/<file>`.
 
     Class names are sorted as strings ("10" before "2", as the originals do) and a label is the index in that
     list; the rows go class by class, files sorted. Refuses a missing root or split (naming those that exist),
@@ -119,7 +120,7 @@ def list_images(root: Path, split: str) -> tuple[list[str], Table]:
     if not classes:
         raise Refusal(f"{folder} has no class folders; expected <class>/<file> with {', '.join(SUFFIXES)}")
     files = [image_files(folder / name) for name in classes]
-    paths = [f"{split}/{name}/{file}" for name, inside in zip(classes, files, strict=True) for file in inside]
+    paths = [posixpath.join(split, name, file) for name, inside in zip(classes, files, strict=True) for file in inside]
     return classes, table_of(paths, [label for label, inside in enumerate(files) for _ in inside])
 
 
@@ -161,7 +162,7 @@ def task_csvs(prefix: Path, num_tasks: int, *, replay: bool) -> tuple[Path, ...]
     return tuple(task_csv(prefix, kind, task) for task in range(num_tasks) for kind in kinds)
 
 
-def load_tasks(prefix: Path, num_tasks: int, *, root: Path, num_classes: int, replay: bool) -> tuple[Task, ...]:
+def load_tasks(prefix: Path, num_tasks: int, *, root: Path | None, num_classes: int, replay: bool) -> tuple[Task, ...]:
     """Reads `<prefix>_train{i}.csv`, `_test{i}.csv` and, where `replay`, `_replay{i}.csv` for i < num_tasks.
 
     Refuses what `read_table` refuses (a replay CSV may be empty), replay files for another number of tasks,

@@ -1,4 +1,4 @@
-"""Cross-entropy of single examples, and the mean that padding does not count in."""
+"""Cross-entropy of single examples, heads of tasks, and the mean that padding does not count in."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,16 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     Holds: finite for any finite logits; not below 0; the gradient is softmax(logits) - one_hot(label)."""
     picked = jnp.take_along_axis(logits, label.reshape(-1, 1), axis=-1)
     return jax.nn.logsumexp(logits, axis=-1) - picked[:, 0]
+
+
+OUT = -1e9  # a logit that takes no share of a softmax, and is finite, so that no loss meets inf - inf
+
+
+def of_head(logits: jax.Array, classes: jax.Array | None, out: float = OUT) -> jax.Array:
+    """logits (B, K) with `out` in place of the outputs that belong to other heads; classes as in `Batch`.
+
+    Holds: no gradient reaches the other heads, and with `OUT` their softmax is exactly 0."""
+    return logits if classes is None else jnp.where(classes, logits, out)
 
 
 def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:

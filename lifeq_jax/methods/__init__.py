@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lifeq_jax.methods import oscillation
 from lifeq_jax.methods.base import Method
+from lifeq_jax.methods.blip import blip
 from lifeq_jax.methods.ewc import ewc
 from lifeq_jax.methods.finetune import finetune
 from lifeq_jax.methods.lifequant import lifequant
@@ -15,6 +16,7 @@ from lifeq_jax.methods.scp import scp
 from lifeq_jax.methods.si import si
 
 METHODS: dict[str, Callable[..., Method]] = {
+    "blip": blip,
     "ewc": ewc,
     "finetune": finetune,
     "lifequant": lifequant,

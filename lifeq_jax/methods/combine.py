@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lifeq_jax.core.types import PyTree
-from lifeq_jax.methods.base import Method, StepInfo, TaskEnd
+from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.methods.base import Evaluate, Method, StepInfo, TaskEnd
 
 
 def _member(link: optax.GradientTransformationExtraArgs, index: int) -> optax.GradientTransformationExtraArgs:
@@ -28,17 +28,37 @@ def combine(*methods: Method) -> Method:
         values = (method.penalty(own, params, weights) for method, own in zip(methods, state, strict=True))
         return reduce(jnp.add, values, jnp.zeros(()))
 
+    def batch_loss(state: tuple, batch: Batch, logits: jax.Array, evaluate: Evaluate) -> jax.Array:
+        values = (method.batch_loss(own, batch, logits, evaluate) for method, own in zip(methods, state, strict=True))
+        return reduce(jnp.add, values, jnp.zeros(()))
+
     def observe(state: tuple, step: StepInfo) -> tuple:
         return tuple(method.observe(own, step) for method, own in zip(methods, state, strict=True))
 
     def end_task(state: tuple, task: TaskEnd) -> tuple:
         return tuple(method.end_task(own, task) for method, own in zip(methods, state, strict=True))
 
+    def settle(state: tuple, params: PyTree) -> PyTree:
+        for method, own in zip(methods, state, strict=True):
+            params = method.settle(own, params)
+        return params
+
+    def measure(state: tuple, params: PyTree) -> dict[str, dict[str, jax.Array]]:
+        found: dict[str, dict[str, jax.Array]] = {}
+        for method, own in zip(methods, state, strict=True):
+            for name, quantities in method.measure(own, params).items():
+                found[name] = found.get(name, {}) | quantities
+        return found
+
     return Method(
         init=lambda params: tuple(method.init(params) for method in methods),
         penalty=penalty,
+        batch_loss=batch_loss,
         observe=observe,
         end_task=end_task,
+        settle=settle,
+        measure=measure,
+        concludes=any(method.concludes for method in methods),
         gradients=optax.chain(*(_member(method.gradients, index) for index, method in enumerate(methods))),
         constraint=optax.chain(*(_member(method.constraint, index) for index, method in enumerate(methods))),
     )

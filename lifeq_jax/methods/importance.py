@@ -17,7 +17,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import zeros_like
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
-from lifeq_jax.losses.classify import weighted_mean
+from lifeq_jax.losses.classify import of_head, weighted_mean
 from lifeq_jax.methods.base import Outputs
 
 CHUNK = 16  # examples whose gradients are held at once
@@ -99,6 +99,7 @@ def mean_loss(loss: Loss) -> Objective:
 def mean_over(loss: Loss, probe: Probe, outputs: Outputs, batch: Batch) -> jax.Array:
     """The mean of `loss` of a finished task's network over the rows of `batch` that count."""
     logits, feature = outputs
+    logits = of_head(logits, batch.classes)
     examples = Examples(logits, feature, batch.label, batch.weight, probe.counts, jnp.ones(()))
     return weighted_mean(loss(examples), batch.weight)
 
@@ -135,7 +136,7 @@ def squared_example_gradients(loss: Loss) -> Contribution:
     """(gradient of one example's loss)^2, mean over examples, with the data's labels: the empirical Fisher."""
 
     def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
-        return _sum_of_squares(loss, probe, batch.image, batch.label, batch.weight)
+        return _sum_of_squares(loss, probe, batch, key)
 
     return contribution
 
@@ -146,29 +147,28 @@ def squared_sampled_gradients(loss: Loss) -> Contribution:
     With the cross-entropy this is an unbiased estimate of the diagonal of the true Fisher information."""
 
     def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
-        label = jax.random.categorical(key, probe.apply(probe.point, batch.image).logits).astype(jnp.int32)
-        return _sum_of_squares(loss, probe, batch.image, label, batch.weight)
+        logits = of_head(probe.apply(probe.point, batch.image).logits, batch.classes)
+        label = jax.random.categorical(key, logits).astype(jnp.int32)
+        return _sum_of_squares(loss, probe, batch._replace(label=label), key)
 
     return contribution
 
 
-def _sum_of_squares(loss: Loss, probe: Probe, image: jax.Array, label: jax.Array, weight: jax.Array) -> Sum:
+def _sum_of_squares(loss: Loss, probe: Probe, batch: Batch, key: jax.Array) -> Sum:
     """Sum over examples of weight * gradient^2, at most CHUNK gradients in memory at once."""
 
-    def square(image: jax.Array, label: jax.Array, weight: jax.Array) -> PyTree:
-        def value(point: PyTree) -> jax.Array:
-            logits, feature = probe.apply(point, image[None])
-            return loss(Examples(logits, feature, label[None], jnp.ones(1), probe.counts, jnp.ones(())))[0]
+    def square(example: Batch) -> PyTree:
+        alone = jax.tree.map(lambda part: part[None], example._replace(weight=jnp.ones(())))
+        gradients = gradient(mean_loss(loss), probe, alone, key)
+        return jax.tree.map(lambda g: example.weight * jnp.square(g), gradients)
 
-        return jax.tree.map(lambda g: weight * jnp.square(g), jax.grad(value)(probe.point))
+    def add(total: PyTree, chunk: Batch) -> tuple[PyTree, None]:
+        return jax.tree.map(lambda t, s: t + jnp.sum(s, axis=0), total, jax.vmap(square)(chunk)), None
 
-    def add(total: PyTree, chunk: tuple) -> tuple[PyTree, None]:
-        return jax.tree.map(lambda t, s: t + jnp.sum(s, axis=0), total, jax.vmap(square)(*chunk)), None
-
-    size = math.gcd(label.shape[0], CHUNK)
-    chunks = [x.reshape(-1, size, *x.shape[1:]) for x in (image, label, weight)]
-    total, _ = jax.lax.scan(add, zeros_like(probe.point), tuple(chunks))
-    return Sum(total, jnp.sum(weight))
+    size = math.gcd(batch.label.shape[0], CHUNK)
+    chunks = jax.tree.map(lambda part: part.reshape(-1, size, *part.shape[1:]), batch)
+    total, _ = jax.lax.scan(add, zeros_like(probe.point), chunks)
+    return Sum(total, jnp.sum(batch.weight))
 
 
 FISHERS: dict[str, Callable[[Loss], Contribution]] = {

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lifeq_jax.core.types import Batch
-from lifeq_jax.losses.classify import weighted_mean
+from lifeq_jax.losses.classify import of_head, weighted_mean
 from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.importance import Probe, absolute_objective
 from lifeq_jax.methods.penalty import anchored
@@ -12,7 +12,7 @@ from lifeq_jax.methods.penalty import anchored
 
 def squared_output(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
     """The mean over the batch of sum_c z_c^2."""
-    logits = probe.apply(probe.point, batch.image).logits
+    logits = of_head(probe.apply(probe.point, batch.image).logits, batch.classes, out=0.0)
     return weighted_mean(jnp.sum(jnp.square(logits), axis=-1), batch.weight)
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch
 from lifeq_jax.losses.base import Loss
 from lifeq_jax.losses.classify import weighted_mean
@@ -31,6 +32,8 @@ def noisy_loss(loss: Loss, bits: int) -> Objective:
     """noise_loss / number of batches + the mean of `loss`. Source: LifeQuant mobilenet-v2-cifar-100 `ours`."""
 
     def objective(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
+        if batch.classes is not None:
+            raise Refusal(f"method.args.noise_bits={bits!r} compares all outputs; it needs data.heads='shared'")
         logits, feature = probe.apply(probe.point, batch.image)
         draws = jax.random.uniform(key, (DRAWS, *feature.shape))
         noise = noise_loss(probe, logits, feature, batch.weight, draws, bits)

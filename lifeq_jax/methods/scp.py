@@ -9,6 +9,7 @@ from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import zeros_like
 from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.losses.classify import of_head
 from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.importance import Contribution, Probe, Sum, not_empty
 from lifeq_jax.methods.penalty import anchored
@@ -49,7 +50,8 @@ def sliced(probe: Probe, batch: Batch, variant: str, draw: Callable[[int], jax.A
 
     def mean_logits(point: PyTree) -> jax.Array:
         total = jnp.sum(batch.weight)
-        return batch.weight @ probe.apply(point, batch.image).logits / jnp.where(total > 0, total, 1.0)
+        logits = of_head(probe.apply(point, batch.image).logits, batch.classes, out=0.0)
+        return batch.weight @ logits / jnp.where(total > 0, total, 1.0)
 
     output, pull = jax.vjp(mean_logits, probe.point)
     return Sum(VARIANTS[variant](pull, draw(output.shape[0])), not_empty(batch))

@@ -10,10 +10,19 @@ from lifeq_jax.quant.codes import is_learned
 
 
 def scale_by_schedule(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
-    """Multiplies updates by -rate; `update` takes `progress=`, the share of the task that is done, a scalar 0..1."""
+    """Multiplies updates by -rate: that of the schedule at `progress=`, the share of the task that is done, a scalar
+    0..1, times `rate_factor=`, a scalar."""
 
-    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, progress: jax.Array, **_):
-        rate = schedule(progress)
+    def update(
+        updates: PyTree,
+        state: PyTree,
+        params: PyTree = None,
+        *,
+        progress: jax.Array,
+        rate_factor: jax.Array | float = 1.0,
+        **_,
+    ):
+        rate = schedule(progress) * rate_factor
         return jax.tree.map(lambda leaf: -rate * leaf, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

@@ -122,6 +122,7 @@ def _runner(recipe: Recipe) -> Callable[[int], None]:
         jnp.ones(data.num_classes),
         jnp.zeros((), jnp.int32),
         jnp.array(STEPS_OF_TASK, jnp.int32),
+        jnp.ones(()),
     )
     step = jax.jit(make_step(built.network, built.method, built.optimizer, built.loss), donate_argnums=0)
     holder = [state]

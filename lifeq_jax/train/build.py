@@ -2,20 +2,24 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lifeq_jax.core.config import Data, Part, Recipe, Scalar, Stage, check_type
+from lifeq_jax.core.config import Part, Recipe, Scalar, Stage, check_type
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.data.inputs import Input
+from lifeq_jax.data.heads import Heads, heads_of, outputs_of, to_outputs
+from lifeq_jax.data.inputs import Input, TaskTable, with_tasks
 from lifeq_jax.data.order import ImageSpec
+from lifeq_jax.data.permute import permutations
 from lifeq_jax.data.pipeline import pipeline
 from lifeq_jax.data.resident import choose_input, resident
 from lifeq_jax.data.tables import (
@@ -67,7 +71,7 @@ class TaskRows(NamedTuple):
 class World(NamedTuple):
     """The data of a recipe."""
 
-    tasks: tuple[TaskRows, ...]
+    tasks: tuple[TaskRows, ...]  # labels are outputs of the network
     input: Input
     spec: ImageSpec
 
@@ -117,11 +121,31 @@ def build_world(recipe: Recipe) -> World:
     data, root = recipe.data, Path(recipe.data.root)
     if not root.is_dir():
         raise Refusal(f"data.root={data.root!r} is not a folder; `lifeq-jax data prepare` makes one")
-    tasks = load_tasks(Path(data.csv), data.num_tasks, root=root, num_classes=data.num_classes, replay=data.replay)
+    tasks, heads = read_sequence(recipe, root)
     images = catalog([table for task in tasks for table in task if table is not None])
+    if heads is not None:
+        tasks = tuple(_with_outputs(heads, number, task) for number, task in enumerate(tasks))
     rows = _rows(recipe, tasks, images)
     _refuse_too_few(recipe, rows)
-    return World(rows, *open_images(data, images, root))
+    return World(rows, *open_images(recipe, heads, images, root))
+
+
+def read_sequence(recipe: Recipe, root: Path | None) -> tuple[tuple[Task, ...], Heads | None]:
+    """The CSV files of all tasks, their images under `root` checked, and the outputs of each task; None where all tasks
+    share one head."""
+    data = recipe.data
+    number = 1 if data.permuted else data.num_tasks
+    tasks = load_tasks(Path(data.csv), number, root=root, num_classes=data.num_classes, replay=data.replay)
+    tasks *= data.num_tasks // number
+    return tasks, heads_of([task.train for task in tasks], data.num_classes) if data.heads == "per_task" else None
+
+
+def _with_outputs(heads: Heads, number: int, task: Task) -> Task:
+    def outputs(kind: str, table: Table) -> Table:
+        return to_outputs(heads, number, table, f"{kind} CSV of task {number}")
+
+    replay = None if task.replay is None else outputs("replay", task.replay)
+    return Task(outputs("train", task.train), outputs("test", task.test), replay)
 
 
 def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskRows, ...]) -> None:
@@ -136,11 +160,16 @@ def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskRows, ...]) -> None:
                 raise Refusal(f"task {number} has {images} {what} images, at least {least} are needed ({key})")
 
 
-def open_images(data: Data, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
+def open_images(recipe: Recipe, heads: Heads | None, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
     """The input path that the recipe names, over the images of a catalog."""
+    data = recipe.data
     spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip, data.resize)
     name = choose_input(data.input, len(images.paths), spec, data.device_share)
-    return (resident if name == "resident" else pipeline)(root, images, spec), spec
+    source = (resident if name == "resident" else pipeline)(root, images, spec)
+    pixels = permutations(data.num_tasks, math.prod(data.image[:2]), recipe.seed) if data.permuted else None
+    outputs = None if heads is None else outputs_of(heads)
+    table = TaskTable(*(None if array is None else jnp.asarray(array) for array in (outputs, pixels)))
+    return with_tasks(source, table), spec
 
 
 def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[TaskRows, ...]:
@@ -233,10 +262,15 @@ def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Netwo
         return outputs
 
     def train(
-        params: PyTree, batch_stats: PyTree, image: jax.Array, share: jax.Array, key: jax.Array
+        params: PyTree,
+        batch_stats: PyTree,
+        image: jax.Array,
+        share: jax.Array,
+        key: jax.Array,
+        fixed_norm: bool,
     ) -> tuple[Outputs, PyTree]:
         def outputs(module: Any, image: jax.Array) -> Outputs:
-            feature = module.features(image, train=True)
+            feature = module.features(image, train=not fixed_norm)
             return Outputs(module.head(feature), feature)
 
         variables = {"params": params, "batch_stats": batch_stats}

@@ -19,14 +19,20 @@ ITEMS = {
 }
 
 
+WORST = -1e30  # JSON has no infinity
+
+
 class Progress(NamedTuple):
     """Where a stage stands. JSON in the checkpoint, so plain numbers only."""
 
     task: int  # next task to train; the number of tasks once the stage is done
     epoch: int  # next epoch of it
     matrix: list[list[float]]  # a row per finished task: accuracy on every task
-    best_accuracy: float  # on the validation images, of the task under way; -1 before the first
+    best: float  # of the task under way, on validation images: accuracy, or minus the loss; WORST before the first
+    patience_left: int  # as in Patience
+    rate_factor: float  # likewise
     seconds: float  # spent on the stage
+    method_seconds: float  # of these, on the method's work between tasks
     done: bool
 
 

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifeq_jax.core.config import read_recipe
+from lifeq_jax.core.config import Recipe, read_recipe
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.decode import naming_rows
+from lifeq_jax.data.heads import to_outputs
 from lifeq_jax.data.tables import catalog, read_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
-from lifeq_jax.train.build import build_network, open_images
+from lifeq_jax.train.build import build_network, open_images, read_sequence
 from lifeq_jax.train.loop import make_scorer, score_rows
 from lifeq_jax.train.per_class import training_images
 from lifeq_jax.train.run import latest_weights
@@ -28,21 +30,29 @@ class Evaluation(NamedTuple):
     train_images: np.ndarray | None  # (K,) int64, of `training_images`; None where the run folder does not say
 
 
-def evaluate_run(folder: Path, csv: Path, *, root: Path | None = None, stage: str | None = None) -> Evaluation:
+def evaluate_run(
+    folder: Path, csv: Path, *, root: Path | None = None, stage: str | None = None, task: int | None = None
+) -> Evaluation:
     """Scores the parameters that `stage` (by default the last) of a run has reached on every row of `csv`.
 
-    `root` is the folder the CSV's paths are relative to, by default the recipe's own."""
+    `root` is the folder the CSV's paths are relative to, by default the recipe's own. `task` is the task that the
+    images belong to, which only a recipe whose tasks differ in more than their rows needs (heads per task, pixels
+    permuted, normalization by task). Refuses to guess it there."""
     recipe = read_recipe(folder / "config.json")
     params, batch_stats = latest_weights(folder, stage)
     chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
     where = root or Path(recipe.data.root)
+    number = _task_of(recipe, task)
     table = read_table(csv, num_classes=recipe.data.num_classes, root=where)
+    heads = read_sequence(recipe, None)[1] if recipe.data.heads == "per_task" else None
+    if heads is not None:
+        table = to_outputs(heads, number, table, str(csv))
     images = catalog([table])
     with naming_rows([csv]):
-        source, spec = open_images(recipe.data, images, where)
+        source, spec = open_images(recipe, heads, images, where)
         network = build_network(recipe, chosen)
         scorer = make_scorer(network, source, spec, recipe.data.batch_size, recipe.data.num_classes)
-        score = score_rows(scorer, rows_of(images, table, 0, False), params, batch_stats)
+        score = score_rows(scorer, rows_of(images, table, number, False), params, batch_stats)
     matrix = np.asarray(score.confusion)
     return Evaluation(
         stage=chosen.name,
@@ -54,3 +64,13 @@ def evaluate_run(folder: Path, csv: Path, *, root: Path | None = None, stage: st
         per_class=per_class_accuracy(matrix),
         train_images=training_images(folder, chosen.name, recipe.data.num_classes),
     )
+
+
+def _task_of(recipe: Recipe, task: int | None) -> int:
+    data = recipe.data
+    differ = data.heads == "per_task" or data.permuted or len(data.mean) > data.image[2]
+    if task is None and differ:
+        raise Refusal(f"--task is missing: the tasks of this run differ; choose from 0 to {data.num_tasks - 1}")
+    if task is not None and task not in range(data.num_tasks):
+        raise Refusal(f"--task {task} is not a task of the run; choose from 0 to {data.num_tasks - 1}")
+    return task or 0

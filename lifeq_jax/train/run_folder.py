@@ -95,12 +95,24 @@ class RowFile:
             csv.DictWriter(file, self._columns).writerows(rows)
 
 
+LAYER_COLUMNS = ("stage", "after", "layer", "quantity", "value")  # of layers.csv
+
+
+def layer_rows(stage: str, after: int, found: dict[str, dict[str, Any]]) -> list[Row]:
+    """The rows of layers.csv after training task `after`: what a method's `measure` has found, by leaf and quantity."""
+    return [
+        dict(stage=stage, after=after, layer=layer, quantity=quantity, value=float(value))
+        for layer, quantities in found.items()
+        for quantity, value in quantities.items()
+    ]
+
+
 ACCURACIES = ("accuracy", "balanced_accuracy", "running_accuracy")  # of metrics.csv, a column for each task
 
 
 class Metrics:
-    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row; weight_distance.csv and
-    per_class.csv."""
+    """metrics.csv, a row per epoch, and the same numbers as TensorBoard events numbered by row; weight_distance.csv,
+    per_class.csv and layers.csv."""
 
     def __init__(self, folder: Path, num_tasks: int):
         self._folder = folder
@@ -114,6 +126,7 @@ class Metrics:
         self._file = RowFile(folder / "metrics.csv", columns)
         self._distances = RowFile(folder / "weight_distance.csv", [*place, *(f"bin_{bin}" for bin in range(BINS))])
         self._classes = RowFile(folder / "per_class.csv", CLASS_COLUMNS)
+        self._layers = RowFile(folder / "layers.csv", LAYER_COLUMNS)
         self._events: Any = None
         self._rows = 0
 
@@ -124,6 +137,7 @@ class Metrics:
         self._rows = self._file.begin(wanted)
         self._distances.begin(wanted)
         self._classes.begin(wanted)
+        self._layers.begin(wanted)
         self.close()
         self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._rows + 1)
 
@@ -142,6 +156,10 @@ class Metrics:
     def append_classes(self, rows: Sequence[Row]) -> None:
         """Writes rows of per_class.csv."""
         self._classes.append(*rows)
+
+    def append_layers(self, rows: Sequence[Row]) -> None:
+        """Writes rows of layers.csv."""
+        self._layers.append(*rows)
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""

@@ -10,7 +10,7 @@ from jax import lax
 
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
-from lifeq_jax.losses.classify import cross_entropy, weighted_mean
+from lifeq_jax.losses.classify import cross_entropy, of_head, weighted_mean
 from lifeq_jax.methods.base import Method, Outputs, StepInfo
 from lifeq_jax.metrics.classify import accuracy, confusion
 from lifeq_jax.quant.codes import Table
@@ -20,9 +20,9 @@ class Network(NamedTuple):
     """The pure functions of a network at one pair of bit-widths."""
 
     init: Callable[[int], tuple[PyTree, PyTree]]  # seed -> (params, batch_stats)
-    train: Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array], tuple[Outputs, PyTree]]
-    """(params, batch_stats, image (B, H, W, C), share (B,), key) -> (outputs, new batch_stats); share: how much of the
-    batch has each example's class"""
+    train: Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array, bool], tuple[Outputs, PyTree]]
+    """(params, batch_stats, image (B, H, W, C), share (B,), key, fixed_norm) -> (outputs, new batch_stats); share: how
+    much of the batch has each example's class; fixed_norm: batch norm uses the running statistics and leaves them"""
     moments: Callable[[PyTree, jax.Array], PyTree]
     """(params, image) -> the batch's own statistics, a tree like batch_stats"""
     observe_ranges: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
@@ -44,14 +44,15 @@ class TrainState(NamedTuple):
     method_state: PyTree
     counts: jax.Array  # (K,) float32, images of each class in the data of this task
     step: jax.Array  # int32, steps done in this task
-    num_steps: jax.Array  # int32, steps this task will have
+    num_steps: jax.Array  # int32, steps this task will have at most
+    rate_factor: jax.Array  # float32, what patience has left of the learning rate
 
 
 class Totals(NamedTuple):
     """Sums over the steps of an epoch, kept on the device until it ends."""
 
     loss: jax.Array  # sum over steps of the mean loss, nats
-    penalty: jax.Array  # sum over steps of the method's penalty
+    penalty: jax.Array  # sum over steps of the method's penalty and batch loss
     correct: jax.Array  # examples classified correctly
     images: jax.Array
     steps: jax.Array
@@ -82,8 +83,11 @@ def make_step(
     optimizer: optax.GradientTransformationExtraArgs,
     loss: Loss,
     axis_name: str | None = None,
+    fixed_norm: bool = False,
 ) -> Step:
     """Returns the pure step (state, batch, key) -> (state, totals of this step).
+
+    With `fixed_norm` batch norm uses the running statistics as they are and leaves them.
 
     With `axis_name` it runs under pmap or shard_map over that axis: gradients, running statistics and totals are
     averaged (totals summed) over the devices, and each device draws its own noise."""
@@ -92,11 +96,17 @@ def make_step(
         return lax.psum(part, axis_name) if axis_name else part
 
     def task_loss(params: PyTree, state: TrainState, batch: Batch, key: jax.Array):
+        def evaluate(others: PyTree, image: jax.Array) -> Outputs:
+            return network.evaluate(others, image, state.batch_stats)
+
         share = _class_share(batch, len(state.counts), across)
-        (logits, feature), batch_stats = network.train(params, state.batch_stats, batch.image, share, key)
+        outputs, batch_stats = network.train(params, state.batch_stats, batch.image, share, key, fixed_norm)
+        logits, feature = of_head(outputs.logits, batch.classes), outputs.feature
         progress = state.step / state.num_steps
         values = loss(Examples(logits, feature, batch.label, batch.weight, state.counts, progress, across))
-        return weighted_mean(values, batch.weight), (logits, batch_stats)
+        value = weighted_mean(values, batch.weight)
+        further = method.batch_loss(state.method_state, batch, outputs.logits, evaluate)
+        return value + further, (value, further, logits, batch_stats)
 
     def penalty_of(params: PyTree, method_state: PyTree) -> jax.Array:
         return method.penalty(method_state, params, network.quantize(params))
@@ -104,23 +114,24 @@ def make_step(
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Totals]:
         if axis_name:
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
-        value_and_grads = jax.value_and_grad(task_loss, has_aux=True)(state.params, state, batch, key)
-        (value, (logits, batch_stats)), grads = value_and_grads
+        found = jax.grad(task_loss, has_aux=True)(state.params, state, batch, key)
+        grads, (value, further, logits, batch_stats) = found
         if axis_name:
-            value, grads, batch_stats = lax.pmean((value, grads, batch_stats), axis_name)
+            value, further, grads, batch_stats = lax.pmean((value, further, grads, batch_stats), axis_name)
         penalty, pull = jax.value_and_grad(penalty_of)(state.params, state.method_state)
         updates, opt_state = optimizer.update(
             jax.tree.map(jnp.add, grads, pull),
             state.opt_state,
             state.params,
             progress=state.step / state.num_steps,
+            rate_factor=state.rate_factor,
             method_state=state.method_state,
             quantized=network.quantized,
         )
         params = optax.apply_updates(state.params, updates)
         done = (state.step + 1) / state.num_steps
         method_state = method.observe(state.method_state, StepInfo(state.params, params, grads, done))
-        totals = _totals(value, penalty, logits, batch, state.step, axis_name)
+        totals = _totals(value, penalty + further, logits, batch, state.step, axis_name)
         new_state = state._replace(
             params=params,
             batch_stats=batch_stats,
@@ -162,7 +173,7 @@ def make_evaluate(network: Network) -> Callable[[PyTree, PyTree, Score, Batch], 
     """Returns the pure step (params, batch_stats, score so far, batch) -> score; padding does not count."""
 
     def evaluate(params: PyTree, batch_stats: PyTree, score: Score, batch: Batch) -> Score:
-        logits = network.evaluate(params, batch.image, batch_stats).logits
+        logits = of_head(network.evaluate(params, batch.image, batch_stats).logits, batch.classes)
         return Score(
             loss=score.loss + jnp.sum(cross_entropy(logits, batch.label) * batch.weight),
             confusion=score.confusion + confusion(logits, batch.label, batch.weight),

@@ -23,7 +23,7 @@ from lifeq_jax.metrics.oscillation import Oscillations, oscillations
 from lifeq_jax.train.bn_stats import make_reestimate
 from lifeq_jax.train.build import Built, World, build_stage
 from lifeq_jax.train.calibrate import calibrate
-from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress
 from lifeq_jax.train.loop import (
     Advance,
     Place,
@@ -36,8 +36,9 @@ from lifeq_jax.train.loop import (
     train_epoch,
     training_images,
 )
+from lifeq_jax.train.patience import Patience, after_epoch, fresh_patience, is_spent
 from lifeq_jax.train.per_class import class_rows
-from lifeq_jax.train.run_folder import Metrics
+from lifeq_jax.train.run_folder import Metrics, layer_rows
 from lifeq_jax.train.step import Score, TrainState, make_step
 
 Log = Callable[[str], None]
@@ -80,13 +81,17 @@ class StageRun(NamedTuple):
     stage: Stage
     world: World
     built: Built
-    advance: Advance
+    advances: tuple[Advance, Advance]  # with batch norm that follows the data, and that keeps its statistics
     scorer: Scorer
     reestimate: Callable[[PyTree, Iterable[jax.Array]], PyTree]  # (params, images) -> batch_stats
     measure: Callable[[PyTree, PyTree], Oscillations]  # (params, tracks by kernel name)
     checkpoints: Checkpoints
     metrics: Metrics
     log: Log
+
+    def advance(self, task: int) -> Advance:
+        """The compiled step of a task."""
+        return self.advances[0 < self.recipe.norm_tasks <= task]
 
     @property
     def num_tasks(self) -> int:
@@ -98,8 +103,12 @@ def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics:
     """Builds and jits the functions of a stage and opens its checkpoint folder."""
     stage = recipe.stages[number]
     built = build_stage(recipe, stage)
-    step = make_step(built.network, built.method, built.optimizer, built.loss)
     data = recipe.data
+
+    def advance(fixed_norm: bool) -> Advance:
+        step = make_step(built.network, built.method, built.optimizer, built.loss, fixed_norm=fixed_norm)
+        return make_advance(step, world.input)
+
     scorer = make_scorer(built.network, world.input, world.spec, data.batch_size, data.num_classes)
     checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
     return StageRun(
@@ -108,7 +117,7 @@ def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics:
         stage=stage,
         world=world,
         built=built,
-        advance=make_advance(step, world.input),
+        advances=(advance(fixed_norm=False), advance(fixed_norm=True)),
         scorer=scorer,
         reestimate=make_reestimate(built.network.moments),
         measure=jax.jit(partial(oscillations, built.network.table)),
@@ -120,7 +129,7 @@ def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics:
 
 def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
     """Trains the stage's tasks from where its newest checkpoint stands, or from the given parameters."""
-    progress = run.checkpoints.progress() or Progress(0, 0, [], -1.0, 0.0, False)
+    progress = run.checkpoints.progress() or fresh_progress(run.recipe)
     if progress.done:
         return progress
     begins = (progress.task, progress.epoch) == (0, 0)
@@ -140,6 +149,11 @@ def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
     return progress
 
 
+def fresh_progress(recipe: Recipe) -> Progress:
+    """Where a stage begins."""
+    return Progress(0, 0, [], WORST, *fresh_patience(recipe.optimizer), 0.0, 0.0, False)
+
+
 def calibrated(run: StageRun, params: PyTree, batch_stats: PyTree) -> PyTree:
     """`params` with the ranges of all quantizers found on the first training batches of the stage."""
     place = Place(run.recipe.seed, run.number, 0, 0)
@@ -157,13 +171,14 @@ def first_saved(run: StageRun, params: PyTree, batch_stats: PyTree) -> Saved:
         counts=jnp.zeros(()),
         step=jnp.zeros((), jnp.int32),
         num_steps=jnp.ones((), jnp.int32),
+        rate_factor=jnp.ones(()),
     )
-    keeps_best = run.recipe.selection == "best"
-    return begin_task(run, Saved(state, Best(*_copy((params, batch_stats))) if keeps_best else ()), 0)
+    best = () if run.recipe.selection == "last" else Best(*_copy((params, batch_stats)))
+    return begin_task(run, Saved(state, best), 0)
 
 
 def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
-    """Renews what belongs to one task: optimizer state, step count, class counts."""
+    """Renews what belongs to one task: optimizer state, step count, class counts, learning rate."""
     rows = run.world.tasks[task]
     steps = len(rows.train.index) // run.recipe.data.batch_size * run.stage.epochs
     state = saved.state._replace(
@@ -171,6 +186,7 @@ def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
         counts=jnp.asarray(rows.counts),
         step=jnp.zeros((), jnp.int32),
         num_steps=jnp.array(steps, jnp.int32),
+        rate_factor=jnp.ones(()),
     )
     return saved._replace(state=state)
 
@@ -178,45 +194,77 @@ def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
 def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
     """One epoch, its evaluation and its row of metrics.csv; after the last of a task, the task's end as well."""
     place = Place(run.recipe.seed, run.number, progress.task, progress.epoch)
-    rate = float(run.built.schedule(saved.state.step / saved.state.num_steps))
+    where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
+    rate = float(run.built.schedule(saved.state.step / saved.state.num_steps) * saved.state.rate_factor)
+    rows, advance = run.world.tasks[place.task].train, run.advance(place.task)
     try:
-        state, result = train_epoch(run.advance, run.scorer, run.world.tasks[place.task].train, saved.state, place)
+        state, result = train_epoch(advance, run.scorer, rows, saved.state, place)
     except Diverged as error:
         raise Diverged(f"stage {run.stage.name}: {error}; the last good checkpoint is kept") from None
     is_last = place.epoch + 1 == run.stage.epochs
     is_due = is_last or _is_due(run, place.epoch)
+    measured = _measure_oscillations(run, state, where)
     state, running = _reestimated(run, state, place, is_due, is_last)
     saved, progress = _select(run, saved._replace(state=state), progress)
-    if is_last and run.recipe.selection == "best":
-        saved = saved._replace(state=saved.state._replace(**_copy(saved.best)._asdict()))
-    scores = evaluate_tasks(run, saved.state) if is_due else []
+    is_last = is_last or is_spent(_patience(progress), run.stage.learning_rate, run.recipe.optimizer)
+    if is_last:
+        began = time.perf_counter()
+        saved = saved._replace(state=jax.block_until_ready(conclude(run, saved, place)))
+        spent = progress.method_seconds + time.perf_counter() - began
+        progress = progress._replace(method_seconds=spent)
+    scores = evaluate_tasks(run, saved.state) if is_due or is_last else []
     accuracies = [accuracy_of(score) for score in scores]
     confusions = [np.asarray(score.confusion) for score in scores]
-    where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
     row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
     row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
     row |= dict(images_per_second=round(result.images_per_second, 1))
     row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies)}
     row |= {f"balanced_accuracy_{task}": balanced_accuracy(matrix) for task, matrix in enumerate(confusions)}
     row |= {f"running_accuracy_{task}": value for task, value in enumerate(running)}
-    row |= _measure_oscillations(run, state, where)
+    row |= measured
     run.metrics.append(row)
     run.log(_line(run, place, row, accuracies, running))
     if not is_last:
         return saved, progress._replace(epoch=place.epoch + 1)
-    for task, (rows, matrix) in enumerate(zip(run.world.tasks, confusions, strict=True)):
-        run.metrics.append_classes(class_rows(run.stage.name, place.task, task, rows.train, matrix))
-    return finish_task(run, saved, progress, accuracies)
+    _write_task_end(run, saved.state, place.task, confusions)
+    return next_task(run, saved, progress, accuracies)
 
 
-def finish_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[float]) -> tuple[Saved, Progress]:
-    """The method's work between tasks, and a new row of the accuracy matrix."""
+def conclude(run: StageRun, saved: Saved, place: Place) -> TrainState:
+    """The state that a task ends with: what selection has kept, after the method's work between tasks."""
+    state = saved.state
+    if run.recipe.selection != "last":
+        state = state._replace(**_copy(saved.best)._asdict())
+    method, is_final = run.built.method, place.task + 1 == run.num_tasks
+    if is_final and not method.concludes:
+        return state
+    state = state._replace(method_state=end_task(run, state, place.task))
+    params = jax.jit(method.settle)(state.method_state, state.params)
+    state = state._replace(params=_copy(params))  # apart from the method's own arrays, which are donated with it
+    return _with_new_statistics(run, state, place)
+
+
+def _write_task_end(run: StageRun, state: TrainState, task: int, confusions: list[np.ndarray]) -> None:
+    for scored, (rows, matrix) in enumerate(zip(run.world.tasks, confusions, strict=True)):
+        run.metrics.append_classes(class_rows(run.stage.name, task, scored, rows.train, matrix))
+    found = jax.device_get(jax.jit(run.built.method.measure)(state.method_state, state.params))
+    run.metrics.append_layers(layer_rows(run.stage.name, task, found))
+
+
+def next_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[float]) -> tuple[Saved, Progress]:
+    """A new row of the accuracy matrix, and the state that the next task begins with."""
     task, done = progress.task, progress.task + 1 == run.num_tasks
     if not done:
-        method_state = end_task(run, saved.state, task)
-        saved = begin_task(run, saved._replace(state=saved.state._replace(method_state=method_state)), task + 1)
+        saved = begin_task(run, saved, task + 1)
+    left, factor = fresh_patience(run.recipe.optimizer)
     return saved, progress._replace(
-        task=task + 1, epoch=0, matrix=[*progress.matrix, accuracies], best_accuracy=-1.0, done=done
+        task=task + 1,
+        epoch=0,
+        matrix=[*progress.matrix, accuracies],
+        best=WORST,
+        patience_left=left,
+        rate_factor=factor,
+        done=done,
     )
 
 
@@ -251,12 +299,18 @@ def _reestimated(
     """The state with batch-norm statistics measured anew where something is evaluated next; at the end of a task also
     the accuracies with the running statistics."""
     recipe = run.recipe
-    if recipe.reestimation_batches == 0 or not (is_due or recipe.selection == "best"):
+    if recipe.reestimation_batches == 0 or not (is_due or recipe.selection != "last"):
         return state, []
     scores = evaluate_tasks(run, state) if is_last and recipe.selection == "last" else []
-    images = training_images(run.scorer, run.world.tasks[place.task].train, place, recipe.reestimation_batches)
-    running = [accuracy_of(score) for score in scores]
-    return state._replace(batch_stats=run.reestimate(state.params, images)), running
+    return _with_new_statistics(run, state, place), [accuracy_of(score) for score in scores]
+
+
+def _with_new_statistics(run: StageRun, state: TrainState, place: Place) -> TrainState:
+    count = run.recipe.reestimation_batches
+    if count == 0:
+        return state
+    images = training_images(run.scorer, run.world.tasks[place.task].train, place, count)
+    return state._replace(batch_stats=run.reestimate(state.params, images))
 
 
 def _measure_oscillations(run: StageRun, state: TrainState, where: dict) -> dict[str, float]:
@@ -270,14 +324,35 @@ def _measure_oscillations(run: StageRun, state: TrainState, where: dict) -> dict
 
 
 def _select(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
-    if run.recipe.selection == "last":
+    """Keeps what is better than anything in this task so far; lowers the rate when patience ends."""
+    recipe, state = run.recipe, saved.state
+    if recipe.selection == "last":
         return saved, progress
-    held_out = concat_rows([task.validation for task in run.world.tasks[: progress.task + 1]])
-    accuracy = accuracy_of(score_rows(run.scorer, held_out, saved.state.params, saved.state.batch_stats))
-    if accuracy <= progress.best_accuracy:
-        return saved, progress
-    best = Best(*_copy((saved.state.params, saved.state.batch_stats)))
-    return saved._replace(best=best), progress._replace(best_accuracy=accuracy)
+    score = _validation_score(run, state, progress.task)
+    if math.isnan(score):
+        raise Diverged(f"stage {run.stage.name}: the validation loss of task {progress.task} is not finite")
+    improved = score > progress.best
+    patience = after_epoch(_patience(progress), improved, recipe.optimizer)
+    if improved:
+        saved = saved._replace(best=Best(*_copy((state.params, state.batch_stats))))
+        progress = progress._replace(best=score)
+    if patience.rate_factor != progress.rate_factor:
+        begun_anew = run.built.optimizer.init(state.params)
+        state = state._replace(opt_state=begun_anew, rate_factor=jnp.float32(patience.rate_factor))
+        saved = saved._replace(state=state)
+    return saved, progress._replace(patience_left=patience.left, rate_factor=patience.rate_factor)
+
+
+def _patience(progress: Progress) -> Patience:
+    return Patience(progress.patience_left, progress.rate_factor)
+
+
+def _validation_score(run: StageRun, state: TrainState, task: int) -> float:
+    """The accuracy on the validation images of all tasks so far, or minus the mean loss on those of the newest."""
+    by_loss = run.recipe.selection == "lowest_loss"
+    held_out = [rows.validation for rows in run.world.tasks[task if by_loss else 0 : task + 1]]
+    score = score_rows(run.scorer, concat_rows(held_out), state.params, state.batch_stats)
+    return -float(score.loss / score.confusion.sum()) if by_loss else accuracy_of(score)
 
 
 def _copy(tree: PyTree) -> PyTree:

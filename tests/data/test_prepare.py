@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data import sources
-from lifeq_jax.data.prepare import fit, prepare
+from lifeq_jax.data.prepare import fit, pad, prepare
 from lifeq_jax.data.sampling import stratified
 from lifeq_jax.data.tables import list_images
 
@@ -86,7 +86,7 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path):
         "        if n == 50: os.kill(os.getpid(), signal.SIGKILL)\n"
         "        yield item\n"
         "whole = p._written\n"
-        "p._written = lambda part, images, size: whole(part, die(images), size)\n"
+        "p._written = lambda part, images, *how: whole(part, die(images), *how)\n"
         "p.prepare(pathlib.Path(sys.argv[1]), 'digits', download=False, seed=0)\n"
     )
     root = tmp_path / "digits"
@@ -137,6 +137,43 @@ def test_fit_is_the_centered_square_at_the_asked_size():
         fit(Image.fromarray(pixels), 0)
 
 
+@pytest.mark.parametrize(("shape", "mode"), [((7, 5, 1), "L"), ((7, 5, 3), "RGB")])
+def test_a_canvas_puts_black_around_gray_and_color(make_tree, tmp_path, shape, mode):
+    root = make_tree({"train/a": 1, "test/a": 1}, shape)
+    made = prepare(tmp_path / "wide", "folder", download=False, seed=0, canvas=10, source_folder=root)
+    assert made.images == {"train": 1, "test": 1} and made.sizes == ((10, 10),)
+    padded = Image.open(tmp_path / "wide/train/a/0000.png")
+    assert padded.mode == mode
+    inside = np.asarray(Image.open(root / "train/a/0000.png"))
+    expected = np.zeros((10, 10, *inside.shape[2:]), np.uint8)
+    expected[1:8, 2:7] = inside
+    np.testing.assert_array_equal(np.asarray(padded), expected)
+    again = prepare(tmp_path / "wide", "folder", download=False, seed=0, canvas=10, source_folder=root)
+    assert again == made._replace(already=True)
+    with pytest.raises(Refusal, match=r"wide was made with canvas=10, not 12; choose another root"):
+        prepare(tmp_path / "wide", "folder", download=False, seed=0, canvas=12, source_folder=root)
+
+
+def test_a_canvas_is_that_of_the_original(golden):
+    arrays = golden("blip_task_sequences")
+    for digit, normalized in zip(arrays["mnist_u8"], arrays["mixture_mnist_norm"], strict=True):
+        padded = np.asarray(pad(Image.fromarray(digit), 32), np.float32)
+        np.testing.assert_allclose((padded / 255 - 0.1) / 0.2752, normalized[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_canvas_takes_resized_images_and_refuses_larger_ones(make_tree, tmp_path):
+    root = make_tree({"train/a": 1, "train/b": 1}, (9, 12, 3))
+    how = {"download": False, "seed": 0, "source_folder": root}
+    made = prepare(tmp_path / "small", "folder", size=4, canvas=6, **how)
+    assert made.sizes == ((6, 6),)
+    expected = np.zeros((6, 6, 3), np.uint8)
+    expected[1:5, 1:5] = np.asarray(fit(Image.open(root / "train/b/0000.png"), 4))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "small/train/b/0000.png")), expected)
+    with pytest.raises(Refusal, match=r"^train/a/0000\.png: 9x12 pixels do not fit canvas=11$"):
+        prepare(tmp_path / "wide", "folder", canvas=11, **how)
+    assert sorted(os.listdir(tmp_path)) == ["images", "small"]
+
+
 def test_a_broken_image_leaves_no_copy(make_tree, tmp_path):
     root = make_tree({"train/a": 3})
     (root / "train/a/0001.png").write_bytes(b"broken")
@@ -147,8 +184,8 @@ def test_a_broken_image_leaves_no_copy(make_tree, tmp_path):
 
 def test_refuses_half_of_the_arguments_of_a_copy_and_an_unwritable_root(make_tree, tmp_path):
     root = make_tree({"train/a": 1})
-    for half in ({"size": 8}, {"source_folder": root}):
-        with pytest.raises(Refusal, match="needs both source_folder and size"):
+    for half in ({"size": 8}, {"canvas": 8}, {"source_folder": root}):
+        with pytest.raises(Refusal, match="needs both source_folder and one of size and canvas"):
             prepare(tmp_path / "small", "folder", download=False, seed=0, **half)
     with pytest.raises(Refusal, match=r"0000\.png/digits cannot be written: Not a directory"):
         prepare(root / "train/a/0000.png/digits", "digits", download=False, seed=0)
@@ -190,7 +227,12 @@ def test_writes_a_tfds_set_that_is_there(tiny_set, tmp_path):
         assert pixels.shape == (6, 5) and len(np.unique(pixels)) == 1
         values[pixels[0, 0].item()] = path.split("/")[1]
     assert values == {0: "cat", 10: "a_b", 20: "cat", 30: "a_b"}
-    assert json.loads((tmp_path / "tiny/prepared.json").read_text())["recipe"]["source"] == name
+    assert json.loads((tmp_path / "tiny/prepared.json").read_text())["recipe"] == {"source": name, "size": None}
+    wide = prepare(tmp_path / "wide", name, download=False, seed=0, canvas=8, data_dir=data_dir)
+    assert wide.sizes == ((8, 8),) and wide.images == made.images
+    path = list_images(tmp_path / "wide", "train")[1].path.tolist()[-1]
+    pixels = np.asarray(Image.open(tmp_path / "wide" / path))
+    assert (pixels[1:7, 1:6] == pixels[1, 1]).all() and pixels.sum() == 30 * int(pixels[1, 1]) > 0
 
 
 @pytest.fixture
@@ -232,16 +274,18 @@ def test_imagenet_keeps_its_jpeg_files(imagenet, tmp_path):
     with tfds.testing.mock_data(as_dataset_fn=examples, data_dir=imagenet):
         made = prepare(tmp_path / "whole", "imagenet2012", download=False, seed=0, data_dir=imagenet)
         small = prepare(tmp_path / "small", "imagenet2012", download=False, seed=0, size=8, data_dir=imagenet)
+        wide = prepare(tmp_path / "wide", "imagenet2012", download=False, seed=0, canvas=40, data_dir=imagenet)
         given["validation"][0]["image"] = b"no image"
         with pytest.raises(Refusal, match=r"val/n01484850/000000\.jpg is not a readable image$"):
             prepare(tmp_path / "bad", "imagenet2012", download=False, seed=0, data_dir=imagenet)
-    assert made.images == small.images == {"train": 4, "val": 2}
+    assert made.images == small.images == wide.images == {"train": 4, "val": 2}
     assert made.classes == ("n01440764", "n01443537", "n01484850")
     assert made.sizes == ((20, 30), (21, 30), (22, 30), (23, 30)) and small.sizes == ((8, 8),)
+    assert wide.sizes == ((40, 40),)
     assert (tmp_path / "whole/train/n01484850/000003.jpg").read_bytes() == given["train"][3]["image"]
     assert (tmp_path / "whole/val/n01440764/000001.jpg").read_bytes() == given["validation"][1]["image"]
     assert Image.open(tmp_path / "small/val/n01440764/000001.jpg").size == (8, 8)
-    assert sorted(os.listdir(tmp_path)) == ["sets", "small", "whole"]
+    assert sorted(os.listdir(tmp_path)) == ["sets", "small", "whole", "wide"]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -311,6 +355,8 @@ def test_tensorflow_is_not_imported_before_it_is_needed():
     modules = [
         "tables",
         "lifelong",
+        "sequences",
+        "permute",
         "replay",
         "class_counts",
         "inspect",

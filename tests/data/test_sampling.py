@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.utils import shuffle
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.sampling import as_fraction, sample_rows, stratified
+from lifeq_jax.data.sampling import as_fraction, sample_rows, shuffled, stratified
 
 CASES = [(20, 0.2, 123), (5, 0.5, 123), (7, 0.5, 123), (330, 0.2, 123), (100, 0.33, 7), (9, 1.0, 3)]
 
@@ -41,3 +42,16 @@ def test_stratified_refuses_what_it_cannot_split():
         stratified(np.zeros(4, np.int32), 1, 0)
     with pytest.raises(Refusal, match="class 7 has a single image"):
         stratified(np.array([3, 3, 7]), 0.5, 0)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1])
+def test_shuffled_is_what_the_originals_call(seed):
+    order = shuffled(17, seed)
+    np.testing.assert_array_equal(order, shuffle(np.arange(17), random_state=seed))
+    np.testing.assert_array_equal(order, np.random.RandomState(seed).permutation(17))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_shuffled_refuses_seeds_that_the_generator_lacks(seed):
+    with pytest.raises(Refusal, match=rf"^seed={seed} is out of range; choose from 0 to 4294967295$"):
+        shuffled(3, seed)

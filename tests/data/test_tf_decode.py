@@ -49,6 +49,14 @@ def test_a_box_of_a_png_is_cut_from_pillows_bits(mode):
     np.testing.assert_array_equal(cut, color(content)[2:6, 3:14])
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_gray_file_gives_three_equal_channels(kind):
+    content = content_of(noise(np.random.default_rng(0), (9, 14, 3)).convert("L"), kind)
+    image = decoded(tf, content, inks=False).numpy()
+    np.testing.assert_array_equal(image, color(content))
+    assert image.shape == (9, 14, 3) and (image == image[..., :1]).all() and len(np.unique(image)) > 9
+
+
 def test_inks_are_within_one_of_pillow():
     content = content_of(noise(np.random.default_rng(0), (41, 30, 4)).convert("RGB").convert("CMYK"), quality=95)
     assert Image.open(io.BytesIO(content)).mode == "CMYK"

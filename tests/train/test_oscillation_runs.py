@@ -85,7 +85,7 @@ def test_a_frozen_code_never_moves_within_a_task(recipe, changed, quantizer, met
     params = calibrate(built.network.observe_ranges, params, batch_stats, [batch_of(32).image])
     counts, zero, steps = jnp.arange(1.0, 11.0), jnp.zeros((), jnp.int32), jnp.array(40, jnp.int32)
     opt_state, method_state = built.optimizer.init(params), built.method.init(params)
-    state = TrainState(params, batch_stats, opt_state, method_state, counts, zero, steps)
+    state = TrainState(params, batch_stats, opt_state, method_state, counts, zero, steps, jnp.ones(()))
     step = jax.jit(make_step(built.network, built.method, built.optimizer, built.loss))
     integers = jax.jit(lambda params: codes(built.network.table, params))
     frozen, total = {}, 0

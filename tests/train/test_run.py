@@ -35,7 +35,7 @@ def finished(recipe, tmp_path_factory):
         return call
 
     def counting(name, make):
-        return lambda *args: counted(name, make(*args))
+        return lambda *args, **fields: counted(name, make(*args, **fields))
 
     def spy(recipe, number, world, *rest):
         calls.append(collections.Counter())
@@ -53,7 +53,7 @@ def finished(recipe, tmp_path_factory):
 def test_a_run_leaves_all_its_files(finished, recipe):
     folder, summary, _ = finished
     names = {path.name for path in folder.iterdir()}
-    files = {"config.json", "metrics.csv", "per_class.csv", "accuracy_matrix.csv", "summary.json"}
+    files = {"config.json", "metrics.csv", "per_class.csv", "layers.csv", "accuracy_matrix.csv", "summary.json"}
     assert files | {"tensorboard", "checkpoints"} <= names
     assert summary["finished"] and set(summary["stages"]) == {"float", "w4a4"}
     matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)

@@ -40,7 +40,7 @@ def job(recipe, method: str, axis_name: str | None = None):
     params, batch_stats = built.network.init(0)
     counts, step, num_steps = jnp.arange(1.0, 11.0), jnp.zeros((), jnp.int32), jnp.array(10, jnp.int32)
     opt_state, method_state = built.optimizer.init(params), built.method.init(params)
-    state = TrainState(params, batch_stats, opt_state, method_state, counts, step, num_steps)
+    state = TrainState(params, batch_stats, opt_state, method_state, counts, step, num_steps, jnp.ones(()))
     return make_step(built.network, built.method, built.optimizer, built.loss, axis_name), state
 
 
@@ -117,7 +117,7 @@ def test_dropout_draws_from_the_key_of_the_step(recipe, changed):
     network = build_stage(full, full.stages[0]).network
     params, batch_stats = network.init(0)
     image, share = jnp.ones((2, 19, 19, 1)), jnp.ones(2)
-    train = jax.jit(lambda key: network.train(params, batch_stats, image, share, key)[0].logits)
+    train = jax.jit(lambda key: network.train(params, batch_stats, image, share, key, False)[0].logits)
     first, again, other = (np.asarray(train(key_for(seed))) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)

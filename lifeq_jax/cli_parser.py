@@ -1,0 +1,28 @@
+"""What the commands' parsers have in common: errors in one line, defaults in the help."""
+
+import argparse
+from collections.abc import Callable
+
+from lifeq_jax.core.refusal import Refusal
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit with 2."""
+
+    def error(self, message: str):
+        """Refuses in one line."""
+        raise Refusal(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names a default only where there is one to name."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def add_command(commands, name: str, call: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    """Adds a command whose parsed options `call` gets; `text` is its help."""
+    added = commands.add_parser(name, help=text, description=text, formatter_class=Help)
+    added.set_defaults(call=call)
+    return added
