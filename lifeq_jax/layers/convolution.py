@@ -60,7 +60,7 @@ def kernel_gradient(
     count = _sub_batches(len(x), x.size + cotangent.size)
     parts = tuple(part.reshape(count, len(x) // count, *part.shape[1:]) for part in (x, cotangent))
 
-    def add(so_far: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    def add(so_far: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         return so_far + of_part(*part), None
 
     return lax.scan(add, jnp.zeros((*size, x.shape[-1], cotangent.shape[-1]), x.dtype), parts)[0]
