@@ -50,6 +50,8 @@ def _set_environment() -> None:
     # read when JAX is first imported, so before any command does
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifeq_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    # small programs too: a start makes some dozens of them
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # libraries' chatter, which would bury the one line of a refusal
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

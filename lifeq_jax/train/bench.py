@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lifeq_jax.core.config import Data, Part, Recipe, Stage
-from lifeq_jax.core.keys import key_for
+from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch
 from lifeq_jax.methods import OSCILLATIONS
@@ -189,8 +190,9 @@ def closing(numbers: Mapping[str, Any]) -> str:
 def random_batch(data: Data) -> Batch:
     """A batch of noise with labels in turn."""
     size = data.batch_size
+    noise = generator_for(0).standard_normal((size, *data.crop, data.image[2]), np.float32)
     return Batch(
-        image=jax.random.normal(key_for(0), (size, *data.crop, data.image[2])),
+        image=jnp.asarray(noise),
         label=jnp.arange(size, dtype=jnp.int32) % data.num_classes,
         weight=jnp.ones(size),
         task=jnp.zeros(size, jnp.int32),
