@@ -58,9 +58,9 @@ def kernel_gradient(
     else:
         of_part = partial(_by_windows, size=size, strides=strides, padding=padding)
     count = _sub_batches(len(x), x.size + cotangent.size)
-    parts = [part.reshape(count, len(x) // count, *part.shape[1:]) for part in (x, cotangent)]
+    parts = tuple(part.reshape(count, len(x) // count, *part.shape[1:]) for part in (x, cotangent))
 
-    def add(so_far: jax.Array, part: list[jax.Array]) -> tuple[jax.Array, None]:
+    def add(so_far: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         return so_far + of_part(*part), None
 
     return lax.scan(add, jnp.zeros((*size, x.shape[-1], cotangent.shape[-1]), x.dtype), parts)[0]
@@ -92,6 +92,6 @@ def _by_shifts(x: jax.Array, cotangent: jax.Array, size: tuple[int, ...], paddin
     high = jnp.pad(cotangent, ((0, 0), (last_tap - padding[0][0], last_tap - padding[0][1]), (0, 0), (0, 0)))
     left = jnp.concatenate([wide[:, :, tap : tap + width] for tap in range(size[1])], axis=-1)
     right = jnp.concatenate([high[:, last_tap - tap :][:, :height] for tap in range(size[0])], axis=-1)
-    rows, columns = (part.reshape(-1, part.shape[-1]) for part in (left, right))
-    found = lax.dot_general(rows, columns, (((0,), (0,)), ((), ())))
+    left, right = (part.reshape(-1, part.shape[-1]) for part in (left, right))  # XLA is slow to contract three axes
+    found = lax.dot_general(left, right, (((0,), (0,)), ((), ())))
     return found.reshape(size[1], x.shape[-1], size[0], cotangent.shape[-1]).transpose(2, 0, 1, 3)
