@@ -51,4 +51,20 @@ search() {
   done
 }
 
+# the settings that search found: results/LOG.md
+final() {
+  for setting in ${SETTING:-mnist5 pmnist pmnist_shared}; do
+    local ewc=10
+    if [ $setting = pmnist_shared ]; then ewc=100; fi
+    for seed in 0 1 2; do
+      train $setting blip_$seed --seed $seed
+      train $setting finetune_$seed --seed $seed --method.name finetune
+      train $setting ewc_$seed --seed $seed --method.name ewc --method.args.strength $ewc
+      train $setting lwf_$seed --seed $seed --method.name lwf
+      train $setting imm_$seed --seed $seed --method.name imm
+    done
+    $lifeq report $runs/$setting/*_[0-2] --out results/blip_mnist/$setting
+  done
+}
+
 "${STEP:-final}"

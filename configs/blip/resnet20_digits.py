@@ -5,7 +5,7 @@
     lifeq-jax data replay   --csv data/digits_025/digits --tasks 3 --rate 20
     lifeq-jax train configs/blip/resnet20_digits.py
 
-Not in the paper (BLIP, CVPR 2021). Batch norm learns in the first task only; weights stay in the bits that BLIP freezes.
+Not in the paper (BLIP, CVPR 2021). Batch norm learns in the first task only.
 Ours: results/targets.csv, row blip/resnet20_digits."""
 
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage
