@@ -35,7 +35,8 @@ search() {
   local held_out="--data.evaluate-on validation"
   for setting in ${SETTING:-pmnist pmnist_shared}; do
     for strength in 10 100 1000; do
-      train $setting search/ewc_$strength $held_out --method.name ewc --method.args.strength $strength
+      train $setting search/ewc_$strength $held_out --method.name ewc --method.args.strength $strength ||
+        echo "strength $strength diverges"
     done
     for strength in 0.5 2; do
       train $setting search/lwf_$strength $held_out --method.name lwf --method.args.strength $strength
