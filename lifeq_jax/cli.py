@@ -81,6 +81,7 @@ def _add_train(commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.mesh import is_writer, join_processes
     from lifeq_jax.train.run import run_recipe
 
     recipe = override(load_recipe(options.recipe), [*options.rest, *(["--help"] if options.keys else [])])
@@ -88,9 +89,13 @@ def _train(options: argparse.Namespace) -> None:
         _print_layers(recipe)
         return
     folder = options.run or Path("runs") / recipe.name / f"seed{recipe.seed}"
-    print(f"run folder: {folder}")
+    if recipe.parallel == "mesh":
+        join_processes()
+    if is_writer():
+        print(f"run folder: {folder}")
     summary = run_recipe(recipe, folder)
-    _print_result(folder, summary)
+    if is_writer():
+        _print_result(folder, summary)
 
 
 def _print_layers(recipe: Recipe) -> None:

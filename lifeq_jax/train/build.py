@@ -46,6 +46,7 @@ from lifeq_jax.models.loading import initialize, variable_shapes
 from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import SCHEDULES, Schedule
 from lifeq_jax.quant import QUANTIZERS, codes
+from lifeq_jax.train.mesh import Devices, devices_for
 from lifeq_jax.train.step import Network
 
 TABLES: dict[str, dict[str, Callable]] = {
@@ -74,6 +75,7 @@ class World(NamedTuple):
     tasks: tuple[TaskRows, ...]  # labels are outputs of the network
     input: Input
     spec: ImageSpec
+    devices: Devices
 
 
 class Built(NamedTuple):
@@ -127,7 +129,8 @@ def build_world(recipe: Recipe) -> World:
         tasks = tuple(_with_outputs(heads, number, task) for number, task in enumerate(tasks))
     rows = _rows(recipe, tasks, images)
     _refuse_too_few(recipe, rows)
-    return World(rows, *open_images(recipe, heads, images, root))
+    devices = devices_for(recipe.parallel, data.batch_size)
+    return World(rows, *open_images(recipe, heads, images, root), devices)
 
 
 def read_sequence(recipe: Recipe, root: Path | None) -> tuple[tuple[Task, ...], Heads | None]:
@@ -201,9 +204,11 @@ def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[Tas
 def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Built:
     """The network, method, optimizer and loss of one stage, none of which holds any array of parameters.
 
+    `axis_name`: of the devices over which batch norm is synchronized where the recipe says so.
+
     The method's state is the pair (state of the continual-learning method, state of the oscillation control)."""
     optimizer = recipe.optimizer
-    network = build_network(recipe, stage, axis_name)
+    network = build_network(recipe, stage, axis_name if recipe.sync_norm else None)
     control = _make(recipe.oscillation, OSCILLATIONS, "oscillation", table=network.table)
     method = combine(_make(recipe.method, METHODS, "method"), control)
 
@@ -222,8 +227,9 @@ def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> B
 
 def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Network:
     """The pure functions of the recipe's network at the stage's bit-widths."""
-    model = _model(recipe, stage.weight_bits, stage.act_bits, axis_name)
-    return _network(model, _model(recipe, 32, stage.act_bits, axis_name), _image_shape(recipe))
+    model, plain = (_model(recipe, bits, stage.act_bits, None) for bits in (stage.weight_bits, 32))
+    shared = _model(recipe, stage.weight_bits, stage.act_bits, axis_name)
+    return _network(model, plain, shared, _image_shape(recipe))
 
 
 def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:
@@ -248,7 +254,9 @@ def _model(recipe: Recipe, weight_bits: int, act_bits: int, axis_name: str | Non
     return _make(recipe.model, MODELS, "model", **given)
 
 
-def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Network:
+def _network(model: Any, plain: Any, shared: Any, image_shape: tuple[int, int, int]) -> Network:
+    """`plain` quantizes no weights; `shared` trains on a part of a batch, where `model` sees all of one."""
+
     def init(seed: int) -> tuple[PyTree, PyTree]:
         variables = initialize(model, seed, image_shape)
         return variables["params"], variables["batch_stats"]
@@ -274,7 +282,7 @@ def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Netwo
             return Outputs(module.head(feature), feature)
 
         variables = {"params": params, "batch_stats": batch_stats}
-        of_batch = model.clone(quantizers=model.quantizers.of_batch(share))
+        of_batch = shared.clone(quantizers=shared.quantizers.of_batch(share))
         streams = {"noise": key, "dropout": jax.random.fold_in(key, 1)}
         how: dict[str, Any] = dict(mutable=["batch_stats"], rngs=streams, method=outputs)
         found, new = of_batch.apply(variables, image, **how)

@@ -15,8 +15,10 @@ from lifeq_jax.models.loading import load_float
 from lifeq_jax.models.torch_weights import load_torch
 from lifeq_jax.train.build import build_stage, build_world, complete
 from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.mesh import is_writer, wait_for_all
 from lifeq_jax.train.run_folder import (
     Metrics,
+    NoMetrics,
     commit,
     machine,
     only_writer,
@@ -35,7 +37,7 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str
 
     A stage that is finished there is skipped, one under way is resumed at its newest checkpoint, and a finished run
     returns at once. Refuses bad settings and data before anything is written; raises Diverged on a loss that is not
-    finite."""
+    finite. Called by each of several processes, which see one folder, it trains one run, and one of them writes."""
     recipe, folder = complete(recipe), Path(folder)
     if (folder / "summary.json").exists():
         open_run_folder(folder, recipe)
@@ -44,7 +46,11 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str
     version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
     data = recipe.data
     with naming_rows(task_csvs(Path(data.csv), data.num_tasks, replay=data.replay)):
-        return _finish(recipe, folder, _train_stages(recipe, folder, log), version)
+        finished = _train_stages(recipe, folder, log if is_writer() else lambda line: None)
+    if is_writer():
+        _finish(recipe, folder, finished, version)
+    wait_for_all("summary")
+    return json.loads((folder / "summary.json").read_text())
 
 
 def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]:
@@ -52,7 +58,7 @@ def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]
     # built before the folder is made, so that arguments out of range are refused first
     start = _given(recipe, build_stage(recipe, recipe.stages[0]).network.init(recipe.seed))
     open_run_folder(folder, recipe)
-    metrics = Metrics(folder, recipe.data.num_tasks)
+    metrics = (Metrics if is_writer() else NoMetrics)(folder, recipe.data.num_tasks)
     finished: dict[str, Progress] = {}
     with only_writer(folder), closing(metrics):
         for number, stage in enumerate(recipe.stages):
@@ -99,7 +105,7 @@ def latest_weights(folder: Path, stage: str | None = None) -> Weights:
         return _weights(checkpoints)
 
 
-def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version: str) -> dict[str, Any]:
+def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version: str) -> None:
     last = recipe.stages[-1]
     matrix = as_matrix(finished[last.name])
     matrix = matrix[:, : len(matrix)]
@@ -118,7 +124,6 @@ def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version
         "machine": machine(),
     }
     write_summary(folder, summary)
-    return summary
 
 
 def _balanced_accuracy(folder: Path, tasks: int) -> float:

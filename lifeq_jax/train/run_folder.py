@@ -17,28 +17,34 @@ import numpy as np
 from lifeq_jax.core.config import Recipe, read_recipe, to_json
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.oscillation import BINS
+from lifeq_jax.train.mesh import is_writer
 
 Row = dict[str, Any]
 CLASS_COLUMNS = ("stage", "after", "task", "class", "train_images", "images", "correct")  # of per_class.csv
 
 
 def open_run_folder(folder: Path, recipe: Recipe) -> None:
-    """Makes the folder and writes config.json; in one that is there, refuses another recipe than its own."""
+    """Makes the folder and writes config.json, one process for all; in one that is there, refuses another recipe than
+    its own."""
     config = folder / "config.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if config.exists():
             _refuse_other_recipe(config, recipe)
-        write_text(config, to_json(recipe))
+        if is_writer():
+            write_text(config, to_json(recipe))
     except OSError as error:
         raise Refusal(f"run folder {folder} cannot be written: {error.strerror}") from None
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process while the block runs; the system lets go of it even when the process is killed.
+    """Holds the folder for this run while the block runs; the system lets go of it even when the process is killed.
 
-    Refuses a folder that another process holds."""
+    Refuses a folder that another run holds."""
+    if not is_writer():
+        yield
+        return
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,6 +171,25 @@ class Metrics:
         """Writes what TensorBoard still holds back."""
         if self._events is not None:
             self._events.close()
+
+
+class NoMetrics(Metrics):
+    """Writes nothing: what the processes that are not the writer have."""
+
+    def begin(self, wanted: Callable[[dict[str, str]], bool]) -> None:
+        """Nothing."""
+
+    def append(self, row: Row) -> None:
+        """Nothing."""
+
+    def append_distances(self, place: Row, counts: np.ndarray) -> None:
+        """Nothing."""
+
+    def append_classes(self, rows: Sequence[Row]) -> None:
+        """Nothing."""
+
+    def append_layers(self, rows: Sequence[Row]) -> None:
+        """Nothing."""
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -101,15 +101,15 @@ class StageRun(NamedTuple):
 
 def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics: Metrics, log: Log) -> StageRun:
     """Builds and jits the functions of a stage and opens its checkpoint folder."""
-    stage = recipe.stages[number]
-    built = build_stage(recipe, stage)
+    stage, devices = recipe.stages[number], world.devices
+    built = build_stage(recipe, stage, devices.axis_name)
     data = recipe.data
 
     def advance(fixed_norm: bool) -> Advance:
-        step = make_step(built.network, built.method, built.optimizer, built.loss, fixed_norm=fixed_norm)
-        return make_advance(step, world.input)
+        parts = (built.network, built.method, built.optimizer, built.loss)
+        return make_advance(make_step(*parts, devices.axis_name, fixed_norm), world.input, devices)
 
-    scorer = make_scorer(built.network, world.input, world.spec, data.batch_size, data.num_classes)
+    scorer = make_scorer(built.network, world.input, world.spec, data.batch_size, data.num_classes, devices)
     checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
     return StageRun(
         recipe=recipe,
