@@ -212,7 +212,7 @@ class Recipe(Checked):
     seed: int = 0
     """Seed of initialization, data order, augmentation and validation split."""
     parallel: Literal["none", "pmap", "mesh"] = "none"
-    """Devices that share each batch: one; all of one process, under pmap; a mesh over all of any number of processes."""
+    """Devices that share each batch: one; those of one process, under pmap; those of many processes, a mesh."""
     sync_norm: bool = True
     """On several devices batch norm normalizes by the whole batch, as on one device; false: by each device's part."""
     evaluate_every: int = 1

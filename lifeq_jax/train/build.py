@@ -73,7 +73,8 @@ class World(NamedTuple):
     """The data of a recipe."""
 
     tasks: tuple[TaskRows, ...]  # labels are outputs of the network
-    input: Input
+    images: Input
+    input: Input  # `images` with what distinguishes the tasks
     spec: ImageSpec
     devices: Devices
 
@@ -118,8 +119,8 @@ def _make(part: Part, table: dict[str, Callable], key: str, /, **given: Any) -> 
     return lookup(table, part.name, f"recipe.{key}.name")(**given, **part.args)
 
 
-def build_world(recipe: Recipe) -> World:
-    """Reads the CSV files of all tasks and opens the images."""
+def build_world(recipe: Recipe, like: World | None = None) -> World:
+    """Reads the CSV files of all tasks and opens the images; or takes those of a world of another seed, `like`."""
     data, root = recipe.data, Path(recipe.data.root)
     if not root.is_dir():
         raise Refusal(f"data.root={data.root!r} is not a folder; `lifeq-jax data prepare` makes one")
@@ -130,7 +131,8 @@ def build_world(recipe: Recipe) -> World:
     rows = _rows(recipe, tasks, images)
     _refuse_too_few(recipe, rows)
     devices = devices_for(recipe.parallel, data.batch_size)
-    return World(rows, *open_images(recipe, heads, images, root), devices)
+    source, spec = (like.images, like.spec) if like else open_images(recipe, images, root)
+    return World(rows, source, for_tasks(recipe, heads, source), spec, devices)
 
 
 def read_sequence(recipe: Recipe, root: Path | None) -> tuple[tuple[Task, ...], Heads | None]:
@@ -163,16 +165,21 @@ def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskRows, ...]) -> None:
                 raise Refusal(f"task {number} has {images} {what} images, at least {least} are needed ({key})")
 
 
-def open_images(recipe: Recipe, heads: Heads | None, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
+def open_images(recipe: Recipe, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
     """The input path that the recipe names, over the images of a catalog."""
     data = recipe.data
     spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip, data.resize)
     name = choose_input(data.input, len(images.paths), spec, data.device_share)
-    source = (resident if name == "resident" else pipeline)(root, images, spec)
+    return (resident if name == "resident" else pipeline)(root, images, spec), spec
+
+
+def for_tasks(recipe: Recipe, heads: Heads | None, source: Input) -> Input:
+    """`source`, whose batches know the outputs and the pixels of their tasks where the recipe has such."""
+    data = recipe.data
     pixels = permutations(data.num_tasks, math.prod(data.image[:2]), recipe.seed) if data.permuted else None
     outputs = None if heads is None else outputs_of(heads)
     table = TaskTable(*(None if array is None else jnp.asarray(array) for array in (outputs, pixels)))
-    return with_tasks(source, table), spec
+    return with_tasks(source, table)
 
 
 def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[TaskRows, ...]:

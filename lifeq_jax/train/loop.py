@@ -77,14 +77,12 @@ Carry = tuple[TrainState, Totals]
 Advance = Callable[[TrainState, Totals, PyTree, Feed, np.int32, np.ndarray], Carry]
 
 
-def make_advance(step: Step, source: Input, devices: Devices) -> Advance:
-    """Jits the steps of a piece together with the making of their batches: (state, totals, constants, feeds
-    (n, B, ...), how many of them count, place) -> (state, totals), the first two donated.
-
-    Traced once for all tasks of a stage: they differ in data, not in shapes."""
+def advance_of(step: Step, source: Input) -> Advance:
+    """The steps of a piece together with the making of their batches: (state, totals, constants, feeds (n, B, ...), how
+    many of them count, place) -> (state, totals)."""
 
     def advance(
-        state: TrainState, totals: Totals, constants: PyTree, feeds: Feed, count: jax.Array, place: jax.Array
+        state: TrainState, totals: Totals, constants: PyTree, feeds: Feed, count: np.int32, place: np.ndarray
     ) -> Carry:
         def one(index: jax.Array | int, carry: Carry) -> Carry:
             state, totals = carry
@@ -96,6 +94,13 @@ def make_advance(step: Step, source: Input, devices: Devices) -> Advance:
         alone = len(feeds.label) == 1
         return one(0, (state, totals)) if alone else jax.lax.fori_loop(0, count, one, (state, totals))
 
+    return advance
+
+
+def make_advance(advance: Advance, devices: Devices) -> Advance:
+    """Jits the steps of a piece. State and totals are donated.
+
+    Traced once for all tasks of a stage: they differ in data, not in shapes."""
     return devices.compile(advance, split=3, axis=1, donate=(0, 1))
 
 
@@ -141,7 +146,7 @@ def train_epoch(
     where, devices = np.array(place[:3], np.int32), data.devices
     start = time.perf_counter()
     state, totals = devices.replicate((agreed(state), zero_totals()))
-    label = f"task {place.task} epoch {place.epoch + 1}"
+    label = label_of(place)
     hidden = None if is_writer() else True  # None: where the output is no terminal
     with tqdm(desc=label, total=len(plan.row), leave=False, disable=hidden, unit="step") as bar:
         for feeds, count in pieces(data.source, rows, devices.part(plan)):
@@ -149,13 +154,23 @@ def train_epoch(
             state, totals = advance(state, totals, data.constants, feeds, np.int32(count), where)
             bar.update(count)
     state, totals = devices.local(state), jax.device_get(totals)
+    return state, result_of(totals, label, time.perf_counter() - start)
+
+
+def label_of(place: Place) -> str:
+    """What an epoch is called."""
+    return f"task {place.task} epoch {place.epoch + 1}"
+
+
+def result_of(totals: Totals, label: str, seconds: float) -> EpochResult:
+    """What an epoch's totals, on the host, come to. Raises Diverged, naming the step, when a loss was not finite."""
     if totals.first_bad != NEVER_BAD:
         raise Diverged(f"the loss is not finite at step {totals.first_bad} of {label}")
-    return state, EpochResult(
+    return EpochResult(
         loss=float(totals.loss / totals.steps),
         penalty=float(totals.penalty / totals.steps),
         accuracy=float(totals.correct / totals.images),
-        images_per_second=float(totals.images / (time.perf_counter() - start)),
+        images_per_second=float(totals.images / seconds),
     )
 
 

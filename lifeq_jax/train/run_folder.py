@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -209,6 +210,23 @@ def write_matrix(folder: Path, matrix: np.ndarray) -> None:
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """summary.json: what the run ended with. Its presence says that the run is finished."""
     write_text(folder / "summary.json", json.dumps(summary, indent=2))
+
+
+def write_seeds(folder: Path, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """seeds.json: over runs that differ in their seeds, mean and sample standard deviation of every metric. Returns its
+    content; the deviation of one run is None."""
+
+    def spread(name: str) -> dict[str, float | None]:
+        values = [summary["metrics"][name] for summary in summaries]
+        return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+    found = {
+        "name": summaries[0]["name"],
+        "seeds": [summary["seed"] for summary in summaries],
+        "metrics": {name: spread(name) for name in summaries[0]["metrics"]},
+    }
+    write_text(folder / "seeds.json", json.dumps(found, indent=2))
+    return found
 
 
 def machine() -> str:

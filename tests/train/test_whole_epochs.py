@@ -6,7 +6,7 @@ import pytest
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.data.order import train_plan
-from lifeq_jax.train import loop, tasks
+from lifeq_jax.train import loop, stage, tasks
 from lifeq_jax.train.build import build_world, complete
 from lifeq_jax.train.run import run_recipe
 from tests.train.killed_runs import checkpointed, metrics
@@ -49,8 +49,8 @@ def test_a_run_in_pieces_equals_a_run_step_by_step(small, in_pieces, monkeypatch
         step = make_step(*args)
         return lambda *parts: traces.append(None) or step(*parts)
 
-    make_step = tasks.make_step
-    monkeypatch.setattr(tasks, "make_step", counting)
+    make_step = stage.make_step
+    monkeypatch.setattr(stage, "make_step", counting)
     run_recipe(small, tmp_path / "pieces", silent)
     assert len(traces) == 2  # one a stage
     monkeypatch.setattr(loop, "piece_length", lambda: 1)
