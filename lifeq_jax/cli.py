@@ -77,6 +77,11 @@ def _add_train(commands) -> None:
     )
     train.add_argument("recipe", type=Path, help="recipe file; RECIPE --keys lists every key with its value")
     train.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
+    train.add_argument(
+        "--seeds",
+        metavar="0,1,2",
+        help="train several seeds in one program, in run folders seed<s> under --run (default: runs/<name>)",
+    )
     train.add_argument("--keys", action="store_true", help="list the recipe's keys, overrides applied, and leave")
     train.add_argument(
         "--layers", action="store_true", help="list the bits of every layer in the last stage, and leave"
@@ -85,16 +90,39 @@ def _add_train(commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.run import run_recipe
+    from lifeq_jax.train.mesh import is_writer, join_processes
+    from lifeq_jax.train.run import run_recipe, run_seeds
 
     recipe = override(load_recipe(options.recipe), [*options.rest, *(["--help"] if options.keys else [])])
     if options.layers:
         _print_layers(recipe)
         return
+    if options.seeds is not None:
+        folder = options.run or Path("runs") / recipe.name
+        _print_seeds(folder, run_seeds(recipe, _numbers(options.seeds), folder))
+        return
     folder = options.run or Path("runs") / recipe.name / f"seed{recipe.seed}"
-    print(f"run folder: {folder}")
+    if recipe.parallel == "mesh":
+        join_processes()
+    if is_writer():
+        print(f"run folder: {folder}")
     summary = run_recipe(recipe, folder)
-    _print_result(folder, summary)
+    if is_writer():
+        _print_result(folder, summary)
+
+
+def _numbers(text: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.isdecimal() for word in words):
+        raise Refusal(f"--seeds {text!r} is not a list of numbers like 0,1,2")
+    return [int(word) for word in words]
+
+
+def _print_seeds(folder: Path, summary: dict) -> None:
+    print(f"\nseeds {', '.join(map(str, summary['seeds']))}: mean ± sample standard deviation, %  {folder}/seeds.json")
+    for name, found in summary["metrics"].items():
+        spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
+        print(f"  {name:20s} {100 * found['mean']:6.2f}{spread}")
 
 
 def _print_layers(recipe: Recipe) -> None:

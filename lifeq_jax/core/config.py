@@ -213,6 +213,10 @@ class Recipe(Checked):
     names (.safetensors, .pth, .pt). {seed} in it stands for the seed; empty: random initialization."""
     seed: int = 0
     """Seed of initialization, data order, augmentation and validation split."""
+    parallel: Literal["none", "pmap", "mesh"] = "none"
+    """Devices that share each batch: one; those of one process, under pmap; those of many processes, a mesh."""
+    sync_norm: bool = True
+    """On several devices batch norm normalizes by the whole batch, as on one device; false: by each device's part."""
     evaluate_every: int = 1
     """Epochs between evaluations of all tasks; 0: only at the end of a task."""
     checkpoint_every: int = 1

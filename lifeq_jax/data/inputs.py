@@ -39,10 +39,12 @@ class Input(NamedTuple):
     constants: PyTree  # lives on the device for the whole run
     feeds: Callable[[Rows, Plan, int], Iterator[Feed]]  # (rows, plan, first step)
     assemble: Callable[[PyTree, Feed], Batch]  # (constants, feed), traceable
+    whole: Callable[[Rows, Plan], Feed] | None = None
+    """(rows, plan) -> the feeds of all steps, stacked: arrays (steps, B, ...); None where images come from the host"""
 
 
-def feed_of(image: Any, rows: Rows, plan: Plan, step: int) -> Feed:
-    """The feed of one step around its images."""
+def feed_of(image: Any, rows: Rows, plan: Plan, step: int | slice) -> Feed:
+    """The feed of one step, or of a slice of steps, around its images."""
     row = plan.row[step]
     return Feed(
         image=image,
@@ -65,7 +67,9 @@ def with_tasks(source: Input, table: TaskTable) -> Input:
             batch = batch._replace(image=permuted(batch.image, tasks.pixels[batch.task]))
         return batch if tasks.classes is None else batch._replace(classes=tasks.classes[batch.task])
 
-    return source if all(part is None for part in table) else Input((source.constants, table), source.feeds, assemble)
+    if all(part is None for part in table):
+        return source
+    return source._replace(constants=(source.constants, table), assemble=assemble)
 
 
 def batch_of(image: Any, feed: Feed) -> Batch:

@@ -24,7 +24,7 @@ def resident(root: Path, known: Catalog, spec: ImageSpec) -> Input:
 
     Refuses a file that is unreadable or not of the size `spec.stored`."""
     images = jnp.asarray(decode(root, known.paths, spec))
-    return Input(images, _feeds, partial(_assemble, spec=spec))
+    return Input(images, _feeds, partial(_assemble, spec=spec), _whole)
 
 
 def choose_input(name: str, num_images: int, spec: ImageSpec, share: float = 0.5) -> str:
@@ -61,6 +61,10 @@ def memory_bytes() -> int:
 def _feeds(rows: Rows, plan: Plan, start_step: int) -> Iterator[Feed]:
     for step in range(start_step, len(plan.row)):
         yield feed_of(rows.index[plan.row[step]], rows, plan, step)
+
+
+def _whole(rows: Rows, plan: Plan) -> Feed:
+    return feed_of(rows.index[plan.row], rows, plan, slice(None))
 
 
 def _assemble(images: jax.Array, feed: Feed, *, spec: ImageSpec) -> Batch:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -31,7 +30,8 @@ from lifeq_jax.train.bench import (
     surroundings,
 )
 from lifeq_jax.train.build import build_stage, complete
-from lifeq_jax.train.loop import make_advance
+from lifeq_jax.train.loop import advance_of, make_advance
+from lifeq_jax.train.mesh import Devices
 from lifeq_jax.train.step import make_step, zero_totals
 
 INPUTS: dict[str, Callable[[Path, Catalog, ImageSpec], Input]] = {"resident": resident, "tf.data": pipeline}
@@ -96,9 +96,10 @@ def _runs(name: str, source: Input, feeds: Callable[[], Iterable[Feed]], recipe:
     """One pass over the images each: batches alone, steps fed by the input, and steps whose feeds were made before."""
     built = build_stage(recipe, recipe.stages[0])
     assemble = jax.jit(source.assemble)
-    advance = make_advance(make_step(built.network, built.method, built.optimizer, built.loss), source)
+    step = make_step(built.network, built.method, built.optimizer, built.loss)
+    advance = make_advance(advance_of(step, source), Devices())
     state = first_state(built, random_batch(recipe.data), recipe.data.num_classes)
-    holder, place, ready = [(state, zero_totals())], jnp.zeros(3, jnp.int32), list(feeds())
+    holder, place, ready = [(state, zero_totals())], np.zeros(3, np.int32), list(feeds())
 
     def alone(passes: int) -> None:
         for _ in range(passes):
@@ -109,7 +110,8 @@ def _runs(name: str, source: Input, feeds: Callable[[], Iterable[Feed]], recipe:
     def train(passes: int, feeds: Callable[[], Iterable[Feed]]) -> None:
         for _ in range(passes):
             for feed in feeds():
-                holder[0] = advance(*holder[0], source.constants, feed, place)
+                piece = jax.tree.map(lambda part: part[None], feed)
+                holder[0] = advance(*holder[0], source.constants, piece, np.int32(1), place)
             jax.block_until_ready(holder[0])
 
     return {

@@ -47,6 +47,7 @@ from lifeq_jax.models.loading import initialize, variable_shapes
 from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import SCHEDULES, Schedule
 from lifeq_jax.quant import QUANTIZERS, codes
+from lifeq_jax.train.mesh import Devices, devices_for
 from lifeq_jax.train.step import Network
 
 TABLES: dict[str, dict[str, Callable]] = {
@@ -73,8 +74,10 @@ class World(NamedTuple):
     """The data of a recipe."""
 
     tasks: tuple[TaskRows, ...]  # labels are outputs of the network
-    input: Input
+    images: Input
+    input: Input  # `images` with what distinguishes the tasks
     spec: ImageSpec
+    devices: Devices
 
 
 class Built(NamedTuple):
@@ -117,8 +120,8 @@ def _make(part: Part, table: dict[str, Callable], key: str, /, **given: Any) -> 
     return lookup(table, part.name, f"recipe.{key}.name")(**given, **part.args)
 
 
-def build_world(recipe: Recipe) -> World:
-    """Reads the CSV files of all tasks and opens the images."""
+def build_world(recipe: Recipe, like: World | None = None) -> World:
+    """Reads the CSV files of all tasks and opens the images; or takes those of a world of another seed, `like`."""
     data, root = recipe.data, Path(recipe.data.root)
     if not root.is_dir():
         raise Refusal(f"data.root={data.root!r} is not a folder; `lifeq-jax data prepare` makes one")
@@ -128,7 +131,9 @@ def build_world(recipe: Recipe) -> World:
         tasks = tuple(_with_outputs(heads, number, task) for number, task in enumerate(tasks))
     rows = _rows(recipe, tasks, images)
     _refuse_too_few(recipe, rows)
-    return World(rows, *open_images(recipe, heads, images, root))
+    devices = devices_for(recipe.parallel, data.batch_size)
+    source, spec = (like.images, like.spec) if like else open_images(recipe, images, root)
+    return World(rows, source, for_tasks(recipe, heads, source), spec, devices)
 
 
 def read_sequence(recipe: Recipe, root: Path | None) -> tuple[tuple[Task, ...], Heads | None]:
@@ -161,16 +166,21 @@ def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskRows, ...]) -> None:
                 raise Refusal(f"task {number} has {images} {what} images, at least {least} are needed ({key})")
 
 
-def open_images(recipe: Recipe, heads: Heads | None, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
+def open_images(recipe: Recipe, images: Catalog, root: Path) -> tuple[Input, ImageSpec]:
     """The input path that the recipe names, over the images of a catalog."""
     data = recipe.data
     spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip, data.resize)
     name = choose_input(data.input, len(images.paths), spec, data.device_share)
-    source = (resident if name == "resident" else pipeline)(root, images, spec)
+    return (resident if name == "resident" else pipeline)(root, images, spec), spec
+
+
+def for_tasks(recipe: Recipe, heads: Heads | None, source: Input) -> Input:
+    """`source`, whose batches know the outputs and the pixels of their tasks where the recipe has such."""
+    data = recipe.data
     pixels = permutations(data.num_tasks, math.prod(data.image[:2]), recipe.seed) if data.permuted else None
     outputs = None if heads is None else outputs_of(heads)
     table = TaskTable(*(None if array is None else jnp.asarray(array) for array in (outputs, pixels)))
-    return with_tasks(source, table), spec
+    return with_tasks(source, table)
 
 
 def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[TaskRows, ...]:
@@ -202,9 +212,11 @@ def _rows(recipe: Recipe, tasks: tuple[Task, ...], images: Catalog) -> tuple[Tas
 def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Built:
     """The network, method, optimizer and loss of one stage, none of which holds any array of parameters.
 
+    `axis_name`: of the devices over which batch norm is synchronized where the recipe says so.
+
     The method's state is the pair (state of the continual-learning method, state of the oscillation control)."""
     optimizer = recipe.optimizer
-    network = build_network(recipe, stage, axis_name)
+    network = build_network(recipe, stage, axis_name if recipe.sync_norm else None)
     control = _make(recipe.oscillation, OSCILLATIONS, "oscillation", table=network.table)
     method = combine(_make(recipe.method, METHODS, "method"), control)
 
@@ -223,8 +235,9 @@ def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> B
 
 def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Network:
     """The pure functions of the recipe's network at the stage's bit-widths."""
-    model = _model(recipe, stage.weight_bits, stage.act_bits, axis_name)
-    return _network(model, _model(recipe, 32, stage.act_bits, axis_name), _image_shape(recipe))
+    model, plain = (_model(recipe, bits, stage.act_bits, None) for bits in (stage.weight_bits, 32))
+    shared = _model(recipe, stage.weight_bits, stage.act_bits, axis_name)
+    return _network(model, plain, shared, _image_shape(recipe))
 
 
 def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:
@@ -249,7 +262,9 @@ def _model(recipe: Recipe, weight_bits: int, act_bits: int, axis_name: str | Non
     return _make(recipe.model, MODELS, "model", **given)
 
 
-def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Network:
+def _network(model: Any, plain: Any, shared: Any, image_shape: tuple[int, int, int]) -> Network:
+    """`plain` quantizes no weights; `shared` trains on a part of a batch, where `model` sees all of one."""
+
     def init(seed: int) -> tuple[PyTree, PyTree]:
         variables = initialize(model, seed, image_shape)
         return variables["params"], variables["batch_stats"]
@@ -290,7 +305,7 @@ def _network(model: Any, plain: Any, image_shape: tuple[int, int, int]) -> Netwo
             return Outputs(module.head(feature), feature)
 
         variables = {"params": params, "batch_stats": batch_stats}
-        of_batch = model.clone(quantizers=model.quantizers.of_batch(share))
+        of_batch = shared.clone(quantizers=shared.quantizers.of_batch(share))
         streams = {"noise": key, "dropout": jax.random.fold_in(key, 1)}
         how: dict[str, Any] = dict(mutable=["batch_stats"], rngs=streams, method=outputs)
         found, new = of_batch.apply(variables, image, **how)

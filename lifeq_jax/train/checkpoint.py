@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.train.mesh import is_writer, wait_for_all
 
 ITEMS = {
     "network": ocp.StandardCheckpointHandler,  # {"params", "batch_stats"}: what another stage or program reads
@@ -40,19 +41,34 @@ class Checkpoints:
     """The checkpoint folder of one stage. The newest two are kept, so a kill during a save leaves one whole."""
 
     def __init__(self, folder: Path):
-        # saved in the foreground: the next step donates the very buffers that a background save would read
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        # every process has a manager of its own, since all hold the whole state: Orbax would wait for the others
+        number = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"process_{number}"
+        )
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2,
+            create=False,
+            # saved in the foreground: the next step donates the very buffers that a background save would read
+            enable_async_checkpointing=False,
+            multiprocessing_options=alone if jax.process_count() > 1 else ocp.options.MultiprocessingOptions(),
+        )
         handlers: dict[str, Any] = {name: handler() for name, handler in ITEMS.items()}
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
     def save(self, network: PyTree, training: PyTree, progress: Progress) -> None:
-        """Writes all three; the checkpoint appears under its name only when it is complete."""
-        items = {
-            "network": ocp.args.StandardSave(network),
-            "training": ocp.args.StandardSave(training),
-            "progress": ocp.args.JsonSave(progress._asdict()),
-        }
-        self._manager.save((self._manager.latest_step() or 0) + 1, args=ocp.args.Composite(**items))
+        """Writes all three, one process for all; the checkpoint appears under its name only when it is complete."""
+        if is_writer():
+            network, training = jax.device_get((network, training))
+            items = {
+                "network": ocp.args.StandardSave(network),
+                "training": ocp.args.StandardSave(training),
+                "progress": ocp.args.JsonSave(progress._asdict()),
+            }
+            self._manager.save((self._manager.latest_step() or 0) + 1, args=ocp.args.Composite(**items))
+        wait_for_all("checkpoint")
+        self._manager.reload()
 
     def progress(self) -> Progress | None:
         """Where the newest checkpoint stands; None when there is none."""

@@ -11,7 +11,7 @@ from lifeq_jax.data.decode import naming_rows
 from lifeq_jax.data.heads import to_outputs
 from lifeq_jax.data.tables import catalog, read_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
-from lifeq_jax.train.build import build_network, open_images, read_sequence
+from lifeq_jax.train.build import build_network, for_tasks, open_images, read_sequence
 from lifeq_jax.train.loop import make_scorer, score_rows
 from lifeq_jax.train.per_class import training_images
 from lifeq_jax.train.run import latest_weights
@@ -49,7 +49,8 @@ def evaluate_run(
         table = to_outputs(heads, number, table, str(csv))
     images = catalog([table])
     with naming_rows([csv]):
-        source, spec = open_images(recipe, heads, images, where)
+        source, spec = open_images(recipe, images, where)
+        source = for_tasks(recipe, heads, source)
         network = build_network(recipe, chosen)
         scorer = make_scorer(network, source, spec, recipe.data.batch_size, recipe.data.num_classes)
         score = score_rows(scorer, rows_of(images, table, number, False), params, batch_stats)

@@ -1,11 +1,12 @@
 """Epochs and evaluations: pushes feeds through the compiled steps, and looks at a number only when an epoch ends."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 from lifeq_jax.core.keys import key_for
@@ -14,6 +15,7 @@ from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.data.inputs import Feed, Input
 from lifeq_jax.data.order import ImageSpec, Plan, test_plan, train_plan
 from lifeq_jax.data.tables import Rows
+from lifeq_jax.train.mesh import Devices, agreed, is_writer
 from lifeq_jax.train.step import (
     NEVER_BAD,
     Network,
@@ -43,35 +45,88 @@ class Scorer(NamedTuple):
     score: Callable[[PyTree, PyTree, Score, PyTree, Feed], Score]
     assemble: Callable[[PyTree, Feed], Batch]
     source: Input
+    constants: PyTree  # of the source, on all devices
+    devices: Devices
     spec: ImageSpec
     batch_size: int
     num_classes: int
 
 
-def make_scorer(network: Network, source: Input, spec: ImageSpec, batch_size: int, num_classes: int) -> Scorer:
+def make_scorer(
+    network: Network,
+    source: Input,
+    spec: ImageSpec,
+    batch_size: int,
+    num_classes: int,
+    devices: Devices = Devices(),  # noqa: B008
+) -> Scorer:
     """Jits an evaluation together with the making of its batches."""
-    evaluate = make_evaluate(network)
+    evaluate = make_evaluate(network, devices.axis_name)
 
     def score(params: PyTree, batch_stats: PyTree, so_far: Score, constants: PyTree, feed: Feed) -> Score:
         return evaluate(params, batch_stats, so_far, source.assemble(constants, feed))
 
-    return Scorer(jax.jit(score), jax.jit(source.assemble), source, spec, batch_size, num_classes)
+    constants = devices.replicate(source.constants)
+    compiled, assemble = devices.compile(score, split=4, axis=0), jax.jit(source.assemble)
+    return Scorer(compiled, assemble, source, constants, devices, spec, batch_size, num_classes)
 
 
-Advance = Callable[[TrainState, Totals, PyTree, Feed, jax.Array], tuple[TrainState, Totals]]
+PIECE = 128  # steps that one call runs where the images are on an accelerator
+
+Carry = tuple[TrainState, Totals]
+Advance = Callable[[TrainState, Totals, PyTree, Feed, np.int32, np.ndarray], Carry]
 
 
-def make_advance(step: Step, source: Input) -> Advance:
-    """Jits a step together with the making of its batch. State and totals are donated.
+def advance_of(step: Step, source: Input) -> Advance:
+    """The steps of a piece together with the making of their batches: (state, totals, constants, feeds (n, B, ...), how
+    many of them count, place) -> (state, totals)."""
+
+    def advance(
+        state: TrainState, totals: Totals, constants: PyTree, feeds: Feed, count: np.int32, place: np.ndarray
+    ) -> Carry:
+        def one(index: jax.Array | int, carry: Carry) -> Carry:
+            state, totals = carry
+            feed = jax.tree.map(lambda part: part[index], feeds)
+            key = key_for(place[0], place[1], place[2], state.step)
+            state, new = step(state, source.assemble(constants, feed), key)
+            return state, add_totals(totals, new)
+
+        alone = len(feeds.label) == 1
+        return one(0, (state, totals)) if alone else jax.lax.fori_loop(0, count, one, (state, totals))
+
+    return advance
+
+
+def make_advance(advance: Advance, devices: Devices) -> Advance:
+    """Jits the steps of a piece. State and totals are donated.
 
     Traced once for all tasks of a stage: they differ in data, not in shapes."""
+    return devices.compile(advance, split=3, axis=1, donate=(0, 1))
 
-    def advance(state: TrainState, totals: Totals, constants: PyTree, feed: Feed, place: jax.Array):
-        key = key_for(place[0], place[1], place[2], state.step)
-        state, new = step(state, source.assemble(constants, feed), key)
-        return state, add_totals(totals, new)
 
-    return jax.jit(advance, donate_argnums=(0, 1))
+def piece_length() -> int:
+    """Steps that one call runs. One on a CPU: there XLA gives convolutions inside a loop a single, slow kernel."""
+    return 1 if jax.default_backend() == "cpu" else PIECE
+
+
+def pieces(source: Input, rows: Rows, plan: Plan) -> Iterator[tuple[Feed, int]]:
+    """The feeds of a pass in stacks of one shape, (n, B, ...), and how many of each stack's steps count.
+
+    n is `piece_length` where the input has the whole pass at hand, the last stack filled up; else 1."""
+    length = piece_length()
+    if source.whole is None or length == 1:
+        for feed in source.feeds(rows, plan, 0):
+            yield jax.tree.map(lambda part: part[None], feed), 1
+        return
+    whole = source.whole(rows, plan)
+    for first in range(0, len(plan.row), length):
+        piece = jax.tree.map(partial(_filled, first=first, length=length), whole)
+        yield piece, min(length, len(plan.row) - first)
+
+
+def _filled(part: np.ndarray, first: int, length: int) -> np.ndarray:
+    found = part[first : first + length]
+    return np.pad(found, [(0, length - len(found)), *[(0, 0)] * (part.ndim - 1)])
 
 
 class EpochResult(NamedTuple):
@@ -88,20 +143,34 @@ def train_epoch(
 ) -> tuple[TrainState, EpochResult]:
     """One epoch over `rows`. Raises Diverged, naming the step, when a loss was not finite."""
     plan = train_plan(len(rows.index), data.batch_size, data.spec, **place._asdict())
-    where = jnp.array(place[:3], jnp.int32)
-    start, totals = time.perf_counter(), zero_totals()
-    label = f"task {place.task} epoch {place.epoch + 1}"
-    feeds = tqdm(data.source.feeds(rows, plan, 0), label, len(plan.row), leave=False, disable=None, unit="step")
-    for feed in feeds:
-        state, totals = advance(state, totals, data.source.constants, feed, where)
-    totals = jax.device_get(totals)
+    where, devices = np.array(place[:3], np.int32), data.devices
+    start = time.perf_counter()
+    state, totals = devices.replicate((agreed(state), zero_totals()))
+    label = label_of(place)
+    hidden = None if is_writer() else True  # None: where the output is no terminal
+    with tqdm(desc=label, total=len(plan.row), leave=False, disable=hidden, unit="step") as bar:
+        for feeds, count in pieces(data.source, rows, devices.part(plan)):
+            feeds = devices.feed(feeds, axis=1)
+            state, totals = advance(state, totals, data.constants, feeds, np.int32(count), where)
+            bar.update(count)
+    state, totals = devices.local(state), jax.device_get(totals)
+    return state, result_of(totals, label, time.perf_counter() - start)
+
+
+def label_of(place: Place) -> str:
+    """What an epoch is called."""
+    return f"task {place.task} epoch {place.epoch + 1}"
+
+
+def result_of(totals: Totals, label: str, seconds: float) -> EpochResult:
+    """What an epoch's totals, on the host, come to. Raises Diverged, naming the step, when a loss was not finite."""
     if totals.first_bad != NEVER_BAD:
         raise Diverged(f"the loss is not finite at step {totals.first_bad} of {label}")
-    return state, EpochResult(
+    return EpochResult(
         loss=float(totals.loss / totals.steps),
         penalty=float(totals.penalty / totals.steps),
         accuracy=float(totals.correct / totals.images),
-        images_per_second=float(totals.images / (time.perf_counter() - start)),
+        images_per_second=float(totals.images / seconds),
     )
 
 
@@ -121,9 +190,10 @@ def training_images(scorer: Scorer, rows: Rows, place: Place, count: int) -> Ite
 
 def score_rows(scorer: Scorer, rows: Rows, params: PyTree, batch_stats: PyTree) -> Score:
     """The score of a set of rows in evaluation mode, as numbers on the host."""
-    score = zero_score(scorer.num_classes)
-    for feed in scorer.source.feeds(rows, test_plan(len(rows.index), scorer.batch_size, scorer.spec), 0):
-        score = scorer.score(params, batch_stats, score, scorer.source.constants, feed)
+    devices, plan = scorer.devices, test_plan(len(rows.index), scorer.batch_size, scorer.spec)
+    params, batch_stats, score = devices.replicate((params, batch_stats, zero_score(scorer.num_classes)))
+    for feed in scorer.source.feeds(rows, devices.part(plan), 0):
+        score = scorer.score(params, batch_stats, score, scorer.constants, devices.feed(feed, axis=0))
     return jax.device_get(score)
 
 

@@ -1,9 +1,11 @@
 """A whole recipe: the chain of stages, and the files a run leaves."""
 
+import dataclasses
 import json
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.refusal import Refusal
@@ -16,17 +18,21 @@ from lifeq_jax.models.loading import load_float
 from lifeq_jax.models.torch_weights import load_torch
 from lifeq_jax.train.build import build_stage, build_world, complete
 from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.mesh import is_writer, wait_for_all
 from lifeq_jax.train.run_folder import (
     Metrics,
+    NoMetrics,
     commit,
     machine,
     only_writer,
     open_run_folder,
     read_metrics,
     write_matrix,
+    write_seeds,
     write_summary,
 )
-from lifeq_jax.train.tasks import Log, as_matrix, open_stage, run_stage
+from lifeq_jax.train.stage import Log, open_stage, with_seed
+from lifeq_jax.train.tasks import as_matrix, run_stage
 
 Weights = tuple[PyTree, PyTree]  # (params, batch_stats)
 
@@ -36,32 +42,89 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print) -> dict[str
 
     A stage that is finished there is skipped, one under way is resumed at its newest checkpoint, and a finished run
     returns at once. Refuses bad settings and data before anything is written; raises Diverged on a loss that is not
-    finite."""
+    finite. Called by each of several processes, which see one folder, it trains one run, and one of them writes."""
+    return _run([_Run(complete(recipe), Path(folder), log)])[0]
+
+
+def run_seeds(recipe: Recipe, seeds: Sequence[int], folder: str | Path, log: Log = print) -> dict[str, Any]:
+    """Trains `recipe` with several seeds side by side, in one program on one device, and returns the content of
+    `folder`/seeds.json: mean and sample standard deviation of every metric.
+
+    Seed s has the run folder `folder`/seed<s>, which is as `run_recipe` leaves it and may be resumed by either. Refuses
+    a seed that is named twice, and several devices."""
     recipe, folder = complete(recipe), Path(folder)
-    if (folder / "summary.json").exists():
-        open_run_folder(folder, recipe)
-        log(f"{folder} is finished already; nothing to do")
-        return json.loads((folder / "summary.json").read_text())
+    if len(set(seeds)) != len(seeds):
+        raise Refusal(f"--seeds {','.join(map(str, seeds))} names a seed twice")
+    if recipe.parallel != "none":
+        raise Refusal(f"--seeds trains on one device, and recipe.parallel={recipe.parallel!r}; choose 'none'")
+
+    def log_of(seed: int) -> Log:
+        return lambda line: log(f"seed {seed}  {line}")
+
+    own = [dataclasses.replace(recipe, seed=seed) for seed in seeds]
+    summaries = _run([_Run(item, folder / f"seed{item.seed}", log_of(item.seed)) for item in own])
+    return write_seeds(folder, summaries)
+
+
+class _Run(NamedTuple):
+    """A recipe of one seed, and where it goes."""
+
+    recipe: Recipe
+    folder: Path
+    log: Log
+
+
+def _run(every: Sequence[_Run]) -> list[dict[str, Any]]:
+    """Finishes runs that differ in their seeds alone, and returns the content of their summary.json."""
     version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
-    data = recipe.data
-    with naming_rows(task_csvs(Path(data.csv), data.num_tasks, replay=data.replay)):
-        return _finish(recipe, folder, _train_stages(recipe, folder, log), version)
+    unfinished = []
+    for run in every:
+        if not (run.folder / "summary.json").exists():
+            unfinished.append(run if is_writer() else run._replace(log=lambda line: None))
+            continue
+        open_run_folder(run.folder, run.recipe)
+        run.log(f"{run.folder} is finished already; nothing to do")
+    if unfinished:
+        data = unfinished[0].recipe.data
+        with naming_rows(task_csvs(Path(data.csv), data.num_tasks, replay=data.replay)):
+            finished = _train_stages(unfinished)
+        for run, progress in zip(unfinished, finished, strict=True):
+            if is_writer():
+                _finish(run.recipe, run.folder, progress, version)
+        wait_for_all("summary")
+    return [json.loads((run.folder / "summary.json").read_text()) for run in every]
 
 
-def _train_stages(recipe: Recipe, folder: Path, log: Log) -> dict[str, Progress]:
-    world = build_world(recipe)
-    # built before the folder is made, so that arguments out of range are refused first
-    start = _given(recipe, build_stage(recipe, recipe.stages[0]).network.init(recipe.seed))
-    open_run_folder(folder, recipe)
-    metrics = Metrics(folder, recipe.data.num_tasks)
-    finished: dict[str, Progress] = {}
-    with only_writer(folder), closing(metrics):
+def _train_stages(every: Sequence[_Run]) -> list[dict[str, Progress]]:
+    recipe = every[0].recipe
+    worlds = [build_world(recipe)]
+    worlds += [build_world(run.recipe, worlds[0]) for run in every[1:]]
+    # built before the folders are made, so that arguments out of range are refused first
+    network = build_stage(recipe, recipe.stages[0]).network
+    starts = [_given(run.recipe, network.init(run.recipe.seed)) for run in every]
+    finished: list[dict[str, Progress]] = [{} for _ in every]
+    with ExitStack() as held:
+        metrics = []
+        for run in every:
+            open_run_folder(run.folder, run.recipe)
+            held.enter_context(only_writer(run.folder))
+            writer = (Metrics if is_writer() else NoMetrics)(run.folder, recipe.data.num_tasks)
+            metrics.append(held.enter_context(closing(writer)))
         for number, stage in enumerate(recipe.stages):
-            run = open_stage(recipe, number, world, folder, metrics, log)
-            with closing(run.checkpoints):
-                start = _carried(start, run.built.network.init(recipe.seed))
-                finished[stage.name] = run_stage(run, *start)
-                start = _weights(run.checkpoints)
+            first = open_stage(recipe, number, worlds[0], every[0].folder, metrics[0], every[0].log)
+            others = zip(every[1:], worlds[1:], metrics[1:], strict=True)
+            stages = [
+                first,
+                *(with_seed(first, run.recipe, world, run.folder, rows, run.log) for run, world, rows in others),
+            ]
+            with ExitStack() as opened:
+                for item in stages:
+                    opened.enter_context(closing(item.checkpoints))
+                fresh = [first.built.network.init(run.recipe.seed) for run in every]
+                starts = [_carried(*pair) for pair in zip(starts, fresh, strict=True)]
+                for own, progress in zip(finished, run_stage(stages, starts), strict=True):
+                    own[stage.name] = progress
+                starts = [_weights(item.checkpoints) for item in stages]
     return finished
 
 
@@ -100,7 +163,7 @@ def latest_weights(folder: Path, stage: str | None = None) -> Weights:
         return _weights(checkpoints)
 
 
-def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version: str) -> dict[str, Any]:
+def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version: str) -> None:
     last = recipe.stages[-1]
     matrix = as_matrix(finished[last.name])
     matrix = matrix[:, : len(matrix)]
@@ -122,7 +185,6 @@ def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version
         "machine": machine(),
     }
     write_summary(folder, summary)
-    return summary
 
 
 def _balanced_accuracy(folder: Path, tasks: int) -> float:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,28 +18,34 @@ import numpy as np
 from lifeq_jax.core.config import Recipe, read_recipe, to_json
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.oscillation import BINS
+from lifeq_jax.train.mesh import is_writer
 
 Row = dict[str, Any]
 CLASS_COLUMNS = ("stage", "after", "task", "class", "train_images", "images", "correct")  # of per_class.csv
 
 
 def open_run_folder(folder: Path, recipe: Recipe) -> None:
-    """Makes the folder and writes config.json; in one that is there, refuses another recipe than its own."""
+    """Makes the folder and writes config.json, one process for all; in one that is there, refuses another recipe than
+    its own."""
     config = folder / "config.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if config.exists():
             _refuse_other_recipe(config, recipe)
-        write_text(config, to_json(recipe))
+        if is_writer():
+            write_text(config, to_json(recipe))
     except OSError as error:
         raise Refusal(f"run folder {folder} cannot be written: {error.strerror}") from None
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process while the block runs; the system lets go of it even when the process is killed.
+    """Holds the folder for this run while the block runs; the system lets go of it even when the process is killed.
 
-    Refuses a folder that another process holds."""
+    Refuses a folder that another run holds."""
+    if not is_writer():
+        yield
+        return
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,6 +174,25 @@ class Metrics:
             self._events.close()
 
 
+class NoMetrics(Metrics):
+    """Writes nothing: what the processes that are not the writer have."""
+
+    def begin(self, wanted: Callable[[dict[str, str]], bool]) -> None:
+        """Nothing."""
+
+    def append(self, row: Row) -> None:
+        """Nothing."""
+
+    def append_distances(self, place: Row, counts: np.ndarray) -> None:
+        """Nothing."""
+
+    def append_classes(self, rows: Sequence[Row]) -> None:
+        """Nothing."""
+
+    def append_layers(self, rows: Sequence[Row]) -> None:
+        """Nothing."""
+
+
 def read_metrics(path: Path) -> list[dict[str, str]]:
     """The complete rows of a metrics.csv, as text."""
     with path.open(newline="") as file:
@@ -184,6 +210,23 @@ def write_matrix(folder: Path, matrix: np.ndarray) -> None:
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """summary.json: what the run ended with. Its presence says that the run is finished."""
     write_text(folder / "summary.json", json.dumps(summary, indent=2))
+
+
+def write_seeds(folder: Path, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """seeds.json: over runs that differ in their seeds, mean and sample standard deviation of every metric. Returns its
+    content; the deviation of one run is None."""
+
+    def spread(name: str) -> dict[str, float | None]:
+        values = [summary["metrics"][name] for summary in summaries]
+        return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+    found = {
+        "name": summaries[0]["name"],
+        "seeds": [summary["seed"] for summary in summaries],
+        "metrics": {name: spread(name) for name in summaries[0]["metrics"]},
+    }
+    write_text(folder / "seeds.json", json.dumps(found, indent=2))
+    return found
 
 
 def machine() -> str:

@@ -91,10 +91,11 @@ def make_step(
 
     With `fixed_norm` batch norm uses the running statistics as they are and leaves them.
 
-    With `axis_name` it runs under pmap or shard_map over that axis: gradients, running statistics and totals are
-    averaged (totals summed) over the devices, and each device draws its own noise."""
+    With `axis_name` it runs under pmap or shard_map over that axis, on a part of the batch each: losses and gradients
+    are those of the whole batch, whatever share of the weights a device has, running statistics the devices' mean, and
+    each device draws its own noise."""
 
-    def across(part: jax.Array) -> jax.Array:
+    def across(part: PyTree) -> PyTree:
         return lax.psum(part, axis_name) if axis_name else part
 
     def task_loss(params: PyTree, state: TrainState, batch: Batch, key: jax.Array):
@@ -108,6 +109,10 @@ def make_step(
         values = loss(Examples(logits, feature, batch.label, batch.weight, state.counts, progress, across))
         value = weighted_mean(values, batch.weight)
         further = method.batch_loss(state.method_state, batch, outputs.logits, evaluate)
+        if axis_name:  # means over the device's examples become its terms of the means over all examples
+            weight = jnp.sum(batch.weight)
+            part = weight / jnp.maximum(across(weight), 1.0)
+            value, further = part * value, part * further
         return value + further, (value, further, logits, batch_stats)
 
     def penalty_of(params: PyTree, method_state: PyTree) -> jax.Array:
@@ -118,8 +123,9 @@ def make_step(
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
         found = jax.grad(task_loss, has_aux=True)(state.params, state, batch, key)
         grads, (value, further, logits, batch_stats) = found
+        value, further, grads = across((value, further, grads))
         if axis_name:
-            value, further, grads, batch_stats = lax.pmean((value, further, grads, batch_stats), axis_name)
+            batch_stats = lax.pmean(batch_stats, axis_name)
         penalty, pull = jax.value_and_grad(penalty_of)(state.params, state.method_state)
         updates, opt_state = optimizer.update(
             jax.tree.map(jnp.add, grads, pull),
@@ -133,7 +139,9 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         done = (state.step + 1) / state.num_steps
         method_state = method.observe(state.method_state, StepInfo(state.params, params, grads, done))
-        totals = _totals(value, penalty + further, logits, batch, state.step, axis_name)
+        correct, images = across(accuracy(logits, batch.label, batch.weight))
+        bad = jnp.where(jnp.isfinite(value + penalty + further), NEVER_BAD, state.step).astype(jnp.int32)
+        totals = Totals(value, penalty + further, correct, images, jnp.ones(()), bad)
         new_state = state._replace(
             params=params,
             batch_stats=batch_stats,
@@ -151,14 +159,6 @@ def _class_share(batch: Batch, num_classes: int, across: Callable[[jax.Array], j
     return batch.weight * images[batch.label] / jnp.maximum(jnp.sum(images), 1.0)
 
 
-def _totals(value, penalty, logits, batch: Batch, step: jax.Array, axis_name: str | None) -> Totals:
-    correct, images = accuracy(logits, batch.label, batch.weight)
-    if axis_name:
-        correct, images = lax.psum((correct, images), axis_name)
-    bad = jnp.where(jnp.isfinite(value + penalty), NEVER_BAD, step).astype(jnp.int32)
-    return Totals(value, penalty, correct, images, jnp.ones(()), bad)
-
-
 class Score(NamedTuple):
     """Sums over an evaluated set."""
 
@@ -171,14 +171,15 @@ def zero_score(num_classes: int) -> Score:
     return Score(jnp.zeros(()), jnp.zeros((num_classes, num_classes)))
 
 
-def make_evaluate(network: Network) -> Callable[[PyTree, PyTree, Score, Batch], Score]:
-    """Returns the pure step (params, batch_stats, score so far, batch) -> score; padding does not count."""
+def make_evaluate(network: Network, axis_name: str | None = None) -> Callable[[PyTree, PyTree, Score, Batch], Score]:
+    """Returns the pure step (params, batch_stats, score so far, batch) -> score; padding does not count.
+
+    With `axis_name` the batch is a device's part, and the score is of all parts."""
 
     def evaluate(params: PyTree, batch_stats: PyTree, score: Score, batch: Batch) -> Score:
         logits = of_head(network.evaluate(params, batch.image, batch_stats).logits, batch.classes)
-        return Score(
-            loss=score.loss + jnp.sum(cross_entropy(logits, batch.label) * batch.weight),
-            confusion=score.confusion + confusion(logits, batch.label, batch.weight),
-        )
+        loss = jnp.sum(cross_entropy(logits, batch.label) * batch.weight)
+        found = Score(loss, confusion(logits, batch.label, batch.weight))
+        return jax.tree.map(jnp.add, score, lax.psum(found, axis_name) if axis_name else found)
 
     return evaluate

@@ -2,17 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lifeq_jax.core.config import Recipe, Stage
+from lifeq_jax.core.config import Recipe
 from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.tree import megabytes
@@ -20,119 +19,61 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.tables import Rows, concat_rows
 from lifeq_jax.methods.base import TaskEnd
 from lifeq_jax.metrics.classify import balanced_accuracy
-from lifeq_jax.metrics.oscillation import Oscillations, oscillations
-from lifeq_jax.train.bn_stats import make_reestimate
-from lifeq_jax.train.build import Built, World, build_stage
+from lifeq_jax.train.abreast import Job, make_abreast, train_abreast
 from lifeq_jax.train.calibrate import calibrate
-from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress
+from lifeq_jax.train.checkpoint import WORST, Progress
 from lifeq_jax.train.loop import (
     Advance,
+    EpochResult,
     Place,
-    Scorer,
     accuracy_of,
     batches,
-    make_advance,
-    make_scorer,
     score_rows,
     train_epoch,
     training_images,
 )
 from lifeq_jax.train.patience import Patience, after_epoch, fresh_patience, is_spent
 from lifeq_jax.train.per_class import class_rows
-from lifeq_jax.train.run_folder import Metrics, layer_rows
-from lifeq_jax.train.step import Score, TrainState, make_step
-
-Log = Callable[[str], None]
-
-
-class Best(NamedTuple):
-    """What the task under way would end with: () until selection keeps something."""
-
-    params: PyTree
-    batch_stats: PyTree
+from lifeq_jax.train.run_folder import layer_rows
+from lifeq_jax.train.stage import Best, Saved, StageRun
+from lifeq_jax.train.step import Score, TrainState
 
 
-class Saved(NamedTuple):
-    """The arrays of a checkpoint."""
-
-    state: TrainState
-    best: Best | tuple[()]
-
-    def save(self, checkpoints: Checkpoints, progress: Progress) -> None:
-        """Writes a checkpoint."""
-        network = {name: getattr(self.state, name) for name in ("params", "batch_stats")}
-        checkpoints.save(network, self._training(), progress)
-
-    def restore(self, checkpoints: Checkpoints) -> "Saved":
-        """The newest checkpoint, in the structure of this one."""
-        training = checkpoints.training(self._training())
-        state = self.state._replace(**checkpoints.network(), **training["state"])
-        return Saved(state, training["best"])
-
-    def _training(self) -> PyTree:
-        rest = {name: leaf for name, leaf in self.state._asdict().items() if name not in ("params", "batch_stats")}
-        return {"state": rest, "best": self.best}
-
-
-class StageRun(NamedTuple):
-    """A stage under way: its objects, and where it reads and writes."""
-
-    recipe: Recipe
-    number: int  # of the stage, from 0
-    stage: Stage
-    world: World
-    built: Built
-    advances: tuple[Advance, Advance]  # with batch norm that follows the data, and that keeps its statistics
-    scorer: Scorer
-    reestimate: Callable[[PyTree, Iterable[jax.Array]], PyTree]  # (params, images) -> batch_stats
-    measure: Callable[[PyTree, PyTree], Oscillations]  # (params, tracks by kernel name)
-    checkpoints: Checkpoints
-    metrics: Metrics
-    log: Log
-
-    def advance(self, task: int) -> Advance:
-        """The compiled step of a task."""
-        return self.advances[0 < self.recipe.norm_tasks <= task]
-
-    @property
-    def num_tasks(self) -> int:
-        """Tasks this stage trains on."""
-        return self.stage.tasks or len(self.world.tasks)
+def run_stage(runs: Sequence[StageRun], starts: Sequence[tuple[PyTree, PyTree]]) -> list[Progress]:
+    """Trains the stage's tasks of every seed from where its newest checkpoint stands, or from the given (params,
+    batch_stats). Seeds at one place train in one program, those behind first."""
+    progress = [run.checkpoints.progress() or fresh_progress(run.recipe) for run in runs]
+    saved = {
+        i: enter_stage(run, progress[i], *start)
+        for i, (run, start) in enumerate(zip(runs, starts, strict=True))
+        if not progress[i].done
+    }
+    constants = [run.scorer.constants for run in runs]
+    abreast = tuple(make_abreast(function, constants) for function in runs[0].functions)
+    while group := _furthest_behind(runs, progress):
+        began = time.perf_counter()
+        here = [(runs[i], saved[i], progress[i]) for i in group]
+        found = [run_epoch(*here[0])] if len(here) == 1 else run_epochs(abreast, here)
+        seconds = (time.perf_counter() - began) / len(group)
+        for i, (arrays, reached) in zip(group, found, strict=True):
+            saved[i], progress[i] = arrays, reached._replace(seconds=reached.seconds + seconds)
+            if reached.epoch == 0 or reached.epoch % runs[i].recipe.checkpoint_every == 0:
+                arrays.save(runs[i].checkpoints, progress[i])
+    return progress
 
 
-def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics: Metrics, log: Log) -> StageRun:
-    """Builds and jits the functions of a stage and opens its checkpoint folder."""
-    stage = recipe.stages[number]
-    built = build_stage(recipe, stage)
-    data = recipe.data
-
-    def advance(fixed_norm: bool) -> Advance:
-        step = make_step(built.network, built.method, built.optimizer, built.loss, fixed_norm=fixed_norm)
-        return make_advance(step, world.input)
-
-    scorer = make_scorer(built.network, world.input, world.spec, data.batch_size, data.num_classes)
-    checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
-    return StageRun(
-        recipe=recipe,
-        number=number,
-        stage=stage,
-        world=world,
-        built=built,
-        advances=(advance(fixed_norm=False), advance(fixed_norm=True)),
-        scorer=scorer,
-        reestimate=make_reestimate(built.network.moments),
-        measure=jax.jit(partial(oscillations, built.network.table)),
-        checkpoints=checkpoints,
-        metrics=metrics,
-        log=log,
-    )
+def _furthest_behind(runs: Sequence[StageRun], progress: Sequence[Progress]) -> list[int]:
+    """Numbers of the runs that train next, side by side: of one place and one number of steps."""
+    places = {
+        i: (at.task, at.epoch, run.steps(at.task))
+        for i, (run, at) in enumerate(zip(runs, progress, strict=True))
+        if not at.done
+    }
+    return [i for i, place in places.items() if place == min(places.values())]
 
 
-def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
-    """Trains the stage's tasks from where its newest checkpoint stands, or from the given parameters."""
-    progress = run.checkpoints.progress() or fresh_progress(run.recipe)
-    if progress.done:
-        return progress
+def enter_stage(run: StageRun, progress: Progress, params: PyTree, batch_stats: PyTree) -> Saved:
+    """The arrays that the stage goes on with: of the newest checkpoint, or of the given parameters, calibrated."""
     begins = (progress.task, progress.epoch) == (0, 0)
     if begins:
         params = calibrated(run, params, batch_stats)
@@ -140,14 +81,7 @@ def run_stage(run: StageRun, params: PyTree, batch_stats: PyTree) -> Progress:
     if not begins:
         saved = saved.restore(run.checkpoints)
     run.metrics.begin(partial(_is_before, run, progress))
-    while not progress.done:
-        began = time.perf_counter()
-        saved, progress = run_epoch(run, saved, progress)
-        progress = progress._replace(seconds=progress.seconds + time.perf_counter() - began)
-        at_task_end = progress.epoch == 0
-        if at_task_end or progress.epoch % run.recipe.checkpoint_every == 0:
-            saved.save(run.checkpoints, progress)
-    return progress
+    return saved
 
 
 def fresh_progress(recipe: Recipe) -> Progress:
@@ -181,7 +115,7 @@ def first_saved(run: StageRun, params: PyTree, batch_stats: PyTree) -> Saved:
 def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
     """Renews what belongs to one task: optimizer state, step count, class counts, learning rate."""
     rows = run.world.tasks[task]
-    steps = len(rows.train.index) // run.recipe.data.batch_size * run.stage.epochs
+    steps = run.steps(task) * run.stage.epochs
     state = saved.state._replace(
         opt_state=run.built.optimizer.init(saved.state.params),
         counts=jnp.asarray(rows.counts),
@@ -193,15 +127,44 @@ def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
 
 
 def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
-    """One epoch, its evaluation and its row of metrics.csv; after the last of a task, the task's end as well."""
-    place = Place(run.recipe.seed, run.number, progress.task, progress.epoch)
-    where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
-    rate = float(run.built.schedule(saved.state.step / saved.state.num_steps) * saved.state.rate_factor)
-    rows, advance = run.world.tasks[place.task].train, run.advance(place.task)
-    try:
+    """One epoch and what follows it."""
+    place, rate = run.place(progress), run.rate(saved.state)
+    rows, advance = run.world.tasks[place.task].train, run.advances[run.keeps_norm(place.task)]
+    with _naming_stage(run):
         state, result = train_epoch(advance, run.scorer, rows, saved.state, place)
+    return end_epoch(run, saved._replace(state=state), progress, result, rate)
+
+
+def run_epochs(
+    abreast: Sequence[Advance], here: Sequence[tuple[StageRun, Saved, Progress]]
+) -> list[tuple[Saved, Progress]]:
+    """One epoch of several seeds that stand at one place, and what follows it."""
+    first, _, progress = here[0]
+    task = progress.task
+    jobs = [Job(run.scorer, run.world.tasks[task].train, saved.state, run.place(at)) for run, saved, at in here]
+    rates = [run.rate(saved.state) for run, saved, _ in here]
+    with _naming_stage(first):
+        found = train_abreast(abreast[first.keeps_norm(task)], jobs)
+    return [
+        end_epoch(run, saved._replace(state=state), at, result, rate)
+        for (run, saved, at), rate, (state, result) in zip(here, rates, found, strict=True)
+    ]
+
+
+@contextmanager
+def _naming_stage(run: StageRun) -> Iterator[None]:
+    try:
+        yield
     except Diverged as error:
         raise Diverged(f"stage {run.stage.name}: {error}; the last good checkpoint is kept") from None
+
+
+def end_epoch(
+    run: StageRun, saved: Saved, progress: Progress, result: EpochResult, rate: float
+) -> tuple[Saved, Progress]:
+    """The evaluation after an epoch and its row of metrics.csv; after the last of a task, the task's end as well."""
+    place, state = run.place(progress), saved.state
+    where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
     is_last = place.epoch + 1 == run.stage.epochs
     is_due = is_last or _is_due(run, place.epoch)
     measured = _measure_oscillations(run, state, where)

@@ -14,11 +14,12 @@ from lifeq_jax.core.config import Optimizer, Part, Stage
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.data.tables import read_table
-from lifeq_jax.train import loop, tasks
+from lifeq_jax.train import loop
 from lifeq_jax.train import run as run_module
+from lifeq_jax.train import stage as stage_module
 from lifeq_jax.train.run import latest_weights, run_recipe
 from lifeq_jax.train.run_folder import only_writer, read_metrics
-from lifeq_jax.train.tasks import open_stage
+from lifeq_jax.train.stage import open_stage
 from tests.train.killed_runs import metrics, train_killed
 
 
@@ -44,7 +45,7 @@ def finished(recipe, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "open_stage", spy)
-        patch.setattr(tasks, "make_step", counting("step", tasks.make_step))
+        patch.setattr(stage_module, "make_step", counting("step", stage_module.make_step))
         patch.setattr(loop, "make_evaluate", counting("evaluate", loop.make_evaluate))
         summary = run_recipe(recipe, folder, log=lambda line: None)
     return folder, summary, calls
