@@ -34,7 +34,7 @@ def test_every_method_builds_from_its_defaults(recipe, name):
     [
         ({"loss": Part("mse")}, "recipe.loss.name='mse' is unknown; choose from balanced_softmax, ball_log_prior"),
         ({"loss": Part("focal", {"beta": 1.0})}, "recipe.loss.args.beta=1.0 is no argument of 'focal'; it takes: "),
-        ({"method": Part("gem")}, "recipe.method.name='gem' is unknown; choose from ewc, finetune"),
+        ({"method": Part("gem")}, "recipe.method.name='gem' is unknown; choose from blip, ewc"),
         ({"model": Part("vgg")}, "recipe.model.name='vgg' is unknown; choose from alexnet_32"),
         ({"weight_quantizer": Part("x")}, "recipe.weight_quantizer.name='x' is unknown; choose from activation"),
         ({"method": Part("ewc", {"lam": 1.0})}, "recipe.method.args.lam=1.0 is no argument of 'ewc'; it takes: decay"),
