@@ -93,15 +93,16 @@ def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int)
     sizes are equal.
 
     Each repeat runs `steps` steps of every variant in turn, then one large copy and one large product. Reported: the
-    median rate, and the medians over repeats of the ratio of a variant's time to the first's and of the shares of
-    copy and product. A control's ratio says how far from 1 noise alone leads."""
+    median rate, and the medians over repeats of the ratio of a variant's time to the first's, of processor time
+    likewise, and of the shares of copy and product. A control's ratio says how far from 1 noise alone leads."""
     names = list(variants)
     batch_size = variants[names[0]].data.batch_size
     works = {name: _step_work(complete(recipe)) for name, recipe in variants.items()}
     ceilings = {"copy": _copy(), "product": _product()}
     load = os.getloadavg()[0]
-    times = alternate({name: work.run for name, work in {**works, **ceilings}.items()}, repeats, steps)
-    ratios = medians_of_ratios(times, names[0])
+    runs = {name: work.run for name, work in {**works, **ceilings}.items()}
+    times, processor = alternate(runs, repeats, steps)
+    ratios, work_ratios = medians_of_ratios(times, names[0]), medians_of_ratios(processor, names[0])
     rates = {name: batch_size / statistics.median(times[name]) for name in names}
     copied, multiplied = (
         statistics.median(amount / seconds for seconds in times[name])
@@ -120,6 +121,8 @@ def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int)
         "steps": steps,
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
         f"time_ratio_to_{names[0]}": {name: round(ratios[name], 3) for name in names},
+        f"processor_ratio_to_{names[0]}": {name: round(work_ratios[name], 3) for name in names},
+        "processor_seconds_per_step": {name: round(statistics.median(processor[name]), 4) for name in names},
         "gigaoperations_per_step": {name: round(work.operations / 1e9, 2) for name, work in works.items()},
         "gigabytes_per_step": {name: round(work.bytes / 1e9, 2) for name, work in works.items()},
         "copy_gigabytes_per_second": round(copied / 1e9, 1),
@@ -130,7 +133,8 @@ def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int)
     }
     width = max(map(len, names))
     lines = [
-        f"{name:{width}s} {rates[name]:9.1f} images/s   time ratio to {names[0]} {ratios[name]:.3f}   "
+        f"{name:{width}s} {rates[name]:9.1f} images/s   time ratio to {names[0]} {ratios[name]:.3f} "
+        f"(processor time {work_ratios[name]:.3f})   "
         f"{work.operations / 1e9:.1f} Gop, {work.bytes / 1e9:.2f} GB a step: "
         f"{100 * shares[name][0]:.0f} % of the product's rate, {100 * shares[name][1]:.0f} % of the copy's"
         for name, work in works.items()
@@ -140,20 +144,23 @@ def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int)
     return BenchResult(numbers, "\n".join([head, *lines, ceiling, closing(numbers)]))
 
 
-def alternate(runs: Mapping[str, Run], repeats: int, steps: int) -> dict[str, list[float]]:
+def alternate(runs: Mapping[str, Run], repeats: int, steps: int) -> tuple[dict[str, list[float]], ...]:
     """Seconds of one time of each run, `repeats` values each: after two unmeasured, `steps` times of every run in turn.
 
-    Refuses numbers below 1."""
+    Returns the seconds that passed, and the processor seconds of all threads, which other work on the machine hardly
+    changes. Refuses numbers below 1."""
     check_counts(repeats=repeats, steps=steps)
     for run in runs.values():
         run(2)
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    clocks = (time.perf_counter, time.process_time)
+    found: tuple[dict[str, list[float]], ...] = tuple({name: [] for name in runs} for _ in clocks)
     for _ in range(repeats):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = [clock() for clock in clocks]
             run(steps)
-            times[name].append((time.perf_counter() - start) / steps)
-    return times
+            for times, clock, before in zip(found, clocks, start, strict=True):
+                times[name].append((clock() - before) / steps)
+    return found
 
 
 def check_counts(**counts: int) -> None:

@@ -57,7 +57,7 @@ def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int
             source = INPUTS[name](Path(folder), known, spec)
             runs |= _runs(name, source, partial(source.feeds, rows, plan, 0), recipe)
         runs[f"{names[0]} {READY} again"] = runs[f"{names[0]} {READY}"]
-        times = alternate(runs, repeats, 1)
+        times, _ = alternate(runs, repeats, 1)
     rates = {name: batch_size * steps / statistics.median(values) for name, values in times.items()}
     waiting = {name: 1 - medians_of_ratios(times, f"{name} {FED}")[f"{name} {READY}"] for name in names}
     control = medians_of_ratios(times, f"{names[0]} {READY}")[f"{names[0]} {READY} again"]

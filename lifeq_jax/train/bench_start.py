@@ -38,7 +38,8 @@ def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> Bench
 
     Every repeat starts with a compilation cache of its own, empty (cold), and then takes it twice (warm, and warm again
     as a control). The parts: the interpreter's start and end, imports, the stage's objects, parameters and state,
-    tracing, compiling or reading from the cache, one step. Reported: medians over repeats."""
+    tracing, compiling or reading from the cache, one step. Reported: medians over repeats, and beside the
+    total the processor time, which other work on the machine hardly changes."""
     check_counts(repeats=repeats)
     complete(bench_recipe(model, batch_size, bits))  # refuses here, in one line, what the processes would trip over
     load = os.getloadavg()[0]
@@ -49,14 +50,18 @@ def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> Bench
             for parts in seconds.values():
                 parts.append(_one_process(program, folder))
     medians = {
-        cache: {part: round(statistics.median(found[part] for found in repeat), 2) for part in (*PARTS, "total")}
+        cache: {
+            part: round(statistics.median(found[part] for found in repeat), 2)
+            for part in (*PARTS, "total", "processor")
+        }
         for cache, repeat in seconds.items()
     }
     what = f"first training step, {model}, {bits} bits, 32x32"
     numbers = {"what": what, "batch_size": batch_size, "repeats": repeats, "seconds": medians, **surroundings(load)}
     width = max(map(len, CACHES))
     lines = [
-        f"{cache:{width}s} {parts['total']:6.2f} s: " + ", ".join(f"{part} {parts[part]:.2f}" for part in PARTS)
+        f"{cache:{width}s} {parts['total']:6.2f} s, processor {parts['processor']:.2f} s: "
+        + ", ".join(f"{part} {parts[part]:.2f}" for part in PARTS)
         for cache, parts in medians.items()
     ]
     head = f"{what}, batch {batch_size}, a fresh process each, medians of {repeats}"
@@ -64,12 +69,13 @@ def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> Bench
 
 
 def _one_process(program: str, folder: str) -> dict[str, float]:
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), os.times()
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": folder}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    total = time.perf_counter() - begin
+    total, after = time.perf_counter() - begin, os.times()
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
     parts = json.loads(done.stdout.splitlines()[-1])
-    return {"start": total - sum(parts.values()), **parts, "total": total}
+    return {"start": total - sum(parts.values()), **parts, "total": total, "processor": processor}
 
 
 def first_step(importing: float, model: str, batch_size: int, bits: int) -> None:

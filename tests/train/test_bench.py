@@ -23,6 +23,7 @@ def test_bench_step_reports_rates_ratios_and_shares():
     assert all(rate > 0 for rate in numbers["images_per_second"].values())
     assert numbers["time_ratio_to_float"]["float"] == 1.0
     assert numbers["gigaoperations_per_step"]["float"] == numbers["gigaoperations_per_step"]["float again"] > 0
+    assert numbers["processor_ratio_to_float"]["float"] == 1.0
     assert set(numbers["share_of_product"]) == set(numbers["share_of_copy"]) == set(names)
     assert "medians of 2 alternating repeats of 1 steps" in result.text
 
@@ -42,9 +43,9 @@ def test_bench_step_refuses(arguments, said):
 
 def test_runs_take_turns():
     calls = []
-    times = alternate({"a": lambda n: calls.append(("a", n)), "b": lambda n: calls.append(("b", n))}, 2, 3)
+    times, processor = alternate({"a": lambda n: calls.append(("a", n)), "b": lambda n: calls.append(("b", n))}, 2, 3)
     assert calls == [("a", 2), ("b", 2), *[("a", 3), ("b", 3)] * 2]
-    assert [len(values) for values in times.values()] == [2, 2]
+    assert [len(values) for values in (*times.values(), *processor.values())] == [2] * 4
 
 
 def test_no_repeats_are_refused():
@@ -70,6 +71,7 @@ def test_bench_compile_times_the_parts_of_fresh_processes(monkeypatch):
     assert list(seconds) == ["cold", "warm"]
     for parts in seconds.values():
         assert all(parts[part] >= 0 for part in bench_start.PARTS) and parts["import"] > 0
+        assert parts["processor"] > parts["import"] / 100
         assert sum(parts[part] for part in bench_start.PARTS) == pytest.approx(parts["total"], abs=0.05)
 
 
