@@ -3,6 +3,7 @@
 # make ablation    results/ablation_digits: every method on digits, five seeds; about an hour on 2 cores
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
+# make blip        results/blip_mnist: BLIP and its baselines on MNIST (images under data/mnist); an hour on 2 cores
 # make oscillations results/oscillations_cifar10: LSQ, dampening, freezing; two hours on 2 cores
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := configs/lifequant/resnet20_digits.py
 RUN := runs/lifequant_resnet20_digits/seed0
 
-.PHONY: quickstart test ablation cifar10 oscillations climbq clean
+.PHONY: quickstart test ablation cifar10 oscillations climbq blip clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -40,6 +41,11 @@ oscillations: $(VENV)/installed
 climbq: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/climbq_cifar10_lt.sh
 	LIFEQ=$(LIFEQ) results/climbq_digits_lifelong.sh
+
+blip: $(VENV)/installed
+	LIFEQ=$(LIFEQ) results/blip_mnist.sh
+	STEP=ablation LIFEQ=$(LIFEQ) results/blip_mnist.sh
+	STEP=growth LIFEQ=$(LIFEQ) results/blip_mnist.sh
 
 clean:
 	rm -rf $(VENV) .cache

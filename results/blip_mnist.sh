@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# BLIP and its baselines on MNIST, a perceptron with 1200 hidden units, 20 epochs a task, seeds 0 to 2; `make blip`.
+# BLIP and its baselines on MNIST, a perceptron with 1200 hidden units, seeds 0 to 2; `make blip`.
 # Images: data/mnist/{train,test}/<digit>/<file>. Run again, it resumes.
-#   mnist5          five tasks of two digits, a head for each, all images; rate 0.01, no momentum
-#   pmnist          ten permutations, a head for each, every tenth training and fifth test image; rate and
-#                   momentum the same
-#   pmnist_shared   the same with one head for all tasks and momentum 0.9
+#   mnist5          five tasks of two digits, a head for each, all images; rate 0.01, no momentum, 20 epochs
+#   pmnist          ten permutations, a head for each, every tenth training and fifth test image; the same rate and
+#                   momentum, 5 epochs
+#   pmnist_shared   the same images, one head for all tasks, momentum 0.9, 20 epochs
 # SETTING=NAME takes one of them. STEP=search: settings of the methods, seed 0, scored on held-out training images.
 # STEP=ablation: what of BLIP matters: cell, zero bits, prior, Fisher information; seed 0. STEP=growth: twenty tasks.
 set -euo pipefail
@@ -26,9 +26,10 @@ fi
 train() {
   local setting=$1 name=$2
   shift 2
-  local csv=$tenth
+  local csv=$tenth epochs=20
   if [ "$setting" = mnist5 ]; then csv=data/mnist5/mnist; fi
-  $lifeq train configs/blip/${setting}_mlp.py --run "$runs/$setting/$name" --data.csv $csv --stages.0.epochs 20 \
+  if [ "$setting" = pmnist ]; then epochs=5; fi
+  $lifeq train configs/blip/${setting}_mlp.py --run "$runs/$setting/$name" --data.csv $csv --stages.0.epochs $epochs \
     --optimizer.patience 0 --selection last --evaluate-every 0 --checkpoint-every 20 "$@"
 }
 
@@ -65,6 +66,32 @@ final() {
     train $setting imm --seeds 0,1,2 --method.name imm
     $lifeq report $runs/$setting/*/seed* --out results/blip_mnist/$setting
   done
+}
+
+ablation() {
+  for setting in ${SETTING:-pmnist pmnist_shared}; do
+    train $setting ablation/blip
+    train $setting ablation/cell_full --method.args.cell full
+    train $setting ablation/keep --method.args.zero-bits keep
+    train $setting ablation/cell_full_keep --method.args.cell full --method.args.zero-bits keep
+    train $setting ablation/prior_times_10 --method.args.prior $(prior $setting 10)
+    train $setting ablation/prior_over_10 --method.args.prior $(prior $setting 0.1)
+    train $setting ablation/empirical --method.args.fisher empirical
+    # a batch of 64 squares to about 1/64 of its examples' mean square
+    train $setting ablation/batch --method.args.fisher batch --method.args.prior $(prior $setting 0.015625)
+    $lifeq report $runs/$setting/ablation/* --out results/blip_mnist/${setting}_ablation
+  done
+}
+
+# the prior of a setting's recipe times a factor
+prior() {
+  local own
+  own=$(sed -n 's/.*"prior": \([0-9.e-]*\).*/\1/p' configs/blip/${1}_mlp.py)
+  awk "BEGIN { print $own * $2 }"
+}
+
+growth() {
+  train pmnist_shared growth --data.num-tasks 20 --stages.0.epochs 1
 }
 
 "${STEP:-final}"
