@@ -19,6 +19,7 @@ from lifeq_jax.data.order import test_plan as plan_of_test
 from lifeq_jax.methods import METHODS
 from lifeq_jax.train import mesh
 from lifeq_jax.train.build import build_world, complete
+from lifeq_jax.train.loop import pieces
 from lifeq_jax.train.mesh import devices_for, join_processes
 from lifeq_jax.train.run import run_recipe
 from tests.train.killed_runs import checkpointed, metrics
@@ -65,7 +66,7 @@ def test_every_image_counts_once_over_devices(short, changed):
     rows = world.tasks[0].score
     assert len(rows.index) % 28
     plan = world.devices.part(plan_of_test(len(rows.index), 28, world.spec))
-    feeds = [world.devices.feed(feed, 0) for feed in world.input.feeds(rows, plan, 0)]
+    feeds = [world.devices.split(feeds) for feeds, _ in pieces(world.input, rows, plan)]
     assert {len(feed.label.sharding.device_set) for feed in feeds} == {4}
     assert sum(float(feed.weight.sum()) for feed in feeds) == len(rows.index)
 
