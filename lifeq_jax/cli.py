@@ -15,6 +15,7 @@ from typing import Any
 from lifeq_jax.cli_data import add_data
 from lifeq_jax.cli_parser import Parser, add_command
 from lifeq_jax.core.config import Part, Recipe, load_recipe
+from lifeq_jax.core.memory import keep_freed_memory
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
@@ -49,10 +50,13 @@ def _set_environment() -> None:
     # read when JAX is first imported, so before any command does
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifeq_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    # small programs too: a start makes some dozens of them
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # libraries' chatter, which would bury the one line of a refusal
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.getLogger("absl").setLevel(logging.ERROR)
+    keep_freed_memory()
 
 
 def _parser() -> Parser:
@@ -163,8 +167,15 @@ def _one_line(box: str) -> str:
 
 
 def _print_result(folder: Path, summary: dict) -> None:
-    lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
     metrics = summary["metrics"]
+    _print_accuracies(folder, metrics)
+    if "capacity" in metrics:
+        used, dead = (100 * metrics[name] for name in ("capacity", "dead_units"))
+        print(f"capacity used {used:.2f} %   dead units {dead:.2f} %")
+
+
+def _print_accuracies(folder: Path, metrics: dict[str, float]) -> None:
+    lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
     balanced = f"balanced accuracy {100 * metrics['balanced_accuracy']:.2f} %"
     if len(lines) == 1:  # nothing to forget
         print(f"\naccuracy {100 * metrics['average_accuracy']:.2f} %   {balanced}")
@@ -236,27 +247,44 @@ def _report(options: argparse.Namespace) -> None:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     commands = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
-    text = "training images/s of ResNet-20, float and quantized, and their ratio"
-    step = _bench_command(commands, "step", _bench_step, text)
-    step.add_argument("--batch-size", type=int, default=128, help="images in a batch")
-    step.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
+    text = "training images/s, float, LifeQuant, ClimbQ and LSQ with freezing, beside what the device can do at most"
+    _add_network(_bench_command(commands, "step", _bench_step, text))
     text = "time of a recipe's training step with tracking, dampening and freezing, relative to none of them"
     oscillation = _bench_command(commands, "oscillation", _bench_oscillation, text)
     oscillation.add_argument("recipe", type=Path, help="recipe file; its keys can be overridden as in train")
+    text = "time of the exact Fisher information of BLIP's networks, relative to a training step"
+    fisher = _bench_command(commands, "fisher", _bench_fisher, text)
+    fisher.add_argument("--model", help="alexnet_32 or resnet18_84 (default: both)")
+    fisher.add_argument("--batch-size", type=int, default=100, help="images in a batch")
+    text = "seconds from the start of a process to its first training step, with an empty and a full compilation cache"
+    start = _bench_command(commands, "compile", _bench_compile, text, repeats=3, steps=None)
+    _add_network(start)
+    text = "images/s of the resident and the tf.data input, alone and feeding a training step"
+    _add_network(_bench_command(commands, "input", _bench_input, text, steps=8))
 
 
-def _bench_command(commands, name: str, call, text: str) -> argparse.ArgumentParser:
+def _bench_command(
+    commands, name: str, call, text: str, repeats: int = 9, steps: int | None = 4
+) -> argparse.ArgumentParser:
     command = add_command(commands, name, call, text)
-    command.add_argument("--repeats", type=int, default=9, help="alternating repeats; medians are printed")
-    command.add_argument("--steps", type=int, default=4, help="steps in a repeat")
+    command.add_argument("--repeats", type=int, default=repeats, help="alternating repeats; medians are printed")
+    if steps is not None:
+        command.add_argument("--steps", type=int, default=steps, help="steps in a repeat")
     command.add_argument("--json", type=Path, help="also write the numbers to this file")
     return command
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="resnet20", help="network for 32x32 images, row of the recipes' models")
+    command.add_argument("--batch-size", type=int, default=128, help="images in a batch")
+    command.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
 
 
 def _bench_step(options: argparse.Namespace) -> None:
     from lifeq_jax.train.bench import bench_step
 
-    _print_bench(bench_step(options.batch_size, options.bits, options.repeats, options.steps), options.json)
+    result = bench_step(options.model, options.batch_size, options.bits, options.repeats, options.steps)
+    _print_bench(result, options.json)
 
 
 def _bench_oscillation(options: argparse.Namespace) -> None:
@@ -264,6 +292,27 @@ def _bench_oscillation(options: argparse.Namespace) -> None:
 
     recipe = override(load_recipe(options.recipe), options.rest)
     _print_bench(bench_oscillation(recipe, options.repeats, options.steps), options.json)
+
+
+def _bench_fisher(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench_fisher import NETWORKS, bench_fisher
+
+    models = (options.model,) if options.model else tuple(NETWORKS)
+    _print_bench(bench_fisher(models, options.batch_size, options.repeats, options.steps), options.json)
+
+
+def _bench_compile(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench_start import bench_compile
+
+    result = bench_compile(options.model, options.batch_size, options.bits, options.repeats)
+    _print_bench(result, options.json)
+
+
+def _bench_input(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench_input import bench_input
+
+    result = bench_input(options.model, options.batch_size, options.bits, options.repeats, options.steps)
+    _print_bench(result, options.json)
 
 
 def _print_bench(result, path: Path | None) -> None:

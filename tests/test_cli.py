@@ -3,11 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from lifeq_jax.cli import main, override
 from lifeq_jax.core.config import load_recipe
 from lifeq_jax.data.sequences import SEQUENCES
+from lifeq_jax.train.run_folder import open_run_folder, write_matrix, write_summary
 
 RECIPE = "configs/lifequant/resnet20_digits.py"
 
@@ -88,7 +90,7 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
         (["train", RECIPE, "--optimizer.lr", "1"], "Unrecognized options: --optimizer.lr"),
         (["train", RECIPE, "--seed", "x"], "Error parsing --seed"),
         (["train", RECIPE, "--stages.0.weight-bits", "9"], "stage.weight_bits=9 is not a bit-width"),
-        (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from ewc"),
+        (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from blip"),
         (["train", RECIPE, "--method.name=ewc", "--method.args.prox", "1"], "Unrecognized options: --method.args.prox"),
         (["data", "lifelong", "--csv", "x", "--tasks", "2", "--root", "x"], "give either --diminish-rate or --domains"),
         (["data", "replay", "--csv", "none", "--tasks", "2"], "none_train0.csv"),
@@ -199,6 +201,22 @@ def test_one_task_needs_no_diminish_rate_and_prints_no_forgetting(tasks, capsys)
     said = capsys.readouterr().out
     assert re.search(r"oscillating \d+\.\d\d %  frozen 0\.00 %", said)
     assert re.search(r"\naccuracy \d+\.\d\d %   balanced accuracy \d+\.\d\d %\n$", said) and "forgetting" not in said
+
+
+def test_a_finished_run_says_what_is_frozen(tmp_path, capsys):
+    open_run_folder(tmp_path, override(load_recipe(RECIPE), []))
+    write_matrix(tmp_path, np.array([[0.9, 0.1], [0.8, 0.7]]))
+    metrics = {"average_accuracy": 0.75, "forgetting": 0.1, "balanced_accuracy": 0.74}
+    words = ["train", RECIPE, "--run", str(tmp_path)]
+    write_summary(tmp_path, {"metrics": metrics})
+    assert main(words) == 0
+    assert "capacity" not in capsys.readouterr().out
+    write_summary(tmp_path, {"metrics": metrics | {"capacity": 0.12345, "dead_units": 0.05}})
+    assert main(words) == 0
+    assert capsys.readouterr().out.endswith(" %\ncapacity used 12.35 %   dead units 5.00 %\n")
+    write_matrix(tmp_path, np.array([[0.9]]))
+    assert main(words) == 0
+    assert capsys.readouterr().out.endswith(" %\ncapacity used 12.35 %   dead units 5.00 %\n")
 
 
 def test_toy_prints_the_series_and_draws_them(tmp_path, capsys):

@@ -13,7 +13,7 @@ RECIPES = sorted(Path("configs").rglob("*.py"))
 
 
 def test_there_are_recipes():
-    assert {path.parent.name for path in RECIPES} == {"climbq", "lifequant", "oscillations"}
+    assert {path.parent.name for path in RECIPES} == {"blip", "climbq", "lifequant", "oscillations"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

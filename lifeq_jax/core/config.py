@@ -176,7 +176,7 @@ class Recipe(Checked):
     LIMITS = {
         "seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000),
         "calibration_batches": (1, 1_000_000), "reestimation_batches": (0, 1_000_000),
-        "norm_tasks": (0, 10_000),
+        "norm_tasks": (0, 10_000), "importance_batches": (0, 1_000_000),
     }  # fmt: skip
 
     name: str
@@ -200,6 +200,8 @@ class Recipe(Checked):
     method: Part = field(default_factory=lambda: Part("finetune"))
     importance_data: Literal["replay", "train"] = "replay"
     """What a method sees of finished tasks: their replay rows or all their training rows. Never test data."""
+    importance_batches: int = 0
+    """How many batches it sees of each finished task, rows drawn at random; 0: all rows."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     selection: Literal["last", "best", "lowest_loss"] = "last"
     """Parameters kept of each task: of its last epoch; of the epoch with the best accuracy on the validation images of

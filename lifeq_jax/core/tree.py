@@ -31,3 +31,8 @@ def zeros_like(tree: PyTree) -> PyTree:
 def total(tree: PyTree) -> jax.Array:
     """Sum over all elements of all leaves, a scalar."""
     return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))
+
+
+def megabytes(tree: PyTree) -> float:
+    """What the arrays of `tree` take, in units of 10^6 bytes."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6

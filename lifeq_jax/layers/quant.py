@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.layers.convolution import convolution
 from lifeq_jax.layers.depthwise import depthwise
 from lifeq_jax.layers.initial import HE_NORMAL, Initial
 from lifeq_jax.quant.base import Quantizer
@@ -88,7 +89,7 @@ def conv(
         feature_group_count=groups,
         use_bias=bias,
         kernel_init=kernel_init.initializer(),
-        conv_general_dilated=depthwise if groups == features > 1 else None,
+        conv_general_dilated=convolution if groups == 1 else depthwise if groups == features else None,
         weight=weight,
     )
 

@@ -15,7 +15,7 @@ class StepInfo(NamedTuple):
 
     params: PyTree  # before the step
     new_params: PyTree  # after it
-    grads: PyTree  # of the task loss alone, without the method's penalty, at `params`
+    grads: PyTree  # of the task loss and the method's batch loss, without its penalty, at `params`
     progress: jax.Array  # share of the task that is done after the step, 0..1
 
 
@@ -28,6 +28,17 @@ class Outputs(NamedTuple):
 
 Evaluate = Callable[[PyTree, jax.Array], Outputs]
 """(params, image) -> outputs in evaluation mode, with the running statistics as they are now"""
+
+Squares = Callable[[PyTree, jax.Array, Callable[[Outputs], jax.Array], jax.Array], PyTree | None]
+"""(params, image (B, H, W, C), values, weight (B,)) -> sum_b weight_b (d value_b / d p)^2 over the examples b, a tree
+like params, in evaluation mode; values: outputs -> (B,), each of its own example's. None: this network cannot tell"""
+
+
+def no_squares(
+    params: PyTree, image: jax.Array, values: Callable[[Outputs], jax.Array], weight: jax.Array
+) -> PyTree | None:
+    """The `Squares` of a network that knows none."""
+    return None
 
 
 class TaskEnd(NamedTuple):
@@ -42,6 +53,8 @@ class TaskEnd(NamedTuple):
     loaders: tuple[Callable[[], Iterable[Batch]], ...]  # one per finished task 0..task, training data only
     counts: jax.Array  # (K,) float32, images of each class in the data that task `task` trained on
     key: jax.Array
+    squares: Squares = no_squares  # of params
+    squares_weights: Squares = no_squares  # of weights
 
 
 def _no_loss(state: PyTree, batch: Batch, logits: jax.Array, evaluate: Evaluate) -> jax.Array:

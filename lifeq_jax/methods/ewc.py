@@ -12,7 +12,9 @@ def ewc(strength: float = 100.0, fisher: str = "empirical", history: str = "per_
 
     `fisher`: batch, empirical or sampled (importance.FISHERS). `history`: per_task (Kirkpatrick et al., PNAS 2017: a
     sum over tasks, each with its own anchor, held in constant memory), online (Schwarz et al., ICML 2018: F = decay F
-    + F_new around the newest parameters) or recomputed (one F over the data of all tasks so far). LifeQuant's `ewc`
-    is fisher="batch", history="recomputed". No factor 1/2."""
+    + F_new around the newest parameters), averaged (F the mean over tasks, around the newest parameters) or recomputed
+    (one F over the data of all tasks so far); `decay` is of the first two. LifeQuant's `ewc` is fisher="batch",
+    history="recomputed"; BLIP's is fisher="batch", history="averaged" with 10 times its lamb as strength: its Fisher
+    has a factor 20, its penalty a factor 1/2. No factor 1/2 here."""
     contribution = lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"]())
     return anchored(contribution, strength=strength, history=history, decay=decay)

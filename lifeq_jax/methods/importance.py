@@ -3,10 +3,15 @@
 An estimator adds up a `Contribution` per batch and keeps one tree of sums, whatever the number of batches. What the
 sums are divided by is said in each docstring, since the literature differs: it is the number of batches wherever the
 gradient is that of a batch mean, as in LifeQuant, and the number of examples for true per-example gradients.
-Rows of weight 0 never count. Networks run in evaluation mode, with their running statistics fixed."""
+Rows of weight 0 never count. Networks run in evaluation mode, with their running statistics fixed.
+
+Squared gradients of single examples are taken layer by layer where the network knows how (`Probe.squares`), at about
+the cost of a training step. Where it does not, as at the latent parameters behind quantized weights, each example has
+a gradient of its own, which is exact too and takes many times as long."""
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,7 +23,7 @@ from lifeq_jax.core.tree import zeros_like
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
 from lifeq_jax.losses.classify import of_head, weighted_mean
-from lifeq_jax.methods.base import Outputs
+from lifeq_jax.methods.base import Outputs, no_squares
 
 CHUNK = 16  # examples whose gradients are held at once
 
@@ -31,6 +36,7 @@ class Probe(NamedTuple):
     point: PyTree  # parameters, or quantized weights
     counts: jax.Array  # (K,) float32, class sizes for the balanced losses
     num_batches: jax.Array  # () float32, for objectives whose scale depends on it, else 1
+    squares: Partial = Partial(no_squares)  # methods.base.Squares, at the point
 
 
 class Sum(NamedTuple):
@@ -136,7 +142,7 @@ def squared_example_gradients(loss: Loss) -> Contribution:
     """(gradient of one example's loss)^2, mean over examples, with the data's labels: the empirical Fisher."""
 
     def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
-        return _sum_of_squares(loss, probe, batch, key)
+        return _sum_of_squares(loss, probe, batch, lambda logits: batch.label)
 
     return contribution
 
@@ -147,20 +153,48 @@ def squared_sampled_gradients(loss: Loss) -> Contribution:
     With the cross-entropy this is an unbiased estimate of the diagonal of the true Fisher information."""
 
     def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
-        logits = of_head(probe.apply(probe.point, batch.image).logits, batch.classes)
-        label = jax.random.categorical(key, logits).astype(jnp.int32)
-        return _sum_of_squares(loss, probe, batch._replace(label=label), key)
+        def drawn(logits: jax.Array) -> jax.Array:
+            return jax.random.categorical(key, of_head(logits, batch.classes)).astype(jnp.int32)
+
+        return _sum_of_squares(loss, probe, batch, drawn)
 
     return contribution
 
 
-def _sum_of_squares(loss: Loss, probe: Probe, batch: Batch, key: jax.Array) -> Sum:
-    """Sum over examples of weight * gradient^2, at most CHUNK gradients in memory at once."""
+Labels = Callable[[jax.Array], jax.Array]  # logits (B, K) of all heads -> (B,) int32
+
+
+def _sum_of_squares(loss: Loss, probe: Probe, batch: Batch, labels: Labels) -> Sum:
+    """Sum over examples of weight * gradient^2, each example's loss with the label that `labels` gives."""
+
+    def values(outputs: Outputs) -> jax.Array:
+        labelled = batch._replace(label=labels(outputs.logits))
+        return jax.vmap(partial(_loss_alone, loss, probe))(outputs, labelled)
+
+    total = probe.squares(probe.point, batch.image, values, batch.weight)
+    if total is None:
+        label = labels(probe.apply(probe.point, batch.image).logits)
+        total = _one_by_one(loss, probe, batch._replace(label=label))
+    return Sum(total, jnp.sum(batch.weight))
+
+
+def _alone(example: PyTree) -> PyTree:
+    return jax.tree.map(lambda part: part[None], example)
+
+
+def _loss_alone(loss: Loss, probe: Probe, outputs: Outputs, example: Batch) -> jax.Array:
+    return mean_over(loss, probe, _alone(outputs), _alone(example._replace(weight=jnp.ones(()))))
+
+
+def _one_by_one(loss: Loss, probe: Probe, batch: Batch) -> PyTree:
+    """A gradient for every example, at most CHUNK of them in memory at once."""
 
     def square(example: Batch) -> PyTree:
-        alone = jax.tree.map(lambda part: part[None], example._replace(weight=jnp.ones(())))
-        gradients = gradient(mean_loss(loss), probe, alone, key)
-        return jax.tree.map(lambda g: example.weight * jnp.square(g), gradients)
+        def value(point: PyTree) -> jax.Array:
+            outputs = probe.apply(point, example.image[None])
+            return _loss_alone(loss, probe, jax.tree.map(lambda part: part[0], outputs), example)
+
+        return jax.tree.map(lambda g: example.weight * jnp.square(g), jax.grad(value)(probe.point))
 
     def add(total: PyTree, chunk: Batch) -> tuple[PyTree, None]:
         return jax.tree.map(lambda t, s: t + jnp.sum(s, axis=0), total, jax.vmap(square)(chunk)), None
@@ -168,7 +202,7 @@ def _sum_of_squares(loss: Loss, probe: Probe, batch: Batch, key: jax.Array) -> S
     size = math.gcd(batch.label.shape[0], CHUNK)
     chunks = jax.tree.map(lambda part: part.reshape(-1, size, *part.shape[1:]), batch)
     total, _ = jax.lax.scan(add, zeros_like(probe.point), chunks)
-    return Sum(total, jnp.sum(batch.weight))
+    return total
 
 
 FISHERS: dict[str, Callable[[Loss], Contribution]] = {

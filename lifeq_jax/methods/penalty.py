@@ -77,16 +77,30 @@ def replace_anchor(anchor: Anchor, importance: PyTree, params: PyTree, decay: fl
     return Anchor(importance, copy(params), anchor.constant)
 
 
+def decayed(decay: float, task: int) -> tuple[float, float]:
+    """(decay, 1): weights of the old importance and of the new one in their sum."""
+    del task
+    return decay, 1.0
+
+
+def averaged(decay: float, task: int) -> tuple[float, float]:
+    """(t, 1) / (t + 1): the weights that make the sum the mean over tasks 0..t."""
+    del decay
+    return task / (task + 1), 1.0 / (task + 1)
+
+
 class History(NamedTuple):
     """How a new importance joins those of earlier tasks, and from which data it is taken."""
 
     update: Callable[[Anchor, PyTree, PyTree, float], Anchor]
     loaders: slice  # of TaskEnd.loaders
+    weights: Callable[[float, int], tuple[float, float]] = decayed  # (decay, task) -> of the old and new importance
 
 
 HISTORIES: dict[str, History] = {
     "per_task": History(add_quadratic, slice(-1, None)),  # one quadratic per task, each around its own end
     "online": History(move_anchor, slice(-1, None)),  # one, around the newest point; old importances decay
+    "averaged": History(move_anchor, slice(-1, None), averaged),  # one, around the newest point; mean over tasks: BLIP
     "recomputed": History(replace_anchor, slice(None)),  # one, over the data of all tasks so far: the original
 }
 
@@ -115,7 +129,8 @@ def check_share(value: float, key: str) -> float:
 def probe_of(task: TaskEnd, quantized: bool, num_batches: int = 1) -> Probe:
     """The network at the end of `task`: at its quantized weights, or at the latent parameters behind them."""
     apply, point = (task.apply_weights, task.weights) if quantized else (task.apply, task.params)
-    return Probe(as_partial(apply), as_partial(task.head), point, task.counts, jnp.float32(num_batches))
+    squares = as_partial(task.squares_weights if quantized else task.squares)
+    return Probe(as_partial(apply), as_partial(task.head), point, task.counts, jnp.float32(num_batches), squares)
 
 
 def anchored(
@@ -135,7 +150,7 @@ def anchored(
     over the data to fill Probe.num_batches. Stable under plain SGD while rate * 2 * strength * importance < 2."""
     strength = check_strength(strength)
     decay = check_share(decay, "method.args.decay")
-    update, chosen = lookup(HISTORIES, history, "method.args.history")
+    update, chosen, weights = lookup(HISTORIES, history, "method.args.history")
     estimate = estimator(contribution)
 
     def penalty(state: Anchor, params: PyTree, weights: PyTree) -> jax.Array:
@@ -147,6 +162,8 @@ def anchored(
         num_batches = sum(1 for loader in loaders for _ in loader()) if count_batches else 1
         probe = probe_of(task, quantized, num_batches)
         batches = chain.from_iterable(loader() for loader in loaders)
-        return update(state, mean(estimate(probe, batches, task.key)), probe.point, decay)
+        old, new = weights(decay, task.task)
+        importance = jax.tree.map(lambda f: new * f, mean(estimate(probe, batches, task.key)))
+        return update(state, importance, probe.point, old)
 
     return Method(init=no_anchor, penalty=penalty, end_task=end_task)

@@ -1,5 +1,7 @@
 """Fresh variables for a model, and parameters carried from one model into another."""
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from lifeq_jax.quant.codes import is_learned
 SHOWN = 3
 
 
+@lru_cache(maxsize=4)
 def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> PyTree:
     """The collections of `model` for images (H, W, C) as shapes and types; nothing is computed.
 

@@ -1,7 +1,8 @@
 """Finished run folders, read and checked.
 
-A run folder holds config.json (the recipe), metrics.csv (a row for each epoch), accuracy_matrix.csv and
-summary.json, weight_distance.csv where weights were tracked, and per_class.csv. Accuracies are shares, 0 to 1."""
+A run folder holds config.json (the recipe), metrics.csv (a row for each epoch), accuracy_matrix.csv,
+summary.json, weight_distance.csv where weights were tracked, per_class.csv and layers.csv. Accuracies are shares,
+0 to 1."""
 
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import check_matrix
 from lifeq_jax.report.classes import Classes, read_classes
 from lifeq_jax.report.history import Distances, History, read_distances, read_history, read_rows, read_shares
+from lifeq_jax.report.layers import Layers, read_layers
 
 
 class Run(NamedTuple):
@@ -25,6 +27,7 @@ class Run(NamedTuple):
     history: History
     distances: Distances | None  # None: no weight_distance.csv
     classes: Classes | None  # None: no per_class.csv
+    layers: Layers  # of the last stage; {}: the method measures none
     stages: dict[str, tuple[float, ...]]  # accuracy on each task at the end of each stage
     seconds: float
     commit: str
@@ -44,6 +47,7 @@ def read_run(folder: str | Path) -> Run:
         history=read_history(folder / "metrics.csv"),
         distances=read_distances(folder / "weight_distance.csv"),
         classes=read_classes(folder / "per_class.csv", recipe, len(matrix)),
+        layers=read_layers(folder / "layers.csv", recipe, len(matrix)),
         stages={name: tuple(accuracies) for name, accuracies in summary["stages"].items()},
         seconds=summary["seconds"],
         commit=summary["commit"],

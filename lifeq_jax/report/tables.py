@@ -6,10 +6,13 @@ import numpy as np
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.metrics.continual import CONTINUAL, continual_metrics, formula
+from lifeq_jax.metrics.layers import whole_network
+from lifeq_jax.report import layers, oscillation
 from lifeq_jax.report.classes import NUMBERS, Classes, class_numbers, is_unbalanced
 from lifeq_jax.report.groups import Group
-from lifeq_jax.report.oscillation import MEANINGS, at_end, reestimated
 from lifeq_jax.report.runs import Run
+
+MEANINGS = oscillation.MEANINGS | layers.MEANINGS
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
@@ -57,6 +60,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def seeds_of(group: Group) -> str:
     """'0, 1, 2'."""
     return ", ".join(str(run.recipe.seed) for run in group.runs)
+
+
+def at_end(run: Run) -> dict[str, float]:
+    """The numbers of MEANINGS, as shares; NaN: not measured."""
+    return oscillation.at_end(run) | layers.at_end(run.layers)
 
 
 def shown_meanings(groups: Sequence[Group]) -> tuple[str, ...]:
@@ -136,13 +144,27 @@ def reestimation_table(group: Group) -> str:
     """Accuracy before and after batch-norm re-estimation after each task, mean over the tasks trained so far.
 
     Mean ± sample standard deviation over the seeds; rows that every seed measured, '' without one."""
-    each = [reestimated(run) for run in group.runs]
+    each = [oscillation.reestimated(run) for run in group.runs]
     rows = []
     for stage, task in (place for place in each[0] if all(place in one for one in each)):
         before, after = np.array([one[stage, task] for one in each]).T
         numbers = [per_cent(*mean_and_std(values)) for values in (before, after, after - before)]
         rows.append([stage, str(task), *numbers])
     return markdown_table(["stage", "after task", "before", "after", "gain, points"], rows) if rows else ""
+
+
+def layers_table(group: Group) -> str:
+    """Shares of frozen bits and of dead units after each task, mean ± sample standard deviation over the seeds.
+
+    '' unless every seed measured them."""
+    if not all(run.layers for run in group.runs):
+        return ""
+    rows = []
+    for task in range(len(group.runs[0].matrix)):
+        each = [whole_network(run.layers[task]) for run in group.runs]
+        cells = [per_cent(*mean_and_std([one[name] for one in each])) for name in layers.MEANINGS]
+        rows.append([str(task), *cells])
+    return markdown_table(["after task", "capacity used", "dead units"], rows)
 
 
 def shown_numbers(groups: Sequence[Group]) -> tuple[str, ...]:

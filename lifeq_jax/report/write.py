@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.classify import FEW, MANY, check_bounds
-from lifeq_jax.report import class_plots, oscillation_plots, plots, tables
+from lifeq_jax.report import class_plots, layer_plots, oscillation_plots, plots, tables
 from lifeq_jax.report.classes import NUMBERS, class_curve
 from lifeq_jax.report.groups import Group, group_runs
-from lifeq_jax.report.oscillation import MEANINGS, distance_ends, is_tracked
+from lifeq_jax.report.layers import frozen_bits
+from lifeq_jax.report.oscillation import distance_ends, is_tracked
 from lifeq_jax.report.runs import Run
 
 
@@ -18,10 +19,10 @@ def write_report(runs: Sequence[Run], out: str | Path, *, many: int = MANY, few:
     """Writes <out>/report.md and the PNG plots beside it; returns the path of report.md.
 
     Runs that differ only in the seed are one group, reported as mean ± sample standard deviation; several
-    groups are compared first, the best average accuracy on top. What needs several tasks, single classes, tracked
-    weights or measurements before re-estimation is left out where there are none. Classes with more than `many`
-    training images, and with fewer than `few`, are averaged apart. Refuses no runs, bounds that overlap and a folder
-    that cannot be written."""
+    groups are compared first, the best average accuracy on top. What needs several tasks, single classes, measured
+    layers, tracked weights or measurements before re-estimation is left out where there are none. Classes with more
+    than `many` training images, and with fewer than `few`, are averaged apart. Refuses no runs, bounds that overlap and
+    a folder that cannot be written."""
     check_bounds(many, few)
     out = Path(out)
     groups = group_runs(runs)
@@ -46,7 +47,7 @@ def _comparison(groups: Sequence[Group], out: Path) -> list[str]:
     if len(groups) == 1:
         return [f"# {groups[0].label}"]
     drawn = "average accuracy and forgetting" if len(tables.shown_metrics(groups)) > 1 else "average accuracy"
-    meanings = [f"- {name}: {MEANINGS[name]}" for name in tables.shown_meanings(groups)]
+    meanings = [f"- {name}: {tables.MEANINGS[name]}" for name in tables.shown_meanings(groups)]
     return [
         f"# {len(groups)} recipes",
         "Mean ± sample standard deviation over n seeds; accuracies and shares in per cent, the others in points.",
@@ -97,8 +98,21 @@ def _section(group: Group, out: Path, prefix: str) -> list[str]:
         f"The chain of bit-widths{many}.",
         tables.stages_table(group),
         _drawn(plots.draw_training(group), out / f"{prefix}training.png", "accuracy of each task over training"),
+        *_layers(group, out, prefix, many),
         *_oscillation(group, out, prefix, many),
     ]
+
+
+def _layers(group: Group, out: Path, prefix: str, many: str) -> list[str]:
+    """What the method of the runs measured of layers; nothing where some run did not."""
+    table = tables.layers_table(group)
+    if not table:
+        return []
+    parts = [f"Capacity used, the share of all bits that are frozen, and dead units, in per cent{many}.", table]
+    if bits := frozen_bits([run.layers for run in group.runs]):
+        figure = layer_plots.draw_bits(bits)
+        parts.append(_drawn(figure, out / f"{prefix}layers.png", "frozen bits of each layer over the tasks"))
+    return parts
 
 
 def _oscillation(group: Group, out: Path, prefix: str, many: str) -> list[str]:

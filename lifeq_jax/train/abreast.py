@@ -52,8 +52,8 @@ def make_abreast(functions: Sequence[Advance], evaluation: Evaluation, constants
 
 
 def gains() -> bool:
-    """Whether seeds side by side are faster than one after another. Not on a CPU, where XLA has no fast kernel for a
-    product or a convolution with a batch of weights."""
+    """Whether seeds side by side are faster than one after another. Not on a CPU, where products and convolutions with
+    a batch of weights took three times as long (results/LOG.md)."""
     return jax.default_backend() != "cpu"
 
 

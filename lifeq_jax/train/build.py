@@ -36,6 +36,7 @@ from lifeq_jax.data.tables import (
 )
 from lifeq_jax.layers.quant import LayerBits, bit_table, observe_ranges, quantizer_table
 from lifeq_jax.layers.setups import SETUPS, quantizers
+from lifeq_jax.layers.taps import squared_gradients
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.losses.base import Loss
 from lifeq_jax.methods import METHODS, OSCILLATIONS
@@ -276,6 +277,21 @@ def _network(model: Any, plain: Any, shared: Any, image_shape: tuple[int, int, i
 
         return outputs
 
+    def squares(which: Any) -> Callable[..., PyTree | None]:
+        def sums(
+            params: PyTree,
+            image: jax.Array,
+            values: Callable[[Outputs], jax.Array],
+            weight: jax.Array,
+            batch_stats: PyTree,
+        ) -> PyTree | None:
+            def apply(params: PyTree, image: jax.Array) -> Outputs:
+                return evaluate(which)(params, image, batch_stats)
+
+            return squared_gradients(apply, params, image, values, weight)
+
+        return sums
+
     def train(
         params: PyTree,
         batch_stats: PyTree,
@@ -311,6 +327,8 @@ def _network(model: Any, plain: Any, shared: Any, image_shape: tuple[int, int, i
         observe_ranges=ranges,
         evaluate=evaluate(model),
         evaluate_weights=evaluate(plain),
+        squares=squares(model),
+        squares_weights=squares(plain),
         head=lambda params, feature: model.apply({"params": params}, feature, method="head"),
         quantize=lambda params: codes.quantize(table, params),
         table=table,

@@ -33,6 +33,7 @@ class Progress(NamedTuple):
     patience_left: int  # as in Patience
     rate_factor: float  # likewise
     seconds: float  # spent on the stage
+    method_seconds: float  # of these, on the method's work between tasks
     done: bool
 
 

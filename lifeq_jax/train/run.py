@@ -13,6 +13,7 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.decode import naming_rows
 from lifeq_jax.data.tables import task_csvs
 from lifeq_jax.metrics.continual import continual_metrics
+from lifeq_jax.metrics.layers import by_task, whole_network
 from lifeq_jax.models.loading import load_float
 from lifeq_jax.models.torch_weights import load_torch
 from lifeq_jax.train.build import build_stage, build_world, complete
@@ -174,9 +175,12 @@ def _finish(recipe: Recipe, folder: Path, finished: dict[str, Progress], version
         "method": recipe.method.name,
         "loss": recipe.loss.name,
         "bits": [last.weight_bits, last.act_bits],
-        "metrics": continual_metrics(matrix) | {"balanced_accuracy": _balanced_accuracy(folder, len(matrix))},
+        "metrics": continual_metrics(matrix)
+        | {"balanced_accuracy": _balanced_accuracy(folder, len(matrix))}
+        | whole_network(by_task(read_metrics(folder / "layers.csv"), last.name).get(len(matrix) - 1, {})),
         "stages": {name: progress.matrix[-1] for name, progress in finished.items()},
         "seconds": round(sum(progress.seconds for progress in finished.values()), 1),
+        "method_seconds": round(sum(progress.method_seconds for progress in finished.values()), 1),
         "commit": version,
         "machine": machine(),
     }

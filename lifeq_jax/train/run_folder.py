@@ -126,7 +126,7 @@ class Metrics:
         place = ["stage", "task", "epoch"]
         columns = [
             *(*place, "step", "loss", "penalty", "train_accuracy", "learning_rate"),
-            "images_per_second",
+            *("images_per_second", "state_megabytes"),
             *(f"{kind}_{task}" for kind in ACCURACIES for task in range(num_tasks)),
             *("oscillating", "frozen"),
         ]

@@ -29,6 +29,8 @@ class Network(NamedTuple):
     """(params, batch_stats, ranges so far, image) -> (ranges, params with the learned state that they give)"""
     evaluate: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (params, image, batch_stats)
     evaluate_weights: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (weights, ...): quantized already
+    squares: Callable[..., PyTree | None]  # methods.base.Squares of params, with a further argument batch_stats
+    squares_weights: Callable[..., PyTree | None]  # likewise, of weights that are quantized already
     head: Callable[[PyTree, jax.Array], jax.Array]  # (params, feature (B, F)) -> logits (B, K)
     quantize: Callable[[PyTree], PyTree]  # params -> the weights the network computes with
     table: Table  # the kernels that are quantized, by name

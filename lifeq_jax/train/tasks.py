@@ -13,10 +13,11 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lifeq_jax.core.config import Recipe
-from lifeq_jax.core.keys import key_for
+from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.refusal import Diverged
+from lifeq_jax.core.tree import megabytes
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.data.tables import concat_rows
+from lifeq_jax.data.tables import Rows, concat_rows
 from lifeq_jax.methods.base import TaskEnd
 from lifeq_jax.metrics.classify import balanced_accuracy
 from lifeq_jax.train.abreast import Abreast, Job, gains, make_abreast, score_abreast, train_abreast
@@ -85,7 +86,7 @@ def enter_stage(run: StageRun, progress: Progress, params: PyTree, batch_stats: 
 
 def fresh_progress(recipe: Recipe) -> Progress:
     """Where a stage begins."""
-    return Progress(0, 0, [], WORST, *fresh_patience(recipe.optimizer), 0.0, False)
+    return Progress(0, 0, [], WORST, *fresh_patience(recipe.optimizer), 0.0, 0.0, False)
 
 
 def calibrated(run: StageRun, params: PyTree, batch_stats: PyTree) -> PyTree:
@@ -204,10 +205,13 @@ def settle(run: StageRun, saved: Saved, progress: Progress, result: EpochResult,
     saved, progress = _select(run, saved._replace(state=state), progress)
     is_last = is_last or is_spent(_patience(progress), run.stage.learning_rate, run.recipe.optimizer)
     if is_last:
-        saved = saved._replace(state=conclude(run, saved, place))
+        began = time.perf_counter()
+        saved = saved._replace(state=jax.block_until_ready(conclude(run, saved, place)))
+        spent = progress.method_seconds + time.perf_counter() - began
+        progress = progress._replace(method_seconds=spent)
     row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
     row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
-    row |= dict(images_per_second=round(result.images_per_second, 1))
+    row |= dict(images_per_second=round(result.images_per_second, 1), state_megabytes=megabytes(saved.state))
     return Settled(saved, progress, is_due or is_last, is_last, row | measured, running)
 
 
@@ -253,16 +257,21 @@ def next_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[
     task, done = progress.task, progress.task + 1 == run.num_tasks
     if not done:
         saved = begin_task(run, saved, task + 1)
-    fresh = fresh_progress(run.recipe)
-    return saved, fresh._replace(
-        task=task + 1, matrix=[*progress.matrix, accuracies], seconds=progress.seconds, done=done
+    left, factor = fresh_patience(run.recipe.optimizer)
+    return saved, progress._replace(
+        task=task + 1,
+        epoch=0,
+        matrix=[*progress.matrix, accuracies],
+        best=WORST,
+        patience_left=left,
+        rate_factor=factor,
+        done=done,
     )
 
 
 def end_task(run: StageRun, state: TrainState, task: int) -> PyTree:
     """The method's state after it has seen the finished task's network and the data kept of the finished tasks."""
     network, stats = run.built.network, state.batch_stats
-    finished = run.world.tasks[: task + 1]
     return run.built.method.end_task(
         state.method_state,
         TaskEnd(
@@ -272,11 +281,22 @@ def end_task(run: StageRun, state: TrainState, task: int) -> PyTree:
             apply=Partial(network.evaluate, batch_stats=stats),
             apply_weights=Partial(network.evaluate_weights, batch_stats=stats),
             head=network.head,
-            loaders=tuple(partial(batches, run.scorer, rows.memory) for rows in finished),
+            loaders=tuple(partial(batches, run.scorer, _memory(run, finished)) for finished in range(task + 1)),
             counts=state.counts,
             key=key_for(run.recipe.seed, run.number, task),
+            squares=Partial(network.squares, batch_stats=stats),
+            squares_weights=Partial(network.squares_weights, batch_stats=stats),
         ),
     )
+
+
+def _memory(run: StageRun, task: int) -> Rows:
+    """What a method sees of a finished task. Some of the rows are drawn at random, since files go class by class."""
+    rows, count = run.world.tasks[task].memory, run.recipe.importance_batches * run.recipe.data.batch_size
+    if not 0 < count < len(rows.index):
+        return rows
+    drawn = generator_for(run.recipe.seed, run.number, task).permutation(len(rows.index))[:count]
+    return Rows(*(column[drawn] for column in rows))
 
 
 def evaluate_tasks(run: StageRun, state: TrainState) -> list[Score]:
@@ -320,6 +340,8 @@ def _select(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Pro
     if recipe.selection == "last":
         return saved, progress
     score = _validation_score(run, state, progress.task)
+    if math.isnan(score):
+        raise Diverged(f"stage {run.stage.name}: the validation loss of task {progress.task} is not finite")
     improved = score > progress.best
     patience = after_epoch(_patience(progress), improved, recipe.optimizer)
     if improved:

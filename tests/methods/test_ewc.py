@@ -7,7 +7,7 @@ import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods.ewc import ewc
-from tests.methods import recorded, toy
+from tests.methods import recorded, tiny, toy
 
 
 def test_golden(golden):
@@ -16,6 +16,22 @@ def test_golden(golden):
     state = method.end_task(method.init(params), recorded.task_end(arrays, params))
     recorded.close(state.importance, recorded.tree(arrays, "ewc/importance"))
     recorded.check_penalty(method, state, arrays, "ewc")
+
+
+def test_golden_of_blip(golden):
+    arrays, lamb, factor = golden("blip_baseline_ewc"), 5000.0, 20.0
+    method = ewc(strength=lamb * factor / 2, fisher="batch", history="averaged")
+    state = method.init(tiny.tree(arrays, "t0_theta"))
+    for task in range(3):
+        state = method.end_task(state, tiny.task_end(arrays, 4, task, tiny.tree(arrays, f"t{task}_theta")))
+        importance = jax.tree.map(lambda f: factor * f, state.importance)
+        recorded.close(importance, tiny.tree(arrays, f"t{task}_fisher"))
+        if task < 2:
+            (batch,) = tiny.batches(arrays, f"t{task}_phi", task + 1, 5)
+            point = tiny.tree(arrays, f"t{task}_phi")
+            value, gradient = jax.value_and_grad(tiny.criterion(method, state, batch))(point)
+            np.testing.assert_allclose(value, arrays[f"t{task}_loss"], rtol=1e-5)
+            recorded.close(gradient, tiny.tree(arrays, f"t{task}_grad"))
 
 
 def test_strength_multiplies_the_penalty():
@@ -53,6 +69,18 @@ def test_online_decays_old_importance_and_moves_the_anchor():
     assert float(online.penalty(state, second, second)) == 0.0
 
 
+def test_averaged_is_the_mean_over_tasks_and_moves_the_anchor():
+    points = [toy.init(seed) for seed in range(3)]
+    method = ewc(strength=1.0, history="averaged")
+    fresh = state = method.init(points[0])
+    ends = [toy.task_end(task, point)._replace(loaders=(lambda: [toy.data(0)],)) for task, point in enumerate(points)]
+    for end in ends:
+        state = method.end_task(state, end)
+    single = [method.end_task(fresh, end._replace(task=0)).importance for end in ends]
+    recorded.close(state.importance, jax.tree.map(lambda *parts: sum(parts) / 3, *single))
+    recorded.close(state.params, points[2])
+
+
 def test_recomputed_forgets_the_old_state():
     params = toy.init(0)
     method = ewc(history="recomputed")
@@ -77,7 +105,7 @@ def test_latent_parameters_are_what_it_protects():
         ({"fisher": "exact"}, "method.args.fisher='exact' is unknown; choose from batch, empirical, sampled"),
         (
             {"history": "all"},
-            "method.args.history='all' is unknown; choose from online, per_task, recomputed",
+            "method.args.history='all' is unknown; choose from averaged, online, per_task, recomputed",
         ),
         ({"strength": -1.0}, "method.args.strength=-1.0 is not a finite number from 0 on"),
         ({"strength": float("inf")}, "method.args.strength=inf is not a finite number from 0 on"),

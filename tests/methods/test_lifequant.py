@@ -167,7 +167,7 @@ def test_balanced_importance_weighs_rare_classes(loss):
     shares = []
     for counts in ([32.0, 32.0], [62.0, 2.0]):
         task = toy.task_end(0, params)._replace(counts=jnp.array(counts))
-        shares.append(method.end_task(method.init(params), task).importance["logit"]["bias"])
+        shares.append(method.end_task(method.init(params), task).importance["classifier"]["bias"])
     assert np.allclose(*shares) == (loss in ("cross_entropy", "focal"))
 
 

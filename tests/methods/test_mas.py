@@ -20,7 +20,7 @@ def test_head_bias_by_hand():
     params = toy.init()
     state = mas().end_task(mas().init(params), toy.task_end(0, params, parts=1))
     logits = toy.apply(params, toy.data(0).image).logits
-    np.testing.assert_allclose(state.importance["logit"]["bias"], jnp.abs(2 * jnp.mean(logits, axis=0)), rtol=1e-5)
+    np.testing.assert_allclose(state.importance["classifier"]["bias"], jnp.abs(2 * jnp.mean(logits, axis=0)), rtol=1e-5)
 
 
 def test_labels_do_not_matter():

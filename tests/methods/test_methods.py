@@ -15,7 +15,10 @@ from tests.methods import toy
 NAMES = sorted(METHODS)
 PROTECTING = sorted(set(METHODS) - {"finetune"})
 # The toy's loss is nearly 0 when a task ends, so its Fisher information is small and wants a large strength.
-STRENGTH = {"ewc": 1e5, "lifequant": 1e5, "mas": 0.3, "rwalk": 10.0, "scp": 1.0, "si": 10.0}
+STRENGTH = {"ewc": 1e5, "imm": 0.1, "lifequant": 1e5, "lwf": 2.0, "mas": 0.3, "rwalk": 10.0, "scp": 1.0, "si": 10.0}
+OTHERS = {"blip": {"prior": 1e-9}}  # arguments of what has no strength, for the same reason
+ADDS_NO_LOSS = {"blip", "finetune", "frozen"}
+OUTPUTS = {"frozen": 4, "lwf": 4}  # methods that keep the outputs of old heads want a head for each task
 
 
 def shapes(tree):
@@ -37,7 +40,9 @@ def after_one_task(name):
 
 
 def cost(method, state, params):
-    return method.penalty(state, params, toy.quantize(params))
+    batch = toy.data(0)
+    further = method.batch_loss(state, batch, toy.apply(params, batch.image).logits, toy.apply)
+    return method.penalty(state, params, toy.quantize(params)) + further
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,12 +57,12 @@ def test_first_task_is_free(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_penalty_starts_at_zero_and_acts_away_from_the_anchor(name):
+def test_penalty_starts_at_zero_and_its_losses_act_away_from_the_anchor(name):
     method, state, params = after_one_task(name)
-    assert abs(float(cost(method, state, params))) < 1e-6
-    away = cost(method, state, toy.init(3))
+    assert abs(float(method.penalty(state, params, toy.quantize(params)))) < 1e-6
+    here, away = (cost(method, state, point) for point in (params, toy.init(3)))
     assert away.shape == ()
-    assert (float(away) > 0) == (name != "finetune")
+    assert (float(away) > float(here) + 1e-6) == (name not in ADDS_NO_LOSS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,13 +148,14 @@ def test_batches_may_be_split_for_per_example_methods(name):
 
 
 @functools.cache
-def accuracies(name):
-    method = METHODS["finetune"]() if name == "finetune" else METHODS[name](strength=STRENGTH[name])
-    return toy.train(method)[2]
+def accuracies(name, outputs):
+    arguments = {"strength": STRENGTH[name]} if name in STRENGTH else OTHERS.get(name, {})
+    return toy.train(METHODS[name](**arguments), outputs=outputs)[2]
 
 
-def test_finetune_learns_and_forgets():
-    matrix = accuracies("finetune")
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_finetune_learns_and_forgets(outputs):
+    matrix = accuracies("finetune", outputs)
     assert matrix[0, 0] > 0.95
     assert matrix[1, 1] > 0.95
     assert matrix[1, 0] < 0.75
@@ -157,6 +163,7 @@ def test_finetune_learns_and_forgets():
 
 @pytest.mark.parametrize("name", PROTECTING)
 def test_forgets_less_than_finetune(name):
-    matrix, plain = accuracies(name), accuracies("finetune")
+    outputs = OUTPUTS.get(name, 2)
+    matrix, plain = accuracies(name, outputs), accuracies("finetune", outputs)
     assert matrix[1, 0] > plain[1, 0] + 0.2
     assert matrix[1, 1] > 0.9

@@ -63,7 +63,7 @@ def test_absolute_vanishes_with_many_vectors_and_squared_does_not():
         for num_vectors in (2, 2000):
             method = scp(num_vectors=num_vectors, variant=variant)
             state = method.end_task(method.init(params), task)
-            totals[variant, num_vectors] = float(jnp.sum(state.importance["logit"]["kernel"]))
+            totals[variant, num_vectors] = float(jnp.sum(state.importance["classifier"]["kernel"]))
     assert totals["absolute", 2000] < 0.2 * totals["absolute", 2]
     assert totals["squared", 2000] > 0.2 * totals["squared", 2]
 

@@ -96,3 +96,27 @@ def add_classes(folder: Path, lost=0, sizes=SIZES, tasks=3) -> Path:
                 lines.append(f"{stage},{after},{task},{label},{known},20,{max(0, right - lost) if ends else 0}")
     (folder / "per_class.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+LAYER_HEADER = "stage,after,layer,quantity,value"
+LAYER_BITS = {  # layer -> values, mean frozen bits of 20 after each task, units, dead units after each task
+    "stem/dense/kernel": (12, (2, 4, 6), 3, (2, 1, 0)),
+    "stem/dense/bias": (3, (0, 1, 2), None, None),
+    "blocks_0/dense/kernel": (6, (1, 3, 8), 2, (1, 1, 1)),
+}
+
+
+def add_layers(folder: Path, more=0) -> Path:
+    """Adds layers.csv: LAYER_BITS and `more` bits of each value; in the stage before, as after the last task.
+
+    Of the network's 420 bits 30, 69 and 126 are frozen, of its 5 units 3, 2 and 1 are dead."""
+    lines = [LAYER_HEADER]
+    for stage, after in [("float", 0), *(("four", after) for after in range(3))]:
+        for layer, (values, bits, units, dead) in LAYER_BITS.items():
+            mean = bits[after if stage == "four" else 2] + more
+            found = {"bits": mean, "capacity": mean / 20, "values": values}
+            if units:
+                found |= {"units": units, "dead_units": dead[after if stage == "four" else 2]}
+            lines += [f"{stage},{after},{layer},{name},{float(value)}" for name, value in found.items()]
+    (folder / "layers.csv").write_text("\n".join(lines) + "\n")
+    return folder

@@ -11,7 +11,7 @@ from lifeq_jax.metrics.continual import CONTINUAL, formula
 from lifeq_jax.report import tables
 from lifeq_jax.report.groups import group_runs
 from lifeq_jax.report.runs import read_run
-from tests.report.folders import MATRIX, add_classes, add_oscillation, recipe, write_run
+from tests.report.folders import MATRIX, add_classes, add_layers, add_oscillation, recipe, write_run
 
 SECOND = [[0.7, 0.1, 0.0], [0.75, 0.6, 0.2], [0.3, 0.65, 0.5]]  # the other seed: 0.2 lower where it counts
 
@@ -113,6 +113,36 @@ def test_comparison_shows_oscillation_where_any_group_has_it(two, tracked):
     assert plain[-3:] == ["", "", ""]
     # 68.33 a quarter and a half lower: 51.25 and 34.17
     assert measured[-3:] == ["42.71 ± 12.08", "0.20 ± 0.00", "30.00 ± 0.00"]
+
+
+def frozen_group(tmp_path, more):
+    """Two seeds whose layers were measured; `more` frozen bits in the second, None: not measured."""
+    folders = [write_run(tmp_path / f"f{seed}", recipe("f", seed)) for seed in range(2)]
+    add_layers(folders[0])
+    if more is not None:
+        add_layers(folders[1], more)
+    return group_runs([read_run(folder) for folder in folders])[0]
+
+
+def test_comparison_shows_capacity_where_any_group_has_it(tmp_path, two):
+    header, _, plain, measured = map(cells, tables.comparison_table([two, frozen_group(tmp_path, 2)]).splitlines())
+    assert header[-2:] == ["capacity", "dead_units"] and header[-3] == list(CONTINUAL)[-1]
+    assert plain[-2:] == ["", ""]
+    assert measured[-2:] == ["35.00 ± 7.07", "20.00 ± 0.00"]  # 126 and 168 of 420 bits; 1 of 5 units
+
+
+def test_layers_by_hand(tmp_path):
+    lines = tables.layers_table(frozen_group(tmp_path, 2)).splitlines()
+    assert [cells(line) for line in (lines[0], *lines[2:])] == [
+        ["after task", "capacity used", "dead units"],
+        ["0", "12.14 ± 7.07", "60.00 ± 0.00"],  # 30 and 72 of 420 bits
+        ["1", "21.43 ± 7.07", "40.00 ± 0.00"],
+        ["2", "35.00 ± 7.07", "20.00 ± 0.00"],
+    ]
+
+
+def test_layers_are_shown_where_every_seed_measured_them(tmp_path, two):
+    assert tables.layers_table(two) == tables.layers_table(frozen_group(tmp_path, None)) == ""
 
 
 def test_one_task_has_nothing_to_forget(single):

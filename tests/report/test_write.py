@@ -7,10 +7,10 @@ import pytest
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.report.oscillation import MEANINGS
 from lifeq_jax.report.runs import read_run
+from lifeq_jax.report.tables import MEANINGS
 from lifeq_jax.report.write import write_report
-from tests.report.folders import MATRIX, SIZES, add_classes, add_oscillation, recipe, rewrite, write_run
+from tests.report.folders import MATRIX, SIZES, add_classes, add_layers, add_oscillation, recipe, rewrite, write_run
 
 
 def images_of(path):
@@ -86,8 +86,26 @@ def test_shares_alone_are_drawn_alone(tmp_path):
     assert "re-estimation" not in path.read_text()
 
 
+def test_layers_of_each_group_are_drawn(tmp_path):
+    folders = [write_run(tmp_path / "a"), *(add_layers(write_run(tmp_path / name, recipe(name))) for name in "bc")]
+    path = write_report([read_run(folder) for folder in folders], tmp_path / "report")
+    drawn = [image for image in images_of(path) if image.endswith("layers.png")]
+    assert drawn == ["2_layers.png", "3_layers.png"]
+    assert all((path.parent / image).stat().st_size > 5000 for image in drawn)
+    text = path.read_text()
+    assert text.count("Capacity used, the share of all bits that are frozen, and dead units, in per cent.\n") == 2
+    assert text.count("| 0 | 7.14 | 60.00 |\n| 1 | 16.43 | 40.00 |\n| 2 | 30.00 | 20.00 |\n") == 2
+
+
+def test_seeds_without_a_common_layer_have_no_plot_of_layers(tmp_path):
+    folders = [add_layers(write_run(tmp_path / str(seed), recipe(seed=seed))) for seed in range(2)]
+    rewrite(folders[1] / "layers.csv", lambda row: row | {"layer": f"net/{row['layer']}"})
+    path = write_report([read_run(folder) for folder in folders], tmp_path / "report")
+    assert "| 2 | 30.00 ± 0.00 | 20.00 ± 0.00 |" in path.read_text() and "layers.png" not in images_of(path)
+
+
 def test_the_comparison_says_what_its_columns_mean(tmp_path):
-    folders = [write_run(tmp_path / "a"), add_oscillation(write_run(tmp_path / "b", recipe("b")))]
+    folders = [write_run(tmp_path / "a"), add_layers(add_oscillation(write_run(tmp_path / "b", recipe("b"))))]
     text = write_report([read_run(folder) for folder in folders], tmp_path / "report").read_text()
     for name, meaning in MEANINGS.items():
         assert f"- {name}: {meaning}" in text

@@ -8,7 +8,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress
 from lifeq_jax.train.run_folder import Metrics, read_metrics, write_matrix, write_text
 
-PROGRESS = Progress(1, 0, [[0.5, 0.25]], WORST, 5, 1.0, 1.5, False)
+PROGRESS = Progress(1, 0, [[0.5, 0.25]], WORST, 5, 1.0, 1.5, 0.5, False)
 NETWORK = {"params": {"layer": {"kernel": jnp.arange(6.0).reshape(2, 3)}}, "batch_stats": {"mean": jnp.ones(2)}}
 TRAINING = {"state": {"step": jnp.array(3, jnp.int32), "method_state": (), "opt": (jnp.ones(2),)}, "best": ()}
 

@@ -71,6 +71,19 @@ def test_every_image_counts_once_over_devices(short, changed):
     assert sum(float(feed.weight.sum()) for feed in feeds) == len(rows.index)
 
 
+def test_each_process_reads_its_part_of_every_batch(short, monkeypatch):
+    world = build_world(complete(short))
+    plan = plan_of_test(len(world.tasks[0].score.index), 28, world.spec)
+    monkeypatch.setattr(mesh.jax, "process_count", lambda: 2)
+    parts = []
+    for number in range(2):
+        monkeypatch.setattr(mesh.jax, "process_index", lambda number=number: number)
+        parts.append(world.devices.part(plan))
+    assert {part.row.shape[1] for part in parts} == {14}
+    for whole, first, second in zip(plan, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate([first, second], axis=1), whole)
+
+
 def test_without_synchronization_devices_normalize_by_their_own_part(short, alone, changed, tmp_path):
     run_recipe(changed(short, parallel="mesh", sync_norm=False), tmp_path / "run", silent)
     ours, wanted = metrics(tmp_path / "run"), metrics(alone)

@@ -1,0 +1,41 @@
+"""BLIP on mini-ImageNet, twenty tasks of five classes, a head for each: ResNet-18 for 84x84 images.
+
+    lifeq-jax data prepare  --root data/mini_imagenet --source folder --from FOLDER --size 84
+    lifeq-jax data sequence mini_imagenet --root data/mini_imagenet --csv data/mini_imagenet_20/mini
+    lifeq-jax train configs/blip/mini_imagenet_resnet18.py
+
+Paper: BLIP, CVPR 2021, whose figures we could not read. Original: F_prior 1e-16 for a Fisher
+divided by 10^2, here 1e-14; learning rate 0.01, batch 32, no momentum, Fisher of 1,000 images. Batch norm
+learns in the first task only.
+Baselines: --method.name finetune | frozen | lwf | imm | ewc, or one of LifeQuant's.
+Ours: results/targets.csv, row blip/mini_imagenet_resnet18."""
+
+from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage
+
+recipe = Recipe(
+    name="blip_mini_imagenet_resnet18",
+    data=Data(
+        root="data/mini_imagenet",
+        csv="data/mini_imagenet_20/mini",
+        num_tasks=20,
+        num_classes=100,
+        image=(84, 84, 3),
+        crop=(84, 84),
+        pad=0,
+        flip=False,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        batch_size=32,
+        heads="per_task",
+        replay=False,
+        validation=0.02,
+    ),
+    model=Part("resnet18_84", {"mul": 1.5}),
+    stages=(Stage("w32a32", weight_bits=32, act_bits=32, epochs=200, learning_rate=0.01),),
+    method=Part("blip", {"prior": 1e-14, "reach": 20.0, "head": False}),
+    importance_data="train",
+    importance_batches=32,
+    optimizer=Optimizer(momentum=0.0, weight_decay=0.0, schedule="constant", patience=5),
+    selection="lowest_loss",
+    norm_tasks=1,
+)

@@ -1,0 +1,178 @@
+"""BLIP: the bits of a weight that a task has informed stay what that task made them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.tree import map_named, named_leaves
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.methods.base import Method, TaskEnd
+from lifeq_jax.methods.head import is_head
+from lifeq_jax.methods.importance import FISHERS, estimator, mean
+from lifeq_jax.methods.penalty import check_positive, probe_of
+from lifeq_jax.optim.cell_clip import Anchored, cell_clip
+from lifeq_jax.quant import bit_alloc
+
+
+class Frozen(NamedTuple):
+    """What BLIP knows of the finished tasks, arrays by leaf name: as much memory after the hundredth task as before the
+    first."""
+
+    bits: dict[str, jax.Array]  # int32, frozen bits of each value
+    anchor: dict[str, jax.Array]  # float32, the values after the last task
+    fisher: dict[str, jax.Array]  # float32, mean Fisher information of the prior and the finished tasks
+    task: jax.Array  # () int32, finished tasks
+
+
+class Limits(NamedTuple):
+    """How a layer's values are limited, and what is known of them before the first task."""
+
+    bound: float
+    fisher: float
+
+
+def protected(params: PyTree, head: bool) -> dict[str, jax.Array]:
+    """The kernels and biases of all layers by name; those of the classifier with `head` only. Norms have no kernel."""
+    leaves = named_leaves(params)
+
+    def is_protected(name: str) -> bool:
+        layer, _, last = name.rpartition("/")
+        return last in ("kernel", "bias") and f"{layer}/kernel" in leaves and (head or not is_head(name))
+
+    return {name: leaf for name, leaf in leaves.items() if is_protected(name)}
+
+
+def limits_of(leaves: Mapping[str, jax.Array], prior: float, reach: float) -> dict[str, Limits]:
+    """The limits of protected leaves, from their shapes: a bias has the information of its kernel."""
+
+    def limits(name: str) -> Limits:
+        layer, _, last = name.rpartition("/")
+        kernel = bit_alloc.layer_constants(leaves[f"{layer}/kernel"].shape, prior, reach=reach)
+        return Limits(kernel.bound if last == "kernel" else bit_alloc.BIAS_BOUND, kernel.fisher)
+
+    return {name: limits(name) for name in leaves}
+
+
+def _still_after_first_task(head: bool) -> optax.GradientTransformationExtraArgs:
+    """Stops, from the second task on, all that has no frozen bits and is no head: the scales and shifts of norms."""
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, method_state: Frozen, **_):
+        def stop(name: str, leaf: jax.Array) -> jax.Array:
+            if name in method_state.bits or (not head and is_head(name)):
+                return leaf
+            return jnp.where(method_state.task > 0, 0.0, leaf)
+
+        return map_named(stop, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def blip(
+    prior: float = 1e-11,
+    fisher: str = "sampled",
+    cell: str = "half",
+    zero_bits: str = "zero",
+    max_bits: int = bit_alloc.MAX_BITS,
+    reach: float = 6.0,
+    head: bool = True,
+) -> Method:
+    """Every value keeps its frozen bits: after a task, ceil(information gain) more of them (quant/bit_alloc.py).
+
+    A task ends in three stages: the diagonal Fisher information of the newest task's data (importance.FISHERS, by
+    default exact, unscaled, with labels sampled from the network) at the weights the network computes with; the bits
+    that it adds; the latent weights rounded to all their bits. Training moves a weight within the cell of its frozen
+    bits only.
+
+    `prior` is the Fisher information before the first task, per input of a layer; the original's F_prior belongs to a
+    Fisher divided by B^2, B = 100 (mini-ImageNet: 10), so multiply it by 10,000 (100). `reach`: weights are limited to
+    reach / sqrt(fan-in). `cell`: half, in which frozen bits never change, or full, the original's. `zero_bits`: what
+    becomes of a weight without frozen bits: zero, as in the original, or keep. `head`: whether the classifier is
+    protected too, as it must be where tasks share it; False where every task has its own, as in the original. Scales
+    and shifts of norms learn in the first task only; the recipe's norm_tasks=1 does the same for statistics.
+
+    Source: Shi et al., CVPR 2021. State: Frozen."""
+    prior, reach = check_positive(prior, "method.args.prior"), check_positive(reach, "method.args.reach")
+    lookup(dict.fromkeys(bit_alloc.ZERO_BITS), zero_bits, "method.args.zero_bits")
+    estimate = estimator(lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"]()))
+
+    def limits(leaves: Mapping[str, jax.Array]) -> dict[str, Limits]:
+        return limits_of(leaves, prior, reach)
+
+    def init(params: PyTree) -> Frozen:
+        leaves = protected(params, head)
+        return Frozen(
+            bits={name: jnp.zeros(leaf.shape, jnp.int32) for name, leaf in leaves.items()},
+            anchor={name: jnp.zeros(leaf.shape) for name, leaf in leaves.items()},
+            fisher={
+                name: jnp.full(leaves[name].shape, known.fisher, jnp.float32) for name, known in limits(leaves).items()
+            },
+            task=jnp.zeros((), jnp.int32),
+        )
+
+    def anchors(state: Frozen) -> dict[str, Anchored]:
+        bounds = limits(state.bits)
+        return {name: Anchored(state.anchor[name], bits, bounds[name].bound) for name, bits in state.bits.items()}
+
+    @jax.jit
+    def freeze(state: Frozen, params: PyTree, information: PyTree) -> Frozen:
+        given, found = named_leaves(params), named_leaves(information)
+        gain = {name: bit_alloc.information_gain(found[name], old, state.task) for name, old in state.fisher.items()}
+        bits = {name: bit_alloc.grow(old, gain[name], max_bits) for name, old in state.bits.items()}
+
+        def rounded(name: str, limit: Anchored) -> jax.Array:
+            return bit_alloc.settle(
+                given[name],
+                limit.anchor,
+                limit.bits,
+                bits[name],
+                limit.bound,
+                cell=cell,
+                zero_bits=zero_bits,
+                max_bits=max_bits,
+            )
+
+        return Frozen(
+            bits=bits,
+            anchor={name: rounded(name, limit) for name, limit in anchors(state).items()},
+            fisher={name: bit_alloc.update_fisher(old, found[name], state.task) for name, old in state.fisher.items()},
+            task=state.task + 1,
+        )
+
+    def end_task(state: Frozen, task: TaskEnd) -> Frozen:
+        information = mean(estimate(probe_of(task, quantized=True), task.loaders[-1](), task.key))
+        return freeze(state, task.params, information)
+
+    def settle(state: Frozen, params: PyTree) -> PyTree:
+        return map_named(lambda name, leaf: state.anchor.get(name, leaf), params)
+
+    def measure(state: Frozen, params: PyTree) -> dict[str, dict[str, jax.Array]]:
+        return {name: _measured(name, bits, state.anchor[name], max_bits) for name, bits in state.bits.items()}
+
+    return Method(
+        init=init,
+        end_task=end_task,
+        settle=settle,
+        measure=measure,
+        concludes=True,
+        constraint=optax.chain(_still_after_first_task(head), cell_clip(anchors, cell=cell, max_bits=max_bits)),
+    )
+
+
+def _measured(name: str, bits: jax.Array, values: jax.Array, max_bits: int) -> dict[str, jax.Array]:
+    """Mean of the frozen bits, their share of all bits, the number of values; of kernels also units and dead units."""
+    found = {
+        "bits": jnp.mean(bits.astype(jnp.float32)),
+        "capacity": bit_alloc.capacity(bits, max_bits),
+        "values": jnp.float32(bits.size),
+    }
+    if name.rpartition("/")[2] != "kernel":
+        return found
+    return found | {
+        "units": jnp.float32(values.shape[-1]),
+        "dead_units": jnp.sum(bit_alloc.dead_units(values)).astype(jnp.float32),
+    }

@@ -1,0 +1,86 @@
+"""Learning without forgetting."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.losses.classify import weighted_mean
+from lifeq_jax.methods.base import Evaluate, Method, TaskEnd
+from lifeq_jax.methods.head import num_outputs
+from lifeq_jax.methods.penalty import check_positive, check_strength, copy
+
+EPS = 1e-5  # spread over the outputs of a head, so that no share has an infinite logarithm
+
+
+class Teacher(NamedTuple):
+    """The network at the end of the last task."""
+
+    params: PyTree  # of `init` before the first task has ended
+    head: jax.Array  # (K,) int32, number of the finished task, from 1, whose head each output is of; 0: of none
+
+
+def softmax_of_heads(logits: jax.Array, head: jax.Array) -> jax.Array:
+    """The softmax of logits (B, K) over the outputs of each head; head (K,) int, from 0 to K, numbers the heads."""
+
+    def over_head(reduce, values: jax.Array) -> jax.Array:
+        return reduce(values.T, head, num_segments=head.size + 1)[head].T
+
+    exponentials = jnp.exp(logits - lax.stop_gradient(over_head(jax.ops.segment_max, logits)))
+    return exponentials / over_head(jax.ops.segment_sum, exponentials)
+
+
+def distillation(logits: jax.Array, teacher: jax.Array, head: jax.Array, temperature: float) -> jax.Array:
+    """(B,) nats: cross-entropy from the teacher's softmax to that of `logits`, summed over the heads numbered from 1.
+
+    logits and teacher (B, K), head (K,) int, 0 for outputs that do not count. Both softmaxes at `temperature`, without
+    its square as a factor; the second is mixed with EPS of a uniform one. Source: BLIP approaches/utils.py
+    `cross_entropy`, of Serra et al. (ICML 2018)."""
+    shares, targets = (softmax_of_heads(values / temperature, head) for values in (logits, teacher))
+    size = jnp.bincount(head, length=head.size + 1)[head].reshape(1, -1)
+    smoothed = (shares + EPS / size) / (1.0 + EPS)
+    return -jnp.sum(jnp.where(head > 0, targets * jnp.log(smoothed), 0.0), axis=-1)
+
+
+def claimed(head: jax.Array, task: TaskEnd) -> jax.Array:
+    """`head` (K,) int32, as in Teacher, with the outputs of the task that has ended; one shared head is of task 0.
+
+    Refuses a task without a single batch."""
+    batch = next(iter(task.loaders[-1]()), None)
+    if batch is None:
+        raise Refusal(f"method.name='lwf': the loader of task {task.task} yields 0 batches; at least 1 is needed")
+    if batch.classes is None:
+        return jnp.ones_like(head)
+    own = jnp.any(batch.classes & (batch.weight > 0).reshape(-1, 1), axis=0)
+    return jnp.where(own, task.task + 1, head)
+
+
+def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
+    """strength * mean over the batch of `distillation` from the network at the end of the last task. State: a Teacher.
+
+    Each finished task's head is a term of its own; where all tasks share one head, all its outputs are one term. Needs
+    no data of old tasks; costs a forward pass from the second task on. The teacher sees the new task's images as
+    trained on, in evaluation mode and with the running statistics of the moment: with batch norm it wants the recipe's
+    `norm_tasks=1`, without which the new task spoils its teacher. Source: Li and Hoiem (ECCV 2016), with the constants
+    of BLIP approaches/lwf.py."""
+    strength, temperature = check_strength(strength), check_positive(temperature, "method.args.temperature")
+
+    def init(params: PyTree) -> Teacher:
+        return Teacher(copy(params), jnp.zeros(num_outputs(params), jnp.int32))
+
+    def batch_loss(state: Teacher, batch: Batch, logits: jax.Array, evaluate: Evaluate) -> jax.Array:
+        teacher = lax.cond(
+            jnp.any(state.head > 0),
+            lambda: evaluate(state.params, batch.image).logits,
+            lambda: jnp.zeros_like(logits),  # no head counts yet
+        )
+        values = distillation(logits, lax.stop_gradient(teacher), state.head, temperature)
+        return strength * weighted_mean(values, batch.weight)
+
+    def end_task(state: Teacher, task: TaskEnd) -> Teacher:
+        return Teacher(copy(task.params), claimed(state.head, task))
+
+    return Method(init=init, batch_loss=batch_loss, end_task=end_task)

@@ -1,0 +1,121 @@
+"""How fast the two inputs deliver batches, alone and to a training step."""
+
+import importlib.util
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from lifeq_jax.core.config import Recipe
+from lifeq_jax.data.inputs import Feed, Input
+from lifeq_jax.data.order import ImageSpec, train_plan
+from lifeq_jax.data.pipeline import pipeline
+from lifeq_jax.data.resident import resident
+from lifeq_jax.data.tables import Catalog, Rows, catalog, rows_of, table_of
+from lifeq_jax.train.bench import (
+    BenchResult,
+    Run,
+    alternate,
+    bench_recipe,
+    closing,
+    first_state,
+    medians_of_ratios,
+    random_batch,
+    surroundings,
+)
+from lifeq_jax.train.build import build_stage, complete
+from lifeq_jax.train.loop import advance_of, make_advance
+from lifeq_jax.train.mesh import Devices
+from lifeq_jax.train.step import make_step, zero_totals
+
+INPUTS: dict[str, Callable[[Path, Catalog, ImageSpec], Input]] = {"resident": resident, "tf.data": pipeline}
+FED, READY = "feeding steps", "with feeds at hand"
+
+
+def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchResult:
+    """Images per second of each input alone and of a training step that it feeds, on generated 32x32 JPEG files.
+
+    Waiting: the share of a fed step's time that a step with its feed at hand does not take. `steps` batches are one
+    pass over the files. Without TensorFlow only the resident input is measured."""
+    recipe = complete(bench_recipe(model, batch_size, bits))
+    data = recipe.data
+    spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip)
+    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
+    names = [name for name in INPUTS if name != "tf.data" or has_tensorflow]
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        known, rows = _generate(Path(folder), batch_size * steps)
+        plan = train_plan(len(rows.index), batch_size, spec, seed=0, stage=0, task=0, epoch=0)
+        runs: dict[str, Run] = {}
+        for name in names:
+            source = INPUTS[name](Path(folder), known, spec)
+            runs |= _runs(name, source, partial(source.feeds, rows, plan, 0), recipe)
+        runs[f"{names[0]} {READY} again"] = runs[f"{names[0]} {READY}"]
+        times = alternate(runs, repeats, 1)
+    rates = {name: batch_size * steps / statistics.median(values) for name, values in times.items()}
+    waiting = {name: 1 - medians_of_ratios(times, f"{name} {FED}")[f"{name} {READY}"] for name in names}
+    control = medians_of_ratios(times, f"{names[0]} {READY}")[f"{names[0]} {READY} again"]
+    what = f"input of a training step, {model}, {bits} bits, 32x32"
+    numbers = {
+        "what": what,
+        "batch_size": batch_size,
+        "repeats": repeats,
+        "steps": steps,
+        "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+        "waiting_share": {name: round(share, 3) for name, share in waiting.items()},
+        "time_ratio_of_control": round(control, 3),
+        **surroundings(load),
+    }
+    width = max(map(len, rates))
+    lines = [f"{name:{width}s} {rate:9.1f} images/s" for name, rate in rates.items()]
+    lines += [f"{name}: the device waits {100 * share:.1f} % of the time" for name, share in waiting.items()]
+    missing = [] if has_tensorflow else ["tf.data: TensorFlow is not installed, so this input is not measured"]
+    head = f"{what}, batch {batch_size}, medians of {repeats} alternating repeats of {steps} steps"
+    text = [head, *lines, *missing, f"control {control:.3f}", closing(numbers)]
+    return BenchResult(numbers, "\n".join(text))
+
+
+def _generate(folder: Path, number: int) -> tuple[Catalog, Rows]:
+    """Writes so many JPEG files of noise and lists them with labels in turn."""
+    random = np.random.default_rng(0)
+    paths = [f"{index:06d}.jpg" for index in range(number)]
+    for path in paths:
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / path)
+    table = table_of(paths, [index % 10 for index in range(number)])
+    known = catalog([table])
+    return known, rows_of(known, table, 0, False)
+
+
+def _runs(name: str, source: Input, feeds: Callable[[], Iterable[Feed]], recipe: Recipe) -> dict[str, Run]:
+    """One pass over the images each: batches alone, steps fed by the input, and steps whose feeds were made before."""
+    built = build_stage(recipe, recipe.stages[0])
+    assemble = jax.jit(source.assemble)
+    step = make_step(built.network, built.method, built.optimizer, built.loss)
+    advance = make_advance(advance_of(step, source), Devices())
+    state = first_state(built, random_batch(recipe.data), recipe.data.num_classes)
+    holder, place, ready = [(state, zero_totals())], np.zeros(3, np.int32), list(feeds())
+
+    def alone(passes: int) -> None:
+        for _ in range(passes):
+            for feed in feeds():
+                batch = assemble(source.constants, feed)
+            jax.block_until_ready(batch)
+
+    def train(passes: int, feeds: Callable[[], Iterable[Feed]]) -> None:
+        for _ in range(passes):
+            for feed in feeds():
+                piece = jax.tree.map(lambda part: part[None], feed)
+                holder[0] = advance(*holder[0], source.constants, piece, np.int32(1), place)
+            jax.block_until_ready(holder[0])
+
+    return {
+        f"{name} alone": alone,
+        f"{name} {FED}": partial(train, feeds=feeds),
+        f"{name} {READY}": partial(train, feeds=lambda: ready),
+    }

@@ -1,0 +1,93 @@
+"""How long a fresh process takes to its first training step, with an empty and with a full compilation cache."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+
+from lifeq_jax.core.keys import key_for
+from lifeq_jax.train.bench import (
+    BenchResult,
+    bench_recipe,
+    check_counts,
+    closing,
+    first_state,
+    random_batch,
+    surroundings,
+)
+from lifeq_jax.train.build import build_stage, complete
+from lifeq_jax.train.step import make_step
+
+PARTS = ("start", "import", "build", "init", "trace", "compile", "step")
+CACHES = ("cold", "warm", "warm again")
+PROGRAM = """
+import time
+begin = time.perf_counter()
+from lifeq_jax.train.bench_start import first_step
+first_step(time.perf_counter() - begin, {model!r}, {batch_size}, {bits})
+"""
+
+
+def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> BenchResult:
+    """Seconds to the first training step on 32x32 images, by part, each in a process of its own.
+
+    Every repeat starts with a compilation cache of its own, empty (cold), and then takes it twice (warm, and warm again
+    as a control). The parts: the interpreter's start and end, imports, the stage's objects, parameters and state,
+    tracing, compiling or reading from the cache, one step. Reported: medians over repeats."""
+    check_counts(repeats=repeats)
+    complete(bench_recipe(model, batch_size, bits))  # refuses here, in one line, what the processes would trip over
+    load = os.getloadavg()[0]
+    seconds: dict[str, list[dict[str, float]]] = {cache: [] for cache in CACHES}
+    program = PROGRAM.format(model=model, batch_size=batch_size, bits=bits)
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for parts in seconds.values():
+                parts.append(_one_process(program, folder))
+    medians = {
+        cache: {part: round(statistics.median(found[part] for found in repeat), 2) for part in (*PARTS, "total")}
+        for cache, repeat in seconds.items()
+    }
+    what = f"first training step, {model}, {bits} bits, 32x32"
+    numbers = {"what": what, "batch_size": batch_size, "repeats": repeats, "seconds": medians, **surroundings(load)}
+    width = max(map(len, CACHES))
+    lines = [
+        f"{cache:{width}s} {parts['total']:6.2f} s: " + ", ".join(f"{part} {parts[part]:.2f}" for part in PARTS)
+        for cache, parts in medians.items()
+    ]
+    head = f"{what}, batch {batch_size}, a fresh process each, medians of {repeats}"
+    return BenchResult(numbers, "\n".join([head, *lines, closing(numbers)]))
+
+
+def _one_process(program: str, folder: str) -> dict[str, float]:
+    begin = time.perf_counter()
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": folder}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    total = time.perf_counter() - begin
+    parts = json.loads(done.stdout.splitlines()[-1])
+    return {"start": total - sum(parts.values()), **parts, "total": total}
+
+
+def first_step(importing: float, model: str, batch_size: int, bits: int) -> None:
+    """Runs one training step and prints the seconds of its parts as JSON; `importing`: seconds spent before."""
+    times = [time.perf_counter()]
+    recipe = complete(bench_recipe(model, batch_size, bits))
+    built = build_stage(recipe, recipe.stages[0])
+    times.append(time.perf_counter())
+    batch = random_batch(recipe.data)
+    state = first_state(built, batch, recipe.data.num_classes)
+    jax.block_until_ready((batch, state))
+    times.append(time.perf_counter())
+    step = make_step(built.network, built.method, built.optimizer, built.loss)
+    lowered = jax.jit(step, donate_argnums=0).lower(state, batch, key_for(0))
+    times.append(time.perf_counter())
+    compiled = lowered.compile()
+    times.append(time.perf_counter())
+    jax.block_until_ready(compiled(state, batch, key_for(0)))
+    times.append(time.perf_counter())
+    spent = [after - before for before, after in zip(times, times[1:], strict=False)]
+    print(json.dumps(dict(zip(PARTS[1:], [importing, *spent], strict=True))))

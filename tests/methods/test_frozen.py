@@ -1,0 +1,46 @@
+"""Frozen features: which leaves still learn, and when."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lifeq_jax.methods.frozen import frozen
+from lifeq_jax.methods.head import is_head, num_outputs
+from tests.methods import toy
+
+
+def test_only_the_head_learns_from_the_second_task_on():
+    start = toy.init(outputs=4)
+    first, count, _ = toy.train(frozen(), num_tasks=1, steps=5, outputs=4)
+    assert int(count) == 0  # nothing is due after the last task
+    second, count, _ = toy.train(frozen(), num_tasks=2, steps=5, outputs=4)
+    assert int(count) == 1
+    for name in ("kernel", "bias"):
+        assert not np.array_equal(first["hidden"][name], start["hidden"][name])
+        np.testing.assert_array_equal(second["hidden"][name], first["hidden"][name])
+    for name, leaf in second["classifier"].items():
+        np.testing.assert_array_equal(leaf[..., :2], first["classifier"][name][..., :2])
+        assert not np.array_equal(leaf[..., 2:], first["classifier"][name][..., 2:])
+
+
+def test_the_number_of_finished_tasks_is_traced():
+    constraint, params = frozen().constraint, toy.init()
+    ones = jax.tree.map(jnp.ones_like, params)
+    traces = []
+
+    @jax.jit
+    def update(state):
+        traces.append(1)
+        return constraint.update(ones, constraint.init(params), params, method_state=state)[0]
+
+    for tasks, expected in ((0, 1.0), (1, 0.0), (2, 0.0)):
+        updates = update(jnp.array(tasks, jnp.int32))
+        assert bool(jnp.all(updates["hidden"]["kernel"] == expected))
+        assert bool(jnp.all(updates["classifier"]["kernel"] == 1.0))
+    assert len(traces) == 1
+
+
+def test_the_head_by_name():
+    assert is_head("classifier/dense/kernel")
+    assert not is_head("block/classifier/kernel")
+    assert num_outputs(toy.init(outputs=4)) == 4

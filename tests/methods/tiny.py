@@ -1,0 +1,63 @@
+"""BLIP's recorded network of two layers, whose heads are here one linear layer, and its data as batches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lifeq_jax.core.types import Batch
+from lifeq_jax.losses.classify import cross_entropy, of_head, weighted_mean
+from lifeq_jax.methods.base import Outputs, TaskEnd
+
+HEADS = (3, 2, 4)  # outputs of each task
+FIRST = np.cumsum((0, *HEADS))[:-1]  # output of each head
+
+
+def tree(arrays, prefix):
+    """The values of all parameters recorded under `prefix`."""
+    heads = [f"{prefix}_classifier.{task}" for task in range(len(HEADS))]
+    features = {"kernel": arrays[f"{prefix}_features.0.weight"].T, "bias": arrays[f"{prefix}_features.0.bias"]}
+    kernel = np.concatenate([arrays[f"{head}.weight"] for head in heads]).T
+    bias = np.concatenate([arrays[f"{head}.bias"] for head in heads])
+    return jax.tree.map(jnp.asarray, {"features": features, "classifier": {"kernel": kernel, "bias": bias}})
+
+
+def head(params, feature):
+    return feature @ params["classifier"]["kernel"] + params["classifier"]["bias"].reshape(1, -1)
+
+
+def apply(params, image):
+    features = params["features"]
+    feature = jax.nn.relu(image @ features["kernel"] + features["bias"].reshape(1, -1))
+    return Outputs(head(params, feature), feature)
+
+
+def batches(arrays, prefix, task, size):
+    """The examples of `task` recorded under `prefix`, in order, in batches of `size`; the last is padded."""
+    image, label = arrays[f"{prefix}_x"], arrays[f"{prefix}_y"] + FIRST[task]
+    place = np.arange(-(-len(label) // size) * size).reshape(-1, size)
+    weight, row = (place < len(label)).astype(np.float32), np.minimum(place, len(label) - 1)
+    tasks, classes = np.full(size, task, np.int32), np.tile(np.repeat(range(len(HEADS)), HEADS) == task, (size, 1))
+    return [
+        jax.tree.map(jnp.asarray, Batch(image[r], label[r].astype(np.int32), w, tasks, np.zeros(size, bool), classes))
+        for r, w in zip(row, weight, strict=True)
+    ]
+
+
+def task_end(arrays, size, task, params):
+    """The end of `task`, with a loader of t<task>_x in batches of `size` for each finished task."""
+    loaders = tuple(functools.partial(batches, arrays, f"t{old}", old, size) for old in range(task + 1))
+    counts = jnp.ones(sum(HEADS))
+    return TaskEnd(task, params, params, apply, apply, head, loaders, counts, jax.random.key(0))
+
+
+def criterion(method, state, batch):
+    """The function params -> all that training on `batch` minimizes."""
+
+    def value(params):
+        logits = apply(params, batch.image).logits
+        task = weighted_mean(cross_entropy(of_head(logits, batch.classes), batch.label), batch.weight)
+        return task + method.batch_loss(state, batch, logits, apply) + method.penalty(state, params, params)
+
+    return value

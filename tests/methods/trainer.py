@@ -1,0 +1,37 @@
+"""Training over tasks with the real step, for networks that are a few functions without running statistics."""
+
+import jax
+import jax.numpy as jnp
+
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.train.step import Network, TrainState, make_step
+
+
+def network(apply, quantize=lambda params: params, quantized=None):
+    """The functions that a step calls, made of apply(params, image) -> Outputs."""
+    unused = dict.fromkeys(Network._fields)
+    return Network(**unused)._replace(
+        train=lambda params, stats, image, *_: (apply(params, image), stats),
+        evaluate=lambda params, image, stats: apply(params, image),
+        quantize=quantize,
+        quantized=quantized,
+    )
+
+
+def train(net, method, optimizer, params, tasks, counts, task_end):
+    """Trains on the batches of each task in turn, with `task_end` (task, params) as `train.tasks.conclude` has it.
+
+    Yields (params, method state) at the end of each task."""
+    step = jax.jit(make_step(net, method, optimizer, LOSSES["cross_entropy"]()))
+    zero = jnp.zeros((), jnp.int32)
+    state = TrainState(params, (), (), method.init(params), counts, zero, zero, jnp.ones(()))
+    for task, batches in enumerate(tasks):
+        opt_state, size = optimizer.init(state.params), jnp.array(len(batches), jnp.int32)
+        state = state._replace(opt_state=opt_state, step=zero, num_steps=size)
+        for batch in batches:
+            state, _ = step(state, batch, jax.random.key(0))
+        if task + 1 < len(tasks) or method.concludes:
+            method_state = method.end_task(state.method_state, task_end(task, state.params))
+            params = method.settle(method_state, state.params)
+            state = state._replace(method_state=method_state, params=params)
+        yield state.params, state.method_state
