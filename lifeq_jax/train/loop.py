@@ -125,7 +125,7 @@ def make_advance(advance: Advance, devices: Devices) -> Advance:
 
 
 def piece_length() -> int:
-    """Steps that one call runs. One on a CPU: there a ResNet's step inside a loop was 13 times slower (results/LOG.md)."""
+    """Steps that one call runs. One on a CPU: there a ResNet's step in a loop was 13 times slower (results/LOG.md)."""
     return 1 if jax.default_backend() == "cpu" else PIECE
 
 
