@@ -234,3 +234,15 @@ def test_bench_oscillation_takes_overrides_of_its_recipe(tmp_path, capsys):
     numbers = json.loads((tmp_path / "bench.json").read_text())
     assert set(numbers["time_ratio_to_none"]) == {"none", "track", "dampen", "freeze", "none again"}
     assert numbers["batch_size"] == 2 and "4/4 bits" in capsys.readouterr().out
+
+
+def test_finished_seeds_are_told_with_their_spread(tmp_path, capsys):
+    for seed, accuracy in enumerate((0.7, 0.8)):
+        open_run_folder(tmp_path / f"seed{seed}", override(load_recipe(RECIPE), ["--seed", str(seed)]))
+        found = {"name": "digits", "seed": seed, "metrics": {"average_accuracy": accuracy}}
+        write_summary(tmp_path / f"seed{seed}", found)
+    assert main(["train", RECIPE, "--run", str(tmp_path), "--seeds", "0,1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"seed 0  {tmp_path}/seed0 is finished already; nothing to do"
+    assert lines[-2] == f"seeds 0, 1: mean ± sample standard deviation, %  {tmp_path}/seeds.json"
+    assert lines[-1] == f"  average_accuracy      75.00 ± {100 * 0.1 / 2**0.5:.2f}"

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -39,10 +39,15 @@ class Place(NamedTuple):
     epoch: int
 
 
-class Scorer(NamedTuple):
-    """A compiled evaluation beside the input that feeds it."""
+Evaluation = Callable[[PyTree, PyTree, Score, PyTree, Feed, np.int32], Score]
+"""(params, batch_stats, score so far, constants, feeds (n, B, ...), how many of them count) -> score"""
 
-    score: Callable[[PyTree, PyTree, Score, PyTree, Feed], Score]
+
+class Scorer(NamedTuple):
+    """An evaluation beside the input that feeds it."""
+
+    evaluation: Evaluation
+    score: Evaluation  # the same, compiled
     assemble: Callable[[PyTree, Feed], Batch]
     source: Input
     constants: PyTree  # of the source, on all devices
@@ -63,12 +68,29 @@ def make_scorer(
     """Jits an evaluation together with the making of its batches."""
     evaluate = make_evaluate(network, devices.axis_name)
 
-    def score(params: PyTree, batch_stats: PyTree, so_far: Score, constants: PyTree, feed: Feed) -> Score:
-        return evaluate(params, batch_stats, so_far, source.assemble(constants, feed))
+    def evaluation(
+        params: PyTree, batch_stats: PyTree, so_far: Score, constants: PyTree, feeds: Feed, count: np.int32
+    ) -> Score:
+        def one(so_far: Score, feed: Feed) -> Score:
+            return evaluate(params, batch_stats, so_far, source.assemble(constants, feed))
+
+        return _repeated(one, so_far, feeds, count)
 
     constants = devices.replicate(source.constants)
-    compiled, assemble = devices.compile(score, split=4, axis=0), jax.jit(source.assemble)
-    return Scorer(compiled, assemble, source, constants, devices, spec, batch_size, num_classes)
+    score, assemble = devices.compile(evaluation, split=4), jax.jit(source.assemble)
+    return Scorer(evaluation, score, assemble, source, constants, devices, spec, batch_size, num_classes)
+
+
+C = TypeVar("C")
+
+
+def _repeated(one: Callable[[C, Feed], C], carry: C, feeds: Feed, count: np.int32) -> C:
+    """`one` over the first `count` of n stacked feeds. A single feed counts always, and needs no loop."""
+
+    def at(index: Any, carry: C) -> C:
+        return one(carry, jax.tree.map(lambda part: part[index], feeds))
+
+    return at(0, carry) if len(feeds.label) == 1 else jax.lax.fori_loop(0, count, at, carry)
 
 
 PIECE = 128  # steps that one call runs where the images are on an accelerator
@@ -84,15 +106,13 @@ def advance_of(step: Step, source: Input) -> Advance:
     def advance(
         state: TrainState, totals: Totals, constants: PyTree, feeds: Feed, count: np.int32, place: np.ndarray
     ) -> Carry:
-        def one(index: jax.Array | int, carry: Carry) -> Carry:
+        def one(carry: Carry, feed: Feed) -> Carry:
             state, totals = carry
-            feed = jax.tree.map(lambda part: part[index], feeds)
             key = key_for(place[0], place[1], place[2], state.step)
             state, new = step(state, source.assemble(constants, feed), key)
             return state, add_totals(totals, new)
 
-        alone = len(feeds.label) == 1
-        return one(0, (state, totals)) if alone else jax.lax.fori_loop(0, count, one, (state, totals))
+        return _repeated(one, (state, totals), feeds, count)
 
     return advance
 
@@ -101,11 +121,11 @@ def make_advance(advance: Advance, devices: Devices) -> Advance:
     """Jits the steps of a piece. State and totals are donated.
 
     Traced once for all tasks of a stage: they differ in data, not in shapes."""
-    return devices.compile(advance, split=3, axis=1, donate=(0, 1))
+    return devices.compile(advance, split=3, donate=(0, 1))
 
 
 def piece_length() -> int:
-    """Steps that one call runs. One on a CPU: there XLA gives convolutions inside a loop a single, slow kernel."""
+    """Steps that one call runs. One on a CPU: there a ResNet's step in a loop was 13 times slower (results/LOG.md)."""
     return 1 if jax.default_backend() == "cpu" else PIECE
 
 
@@ -150,11 +170,11 @@ def train_epoch(
     hidden = None if is_writer() else True  # None: where the output is no terminal
     with tqdm(desc=label, total=len(plan.row), leave=False, disable=hidden, unit="step") as bar:
         for feeds, count in pieces(data.source, rows, devices.part(plan)):
-            feeds = devices.feed(feeds, axis=1)
-            state, totals = advance(state, totals, data.constants, feeds, np.int32(count), where)
+            parts = (data.constants, devices.split(feeds), np.int32(count), where)
+            state, totals = advance(state, totals, *parts)
             bar.update(count)
     state, totals = devices.local(state), jax.device_get(totals)
-    return state, result_of(totals, label, time.perf_counter() - start)
+    return state, result_of(totals, place, time.perf_counter() - start)
 
 
 def label_of(place: Place) -> str:
@@ -162,10 +182,11 @@ def label_of(place: Place) -> str:
     return f"task {place.task} epoch {place.epoch + 1}"
 
 
-def result_of(totals: Totals, label: str, seconds: float) -> EpochResult:
+def result_of(totals: Totals, place: Place, seconds: float) -> EpochResult:
     """What an epoch's totals, on the host, come to. Raises Diverged, naming the step, when a loss was not finite."""
     if totals.first_bad != NEVER_BAD:
-        raise Diverged(f"the loss is not finite at step {totals.first_bad} of {label}")
+        where = f"step {totals.first_bad} of {label_of(place)} of seed {place.seed}"
+        raise Diverged(f"the loss is not finite at {where}")
     return EpochResult(
         loss=float(totals.loss / totals.steps),
         penalty=float(totals.penalty / totals.steps),
@@ -192,8 +213,8 @@ def score_rows(scorer: Scorer, rows: Rows, params: PyTree, batch_stats: PyTree) 
     """The score of a set of rows in evaluation mode, as numbers on the host."""
     devices, plan = scorer.devices, test_plan(len(rows.index), scorer.batch_size, scorer.spec)
     params, batch_stats, score = devices.replicate((params, batch_stats, zero_score(scorer.num_classes)))
-    for feed in scorer.source.feeds(rows, devices.part(plan), 0):
-        score = scorer.score(params, batch_stats, score, scorer.constants, devices.feed(feed, axis=0))
+    for feeds, count in pieces(scorer.source, rows, devices.part(plan)):
+        score = scorer.score(params, batch_stats, score, scorer.constants, devices.split(feeds), np.int32(count))
     return jax.device_get(score)
 
 

@@ -16,10 +16,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.data.inputs import Feed
 from lifeq_jax.data.order import Plan
 
 AXIS = "devices"
+CUT = PartitionSpec(None, AXIS)
 
 
 class Devices(NamedTuple):
@@ -33,16 +33,16 @@ class Devices(NamedTuple):
         """The axis over which a step sums."""
         return None if self.mesh is None else AXIS
 
-    def compile(self, function: Callable, split: int, axis: int, donate: tuple[int, ...] = ()) -> Callable:
-        """`function`, jitted. On several devices each sees a part of argument number `split`, cut along `axis`, and the
-        other arguments whole; what it returns must come out equal on all of them."""
+    def compile(self, function: Callable, split: int, donate: tuple[int, ...] = ()) -> Callable:
+        """`function`, jitted. On several devices each sees a part of argument number `split`, feeds (n, B, ...) or the
+        like cut along B, and the other arguments whole; what it returns must come out equal on all of them."""
         if self.mesh is None:
             return jax.jit(function, donate_argnums=donate)
         is_split = [number == split for number in range(len(inspect.signature(function).parameters))]
         if self.parallel == "pmap":
-            axes = tuple(axis if here else None for here in is_split)
+            axes = tuple(1 if here else None for here in is_split)
             return jax.pmap(function, AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)
-        specs = tuple(_cut(axis) if here else PartitionSpec() for here in is_split)
+        specs = tuple(CUT if here else PartitionSpec() for here in is_split)
         # with check_vma JAX would sum the gradients over the devices once more, before the step does
         shared = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         return jax.jit(shared, donate_argnums=donate)
@@ -53,15 +53,15 @@ class Devices(NamedTuple):
         first = size * jax.process_index()
         return Plan(*(part[:, first : first + size] for part in plan))
 
-    def feed(self, feed: Feed, axis: int) -> Feed:
-        """The feeds of this process's part, as the argument that `compile` splits along `axis`."""
+    def split(self, feeds: PyTree) -> PyTree:
+        """The feeds (n, B, ...) of this process's part, as the argument that `compile` splits."""
         if self.mesh is None:
-            return feed
+            return feeds
         if self.parallel == "pmap":
             size = self.mesh.size
-            return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:axis], size, -1, *leaf.shape[axis + 1 :]), feed)
-        place = NamedSharding(self.mesh, _cut(axis))
-        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(place, leaf), feed)
+            return jax.tree.map(lambda leaf: leaf.reshape(len(leaf), size, -1, *leaf.shape[2:]), feeds)
+        place = NamedSharding(self.mesh, CUT)
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(place, leaf), feeds)
 
     def replicate(self, tree: PyTree) -> PyTree:
         """`tree` on every device, as the arguments that `compile` leaves whole. May take over the buffers of `tree`."""
@@ -82,10 +82,6 @@ class Devices(NamedTuple):
             return tree
         # through the host: arrays that are tied to a device would make other functions compile once more
         return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), tree)
-
-
-def _cut(axis: int) -> PartitionSpec:
-    return PartitionSpec(*[None] * axis, AXIS)
 
 
 def join_processes() -> None:

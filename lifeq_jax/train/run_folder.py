@@ -6,7 +6,6 @@ import io
 import json
 import os
 import platform
-import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -218,7 +217,7 @@ def write_seeds(folder: Path, summaries: Sequence[dict[str, Any]]) -> dict[str, 
 
     def spread(name: str) -> dict[str, float | None]:
         values = [summary["metrics"][name] for summary in summaries]
-        return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+        return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
     found = {
         "name": summaries[0]["name"],

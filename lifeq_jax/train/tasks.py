@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,10 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.tables import Rows, concat_rows
 from lifeq_jax.methods.base import TaskEnd
 from lifeq_jax.metrics.classify import balanced_accuracy
-from lifeq_jax.train.abreast import Job, make_abreast, train_abreast
+from lifeq_jax.train.abreast import Abreast, Job, gains, make_abreast, score_abreast, train_abreast
 from lifeq_jax.train.calibrate import calibrate
 from lifeq_jax.train.checkpoint import WORST, Progress
 from lifeq_jax.train.loop import (
-    Advance,
     EpochResult,
     Place,
     accuracy_of,
@@ -41,21 +41,21 @@ from lifeq_jax.train.step import Score, TrainState
 
 def run_stage(runs: Sequence[StageRun], starts: Sequence[tuple[PyTree, PyTree]]) -> list[Progress]:
     """Trains the stage's tasks of every seed from where its newest checkpoint stands, or from the given (params,
-    batch_stats). Seeds at one place train in one program, those behind first."""
+    batch_stats). Seeds at one place train together, those behind first."""
     progress = [run.checkpoints.progress() or fresh_progress(run.recipe) for run in runs]
     saved = {
         i: enter_stage(run, progress[i], *start)
         for i, (run, start) in enumerate(zip(runs, starts, strict=True))
         if not progress[i].done
     }
+    together = len(runs) > 1 and gains()
     constants = [run.scorer.constants for run in runs]
-    abreast = tuple(make_abreast(function, constants) for function in runs[0].functions)
+    abreast = make_abreast(runs[0].functions, runs[0].scorer.evaluation, constants) if together else None
     while group := _furthest_behind(runs, progress):
         began = time.perf_counter()
-        here = [(runs[i], saved[i], progress[i]) for i in group]
-        found = [run_epoch(*here[0])] if len(here) == 1 else run_epochs(abreast, here)
+        reached_by = run_epoch([Standing(runs[i], saved[i], progress[i]) for i in group], abreast)
         seconds = (time.perf_counter() - began) / len(group)
-        for i, (arrays, reached) in zip(group, found, strict=True):
+        for i, (arrays, reached) in zip(group, reached_by, strict=True):
             saved[i], progress[i] = arrays, reached._replace(seconds=reached.seconds + seconds)
             if reached.epoch == 0 or reached.epoch % runs[i].recipe.checkpoint_every == 0:
                 arrays.save(runs[i].checkpoints, progress[i])
@@ -126,29 +126,64 @@ def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
     return saved._replace(state=state)
 
 
-def run_epoch(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
-    """One epoch and what follows it."""
-    place, rate = run.place(progress), run.rate(saved.state)
-    rows, advance = run.world.tasks[place.task].train, run.advances[run.keeps_norm(place.task)]
-    with _naming_stage(run):
-        state, result = train_epoch(advance, run.scorer, rows, saved.state, place)
-    return end_epoch(run, saved._replace(state=state), progress, result, rate)
+class Standing(NamedTuple):
+    """A run, and where it stands."""
+
+    run: StageRun
+    saved: Saved
+    progress: Progress
 
 
-def run_epochs(
-    abreast: Sequence[Advance], here: Sequence[tuple[StageRun, Saved, Progress]]
-) -> list[tuple[Saved, Progress]]:
-    """One epoch of several seeds that stand at one place, and what follows it."""
-    first, _, progress = here[0]
-    task = progress.task
-    jobs = [Job(run.scorer, run.world.tasks[task].train, saved.state, run.place(at)) for run, saved, at in here]
-    rates = [run.rate(saved.state) for run, saved, _ in here]
-    with _naming_stage(first):
-        found = train_abreast(abreast[first.keeps_norm(task)], jobs)
-    return [
-        end_epoch(run, saved._replace(state=state), at, result, rate)
-        for (run, saved, at), rate, (state, result) in zip(here, rates, found, strict=True)
+class Settled(NamedTuple):
+    """A run after an epoch, before its evaluation."""
+
+    saved: Saved
+    progress: Progress  # of the epoch
+    is_due: bool  # whether it is evaluated
+    is_last: bool  # of its task
+    row: dict[str, Any]  # columns of metrics.csv
+    running: list[float]  # accuracies with the running statistics, where they have been replaced
+
+
+def run_epoch(group: Sequence[Standing], abreast: Abreast | None) -> list[tuple[Saved, Progress]]:
+    """One epoch of runs that stand at one place, its evaluation and its row of metrics.csv; after the last of a task,
+    the task's end as well. In one program where `abreast` is given."""
+    together = abreast if len(group) > 1 else None
+    rates = [run.rate(saved.state) for run, saved, _ in group]
+    with _naming_stage(group[0].run):
+        trained = _train(group, together)
+    settled = [
+        settle(run, saved._replace(state=state), progress, result, rate)
+        for (run, saved, progress), rate, (state, result) in zip(group, rates, trained, strict=True)
     ]
+    scores = _evaluate(group, settled, together)
+    return [record(at.run, epoch, found) for at, epoch, found in zip(group, settled, scores, strict=True)]
+
+
+def _train(group: Sequence[Standing], abreast: Abreast | None) -> list[tuple[TrainState, EpochResult]]:
+    task, keeps_norm = group[0].progress.task, group[0].run.keeps_norm(group[0].progress.task)
+    jobs = [
+        Job(run.scorer, run.world.tasks[task].train, saved.state, run.place(progress)) for run, saved, progress in group
+    ]
+    if abreast is not None:
+        return train_abreast(abreast.advances[keeps_norm], jobs)
+    advance = group[0].run.advances[keeps_norm]
+    return [train_epoch(advance, job.data, job.rows, job.state, job.place) for job in jobs]
+
+
+def _evaluate(group: Sequence[Standing], settled: Sequence[Settled], abreast: Abreast | None) -> list[list[Score]]:
+    """The scores of every run on all tasks; none where no evaluation is due."""
+    runs, states = [at.run for at in group], [epoch.saved.state for epoch in settled]
+    by_task = [[run.world.tasks[task].score for run in runs] for task in range(len(runs[0].world.tasks))]
+    alike = all(len({len(own.index) for own in rows}) == 1 for rows in by_task)
+    if abreast is None or not alike or not all(epoch.is_due for epoch in settled):
+        return [
+            evaluate_tasks(at.run, epoch.saved.state) if epoch.is_due else []
+            for at, epoch in zip(group, settled, strict=True)
+        ]
+    scorers, weights = [run.scorer for run in runs], [(state.params, state.batch_stats) for state in states]
+    found = [score_abreast(abreast.score, scorers, rows, weights) for rows in by_task]
+    return [list(own) for own in zip(*found, strict=True)]
 
 
 @contextmanager
@@ -159,10 +194,8 @@ def _naming_stage(run: StageRun) -> Iterator[None]:
         raise Diverged(f"stage {run.stage.name}: {error}; the last good checkpoint is kept") from None
 
 
-def end_epoch(
-    run: StageRun, saved: Saved, progress: Progress, result: EpochResult, rate: float
-) -> tuple[Saved, Progress]:
-    """The evaluation after an epoch and its row of metrics.csv; after the last of a task, the task's end as well."""
+def settle(run: StageRun, saved: Saved, progress: Progress, result: EpochResult, rate: float) -> Settled:
+    """What follows an epoch's steps: batch-norm statistics, selection and, after a task's last, the method's work."""
     place, state = run.place(progress), saved.state
     where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
     is_last = place.epoch + 1 == run.stage.epochs
@@ -176,22 +209,26 @@ def end_epoch(
         saved = saved._replace(state=jax.block_until_ready(conclude(run, saved, place)))
         spent = progress.method_seconds + time.perf_counter() - began
         progress = progress._replace(method_seconds=spent)
-    scores = evaluate_tasks(run, saved.state) if is_due or is_last else []
-    accuracies = [accuracy_of(score) for score in scores]
-    confusions = [np.asarray(score.confusion) for score in scores]
     row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
     row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
     row |= dict(images_per_second=round(result.images_per_second, 1), state_megabytes=megabytes(saved.state))
+    return Settled(saved, progress, is_due or is_last, is_last, row | measured, running)
+
+
+def record(run: StageRun, epoch: Settled, scores: list[Score]) -> tuple[Saved, Progress]:
+    """Writes an epoch's row of metrics.csv, and what a task's end leaves; returns where training goes on."""
+    place, row = run.place(epoch.progress), dict(epoch.row)
+    accuracies = [accuracy_of(score) for score in scores]
+    confusions = [np.asarray(score.confusion) for score in scores]
     row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies)}
     row |= {f"balanced_accuracy_{task}": balanced_accuracy(matrix) for task, matrix in enumerate(confusions)}
-    row |= {f"running_accuracy_{task}": value for task, value in enumerate(running)}
-    row |= measured
+    row |= {f"running_accuracy_{task}": value for task, value in enumerate(epoch.running)}
     run.metrics.append(row)
-    run.log(_line(run, place, row, accuracies, running))
-    if not is_last:
-        return saved, progress._replace(epoch=place.epoch + 1)
-    _write_task_end(run, saved.state, place.task, confusions)
-    return next_task(run, saved, progress, accuracies)
+    run.log(_line(run, place, row, accuracies, epoch.running))
+    if not epoch.is_last:
+        return epoch.saved, epoch.progress._replace(epoch=place.epoch + 1)
+    _write_task_end(run, epoch.saved.state, place.task, confusions)
+    return next_task(run, epoch.saved, epoch.progress, accuracies)
 
 
 def conclude(run: StageRun, saved: Saved, place: Place) -> TrainState:

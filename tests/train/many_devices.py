@@ -31,7 +31,8 @@ def compare_methods() -> None:
     def batch(weight: np.ndarray) -> Batch:
         label, task = random.integers(3, size=16).astype(np.int32), np.zeros(16, np.int32)
         image = random.normal(size=(16, 4, 4, 1)).astype(np.float32)
-        return Batch(image, label, weight.astype(np.float32), task, task > 0)
+        alone = Batch(image, label, weight.astype(np.float32), task, task > 0)
+        return jax.tree.map(lambda leaf: leaf[None], alone)
 
     batches = [batch(np.ones(16)), batch(np.arange(16) < 11)]
     data = Data("", "", 2, 3, (4, 4, 1), (4, 4), 0, False, (0.5,), (0.5,), batch_size=16)
@@ -45,10 +46,14 @@ def compare_methods() -> None:
         states = built.optimizer.init(params), built.method.init(params)
         state = TrainState(params, stats, *states, jnp.ones(3), zero, jnp.array(10, jnp.int32), ones)
         step = make_step(built.network, built.method, built.optimizer, built.loss, devices.axis_name)
-        compiled = devices.compile(lambda state, batch, seed: step(state, batch, jax.random.key(seed)), 1, 0)
+
+        def first(state, batches, seed):
+            return step(state, jax.tree.map(lambda leaf: leaf[0], batches), jax.random.key(seed))
+
+        compiled = devices.compile(first, split=1)
         state = devices.replicate(state)
         for part in batches:
-            state, totals = compiled(state, devices.feed(part, 0), np.int32(0))
+            state, totals = compiled(state, devices.split(part), np.int32(0))
         assert float(totals.images) == 11
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves((state.params, totals.loss))])
 

@@ -16,7 +16,8 @@ from lifeq_jax.methods.base import Method, no_squares
 from lifeq_jax.methods.importance import FISHERS, Probe, estimator, mean
 from lifeq_jax.methods.penalty import probe_of
 from lifeq_jax.train.build import build_network, build_world, complete
-from lifeq_jax.train.tasks import end_task, first_saved, open_stage
+from lifeq_jax.train.stage import open_stage
+from lifeq_jax.train.tasks import end_task, first_saved
 
 CROSS_ENTROPY = LOSSES["cross_entropy"]()
 

@@ -19,6 +19,7 @@ from lifeq_jax.data.order import test_plan as plan_of_test
 from lifeq_jax.methods import METHODS
 from lifeq_jax.train import mesh
 from lifeq_jax.train.build import build_world, complete
+from lifeq_jax.train.loop import pieces
 from lifeq_jax.train.mesh import devices_for, join_processes
 from lifeq_jax.train.run import run_recipe
 from tests.train.killed_runs import checkpointed, metrics
@@ -65,9 +66,22 @@ def test_every_image_counts_once_over_devices(short, changed):
     rows = world.tasks[0].score
     assert len(rows.index) % 28
     plan = world.devices.part(plan_of_test(len(rows.index), 28, world.spec))
-    feeds = [world.devices.feed(feed, 0) for feed in world.input.feeds(rows, plan, 0)]
+    feeds = [world.devices.split(feeds) for feeds, _ in pieces(world.input, rows, plan)]
     assert {len(feed.label.sharding.device_set) for feed in feeds} == {4}
     assert sum(float(feed.weight.sum()) for feed in feeds) == len(rows.index)
+
+
+def test_each_process_reads_its_part_of_every_batch(short, monkeypatch):
+    world = build_world(complete(short))
+    plan = plan_of_test(len(world.tasks[0].score.index), 28, world.spec)
+    monkeypatch.setattr(mesh.jax, "process_count", lambda: 2)
+    parts = []
+    for number in range(2):
+        monkeypatch.setattr(mesh.jax, "process_index", lambda number=number: number)
+        parts.append(world.devices.part(plan))
+    assert {part.row.shape[1] for part in parts} == {14}
+    for whole, first, second in zip(plan, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate([first, second], axis=1), whole)
 
 
 def test_without_synchronization_devices_normalize_by_their_own_part(short, alone, changed, tmp_path):

@@ -14,10 +14,10 @@ from lifeq_jax.core.config import Part, Stage
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.methods import METHODS
-from lifeq_jax.train import loop, stage
-from lifeq_jax.train.abreast import Job, make_abreast, train_abreast
+from lifeq_jax.train import loop, stage, tasks
+from lifeq_jax.train.abreast import Job, make_abreast, score_abreast, train_abreast
 from lifeq_jax.train.build import build_stage, build_world, complete
-from lifeq_jax.train.loop import Place, advance_of, make_advance, make_scorer, train_epoch
+from lifeq_jax.train.loop import Place, advance_of, make_advance, make_scorer, score_rows, train_epoch
 from lifeq_jax.train.mesh import Devices
 from lifeq_jax.train.run import run_recipe, run_seeds
 from lifeq_jax.train.stage import Saved
@@ -60,7 +60,9 @@ def assert_equal_runs(ours, wanted):
             np.testing.assert_allclose(arrays[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-def test_seeds_side_by_side_equal_separate_runs(short, alone, tmp_path, monkeypatch):
+@pytest.mark.parametrize("abreast", [True, False])
+def test_seeds_side_by_side_equal_separate_runs(short, alone, tmp_path, monkeypatch, abreast):
+    monkeypatch.setattr(tasks, "gains", lambda: abreast)
     traces, make_step = [], stage.make_step
 
     def counting(*args):
@@ -83,6 +85,7 @@ def test_seeds_side_by_side_equal_separate_runs(short, alone, tmp_path, monkeypa
 
 
 def test_a_kill_between_the_saves_of_two_seeds_costs_nothing(short, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "gains", lambda: True)
     save, calls = Saved.save, []
 
     def interrupted(*args):
@@ -100,7 +103,8 @@ def test_a_kill_between_the_saves_of_two_seeds_costs_nothing(short, alone, tmp_p
     assert_equal_runs(tmp_path, alone)
 
 
-def test_every_seed_has_its_own_permutations(short, changed, tmp_path):
+def test_every_seed_has_its_own_permutations(short, changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "gains", lambda: True)
     stages = (Stage("float", 32, 32, 1, 0.05, tasks=2),)
     whole = {"permuted": True, "pad": 0, "replay": False}
     recipe = changed(short, whole, stages=stages, importance_data="train")
@@ -134,19 +138,26 @@ def test_an_epoch_of_every_method_abreast_equals_single_ones(short, method, leng
         state = TrainState(params, stats, *states, jnp.ones(10), zero, ten, jnp.ones(()))
         return Job(scorer, rows, state, Place(seed, 0, 0, 0))
 
-    compiled = make_abreast(advance, [world.input.constants] * 2)
-    found = train_abreast(compiled, [job(seed) for seed in (0, 1)])
+    compiled = make_abreast([advance], scorer.evaluation, [world.input.constants] * 2)
+    found = train_abreast(compiled.advances[0], [job(seed) for seed in (0, 1)])
+    weights = [(state.params, state.batch_stats) for state, _ in found]
+    scores = score_abreast(compiled.score, [scorer] * 2, [rows] * 2, weights)
     one = make_advance(advance, Devices())
     for seed, (state, result) in enumerate(found):
         wanted, expected = train_epoch(one, scorer, rows, job(seed).state, Place(seed, 0, 0, 0))
         assert result.loss == pytest.approx(expected.loss, rel=1e-3)
+        score = score_rows(scorer, rows, *weights[seed])
+        assert float(scores[seed].loss) == pytest.approx(float(score.loss), rel=1e-3)
+        assert scores[seed].confusion.sum() == score.confusion.sum() == len(rows.index)
         leaves = named_leaves(state._asdict())
         for name, leaf in named_leaves(wanted._asdict()).items():
             np.testing.assert_allclose(leaves[name], leaf, rtol=1e-2, atol=1e-4, err_msg=name)
     assert int(wanted.step) == 4
 
 
-def test_a_seed_that_diverges_is_named(short, changed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("abreast", [True, False])
+def test_a_seed_that_diverges_is_named(short, changed, tmp_path, monkeypatch, abreast):
+    monkeypatch.setattr(tasks, "gains", lambda: abreast)
     stages = (dataclasses.replace(short.stages[0], learning_rate=1e6),)
     with (
         jax.debug_nans(False),
