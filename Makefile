@@ -46,6 +46,7 @@ blip: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/blip_mnist.sh
 	STEP=ablation LIFEQ=$(LIFEQ) results/blip_mnist.sh
 	STEP=growth LIFEQ=$(LIFEQ) results/blip_mnist.sh
+	LIFEQ=$(LIFEQ) results/blip_cifar10_pairs.sh
 
 clean:
 	rm -rf $(VENV) .cache
