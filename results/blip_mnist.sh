@@ -6,7 +6,7 @@
 #                   momentum, 5 epochs
 #   pmnist_shared   the same images, one head for all tasks, momentum 0.9, 20 epochs
 # SETTING=NAME takes one of them. STEP=search: settings of the methods, seed 0, scored on held-out training images.
-# STEP=ablation: what of BLIP matters: cell, zero bits, prior, Fisher information; seed 0. STEP=growth: twenty tasks.
+# STEP=ablation: what of BLIP matters: cell, rounding, zero bits, prior, Fisher information; seed 0. STEP=growth: twenty tasks.
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
 runs=runs/blip_mnist
@@ -49,7 +49,8 @@ search() {
     local priors="1e-10 1e-9 1e-8"
     if [ $setting = pmnist_shared ]; then priors="5e-9 1e-8 2e-8"; fi
     for prior in $priors; do
-      train $setting search/blip_$prior $held_out --method.args.prior $prior
+      train $setting search/blip_$prior $held_out --method.args.prior $prior --method.args.no-rounding
+      train $setting search/blip_rounding_$prior $held_out --method.args.prior $prior --method.args.rounding
     done
   done
 }
@@ -70,9 +71,10 @@ final() {
 
 ablation() {
   for setting in ${SETTING:-pmnist pmnist_shared}; do
-    train $setting ablation/blip
     train $setting ablation/cell_full --method.args.cell full
     train $setting ablation/keep --method.args.zero-bits keep
+    train $setting ablation/rounding --method.args.rounding
+    train $setting ablation/no_rounding --method.args.no-rounding
     train $setting ablation/cell_full_keep --method.args.cell full --method.args.zero-bits keep
     train $setting ablation/prior_times_10 --method.args.prior $(prior $setting 10)
     train $setting ablation/prior_over_10 --method.args.prior $(prior $setting 0.1)

@@ -31,7 +31,7 @@ recipe = Recipe(
     ),
     model=Part("mlp"),
     stages=(Stage("w32a32", weight_bits=32, act_bits=32, epochs=200, learning_rate=0.01),),
-    method=Part("blip", {"prior": 1e-11}),
+    method=Part("blip", {"prior": 1e-8, "rounding": False}),
     importance_data="train",
     importance_batches=125,
     optimizer=Optimizer(momentum=0.9, weight_decay=0.0, schedule="constant", patience=5),

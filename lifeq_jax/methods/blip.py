@@ -76,6 +76,7 @@ def blip(
     prior: float = 1e-11,
     fisher: str = "sampled",
     cell: str = "half",
+    rounding: bool = True,
     zero_bits: str = "zero",
     max_bits: int = bit_alloc.MAX_BITS,
     reach: float = 6.0,
@@ -90,10 +91,12 @@ def blip(
 
     `prior` is the Fisher information before the first task, per input of a layer; the original's F_prior belongs to a
     Fisher divided by B^2, B = 100 (mini-ImageNet: 10), so multiply it by 10,000 (100). `reach`: weights are limited to
-    reach / sqrt(fan-in). `cell`: half, in which frozen bits never change, or full, the original's. `zero_bits`: what
-    becomes of a weight without frozen bits: zero, as in the original, or keep. `head`: whether the classifier is
-    protected too, as it must be where tasks share it; False where every task has its own, as in the original. Scales
-    and shifts of norms learn in the first task only; the recipe's norm_tasks=1 does the same for statistics.
+    reach / sqrt(fan-in). `cell`: half, in which frozen bits never change, or full, the original's. `rounding`: whether
+    what lies below a weight's frozen bits is rounded away, as in the original, although a new task may have learned
+    with it; False keeps it. `zero_bits`: what rounding makes of a weight without frozen bits: zero, as in the original,
+    or keep. `head`: whether the classifier is protected too, as it must be where tasks share it; False where every task
+    has its own, as in the original. Scales and shifts of norms learn in the first task only; the recipe's norm_tasks=1
+    does the same for statistics.
 
     Source: Shi et al., CVPR 2021. State: Frozen."""
     prior, reach = check_positive(prior, "method.args.prior"), check_positive(reach, "method.args.reach")
@@ -132,6 +135,7 @@ def blip(
                 bits[name],
                 limit.bound,
                 cell=cell,
+                rounding=rounding,
                 zero_bits=zero_bits,
                 max_bits=max_bits,
             )

@@ -167,8 +167,9 @@ def frozen_codes(state, params, leaves):
     return {name: bit_alloc.codes(leaves[name], bits, limits[name].bound) for name, bits in state.bits.items()}
 
 
-def test_frozen_bits_stay_through_a_later_task():
-    (first, params), (second, later) = two_tasks()
+@pytest.mark.parametrize("rounding", [True, False])
+def test_frozen_bits_stay_through_a_later_task(rounding):
+    (first, params), (second, later) = two_tasks(rounding=rounding)
     assert sum(int((bits > 0).sum()) for bits in first.bits.values()) > 20
     before, after = frozen_codes(first, params, named_leaves(params)), frozen_codes(first, params, named_leaves(later))
     moved = 0
@@ -192,6 +193,15 @@ def test_weights_without_bits_are_zero_or_kept():
         assert 0 < int(unfrozen.sum()) < unfrozen.size
         values = named_leaves(params)["stem/dense/kernel"][unfrozen]
         assert bool(jnp.all(values == 0)) == expected
+
+
+def test_without_rounding_a_task_ends_where_training_did():
+    state, params = two_tasks(rounding=False)[0]
+    limits = limits_of(protected(params, head=True), 1.0, 6.0)
+    for name, bits in state.bits.items():
+        rounded = bit_alloc.quantize(named_leaves(params)[name], bits, limits[name].bound)
+        assert bool(jnp.any(named_leaves(params)[name] != rounded))
+    assert float(loss(params, random_task(0)[1])) < float(loss(two_tasks(prior=1e-4)[0][1], random_task(0)[1]))
 
 
 def test_a_free_head_is_left_alone():
