@@ -24,7 +24,7 @@ class Frozen(NamedTuple):
     first."""
 
     bits: dict[str, jax.Array]  # int32, frozen bits of each value
-    anchor: dict[str, jax.Array]  # float32, the values after the last task
+    anchor: dict[str, jax.Array]  # float32, the values after the last task, rounded to the frozen bits
     fisher: dict[str, jax.Array]  # float32, mean Fisher information of the prior and the finished tasks
     task: jax.Array  # () int32, finished tasks
 
@@ -135,7 +135,6 @@ def blip(
                 bits[name],
                 limit.bound,
                 cell=cell,
-                rounding=rounding,
                 zero_bits=zero_bits,
                 max_bits=max_bits,
             )
@@ -152,10 +151,21 @@ def blip(
         return freeze(state, task.params, information)
 
     def settle(state: Frozen, params: PyTree) -> PyTree:
-        return map_named(lambda name, leaf: state.anchor.get(name, leaf), params)
+        limited = anchors(state)
+
+        def settled(name: str, leaf: jax.Array) -> jax.Array:
+            if name not in limited:
+                return leaf
+            # the anchor's cell lies in all cells before it, which a cell around the weight itself might not
+            return (
+                limited[name].anchor if rounding else bit_alloc.clip(leaf, *limited[name], cell=cell, max_bits=max_bits)
+            )
+
+        return map_named(settled, params)
 
     def measure(state: Frozen, params: PyTree) -> dict[str, dict[str, jax.Array]]:
-        return {name: _measured(name, bits, state.anchor[name], max_bits) for name, bits in state.bits.items()}
+        values = named_leaves(params)
+        return {name: _measured(name, bits, values[name], max_bits) for name, bits in state.bits.items()}
 
     return Method(
         init=init,

@@ -123,22 +123,19 @@ def settle(
     bound: float,
     *,
     cell: str = "half",
-    rounding: bool = True,
     zero_bits: str = "zero",
     max_bits: int = MAX_BITS,
 ) -> jax.Array:
     """The weights after a task, and the next anchor: x quantized to `new_bits`, at least `bits`, those frozen so far.
-    rounding=False: x itself, moved into its cell; what lies below the frozen bits stays, also at 0 bits.
 
     cell="half": where the level of the finer grid is the edge of the coarser cell, the weight stands a margin inside of
     it, and the next cell is only the side on which it stands. Holds: the code at `bits` bits stays the anchor's, and
     the codes that the result has at `bits` and `new_bits` bits stay through every later `clip` and `settle`.
     cell="full": the original, `quantize` alone, which may change frozen codes. Refuses other names."""
-    if rounding:
-        x = quantize(x, new_bits, bound, zero_bits=zero_bits, levels="open" if cell == "full" else "exact")
-        if cell == "full":
-            return x
-    return clip(x, anchor, bits, bound, cell=cell, max_bits=max_bits)
+    if cell == "full":
+        return quantize(x, new_bits, bound, zero_bits=zero_bits, levels="open")
+    rounded = quantize(x, new_bits, bound, zero_bits=zero_bits)
+    return clip(rounded, anchor, bits, bound, cell=cell, max_bits=max_bits)
 
 
 def information_gain(fisher: jax.Array, fisher_old: jax.Array, task: jax.Array | int) -> jax.Array:
