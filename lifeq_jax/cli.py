@@ -229,7 +229,7 @@ def _print_shot_groups(per_class, train_images, many: int, few: int) -> None:
 
 def _add_report(commands) -> None:
     report = add_command(commands, "report", _report, "write Markdown and plots of finished runs; seeds are grouped")
-    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders, or folders of seeds")
     report.add_argument(
         "--out", type=Path, help="folder of the report (default: <run>/report, or ./report for several)"
     )
@@ -237,11 +237,13 @@ def _add_report(commands) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lifeq_jax.report.runs import read_run
+    from lifeq_jax.report.runs import read_run, run_folders
     from lifeq_jax.report.write import write_report
 
     out = options.out or (options.runs[0] / "report" if len(options.runs) == 1 else Path("report"))
-    path = write_report([read_run(run) for run in options.runs], out, many=options.many, few=options.few)
+    path = write_report(
+        [read_run(run) for given in options.runs for run in run_folders(given)], out, many=options.many, few=options.few
+    )
     print(f"report: {path}")
 
 

@@ -65,7 +65,7 @@ final() {
     train $setting ewc --seeds 0,1,2 --method.name ewc --method.args.strength $ewc
     train $setting lwf --seeds 0,1,2 --method.name lwf
     train $setting imm --seeds 0,1,2 --method.name imm
-    $lifeq report $runs/$setting/*/seed* --out results/blip_mnist/$setting
+    $lifeq report $runs/$setting/{blip,finetune,ewc,lwf,imm} --out results/blip_mnist/$setting
   done
 }
 

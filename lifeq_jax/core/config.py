@@ -296,7 +296,7 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a run folder's config.json. Refuses a missing or damaged file, and unknown keys."""
     try:
         return _from_plain(Recipe, json.loads(path.read_text()), "recipe")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise Refusal(f"{path} does not exist; is {path.parent} a run folder?") from None
     except json.JSONDecodeError as error:
         raise Refusal(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None

@@ -34,6 +34,11 @@ class Run(NamedTuple):
     machine: str
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """`folder` itself, or, of what `train --seeds` has written, the run folder of every seed."""
+    return sorted(folder.glob("seed[0-9]*")) if (folder / "seeds.json").exists() else [folder]
+
+
 def read_run(folder: str | Path) -> Run:
     """Reads a run folder. Refuses, naming the file, what is missing, damaged or not finished."""
     folder = Path(folder)

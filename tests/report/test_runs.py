@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.report.runs import read_run
+from lifeq_jax.report.runs import read_run, run_folders
 from tests.report.folders import MATRIX, recipe, write_run
 
 
@@ -20,6 +20,20 @@ def test_reads_what_was_written(tmp_path):
 
 def test_a_path_as_text_will_do(tmp_path):
     assert read_run(str(write_run(tmp_path / "run"))).folder == tmp_path / "run"
+
+
+def test_a_folder_of_seeds_stands_for_their_runs(tmp_path):
+    runs = [write_run(tmp_path / f"seed{seed}", recipe(seed=seed)) for seed in (0, 1)]
+    assert run_folders(tmp_path) == [tmp_path]
+    (tmp_path / "seeds.json").write_text("{}")
+    assert run_folders(tmp_path) == runs
+    assert run_folders(runs[0]) == runs[:1]
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "seeds.json").write_text("{}")
+    with pytest.raises(Refusal, match="is .*seeds.json a run folder"):
+        read_run(tmp_path / "seeds.json")
 
 
 def test_tasks_to_come_may_be_empty(tmp_path):
