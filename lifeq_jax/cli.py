@@ -263,6 +263,10 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     _add_network(start)
     text = "images/s of the resident and the tf.data input, alone and feeding a training step"
     _add_network(_bench_command(commands, "input", _bench_input, text, steps=8))
+    text = "images/s of a whole resident training epoch, float and LifeQuant, relative to its training step alone"
+    epoch = _bench_command(commands, "epoch", _bench_epoch, text, steps=8)
+    epoch.add_argument("--model", help="network for 32x32 images (default: resnet20 and mlp)")
+    _add_batch(epoch)
 
 
 def _bench_command(
@@ -278,6 +282,10 @@ def _bench_command(
 
 def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default="resnet20", help="network for 32x32 images, row of the recipes' models")
+    _add_batch(command)
+
+
+def _add_batch(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, default=128, help="images in a batch")
     command.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
 
@@ -314,6 +322,14 @@ def _bench_input(options: argparse.Namespace) -> None:
     from lifeq_jax.train.bench_input import bench_input
 
     result = bench_input(options.model, options.batch_size, options.bits, options.repeats, options.steps)
+    _print_bench(result, options.json)
+
+
+def _bench_epoch(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.bench_epoch import MODELS, bench_epoch
+
+    models = (options.model,) if options.model else MODELS
+    result = bench_epoch(models, options.batch_size, options.bits, options.repeats, options.steps)
     _print_bench(result, options.json)
 
 

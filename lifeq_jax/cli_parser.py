@@ -22,7 +22,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def add_command(commands, name: str, call: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-    """Adds a command whose parsed options `call` gets; `text` is its help."""
-    added = commands.add_parser(name, help=text, description=text, formatter_class=Help)
+    """Adds a command whose parsed options `call` gets; `text` is its help. --seed, a key, is not short for --seeds."""
+    added = commands.add_parser(name, help=text, description=text, formatter_class=Help, allow_abbrev=False)
     added.set_defaults(call=call)
     return added

@@ -99,6 +99,7 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
         (["eval", "none", "--csv", "x.csv", "--many", "x"], "argument --many: invalid int value: 'x'"),
         (["report", "none"], "none/config.json does not exist"),
         (["bench", "step", "--bits", "9"], "9"),
+        (["bench", "epoch", "--model", "resnet21"], "resnet21"),
         (["bench", "speed"], "invalid choice: 'speed'"),
         (["data", "longtail", "--csv", "x"], "the following arguments are required: --gamma"),
         (["data", "longtail", "--csv", "x", "--gamma", "ten"], "argument --gamma: invalid float value: 'ten'"),

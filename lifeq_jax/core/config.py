@@ -188,6 +188,9 @@ class Recipe(Checked):
     act_quantizer: Part = field(default_factory=lambda: Part("activation"))
     quant_setup: str = "convolutions"
     """Where quantizers stand and which layers have bits of their own: row of SETUPS."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Operands of convolutions and matrix products before the classifier; their sums, parameters, statistics,
+    quantizers and losses stay float32."""
     calibration_batches: int = 1
     """Training batches from which quantizers that learn find their first ranges, before the first step of a stage."""
     oscillation: Part = field(default_factory=lambda: Part("none"))

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.convolution import convolution
 from lifeq_jax.layers.depthwise import depthwise
 from lifeq_jax.layers.initial import HE_NORMAL, Initial
+from lifeq_jax.layers.precision import in_bfloat16
 from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.quant.codes import LEARNED, Table
 
@@ -79,8 +81,12 @@ def conv(
     bias: bool = False,
     padded: bool = True,
     kernel_init: Initial = HE_NORMAL,
+    precision: str = "float32",
 ) -> QuantConv:
-    """A size x size convolution, padded by size // 2 on every side whatever the stride, as in torch, or not at all."""
+    """A size x size convolution, padded by size // 2 on every side whatever the stride, as in torch, or not at all.
+
+    precision: of the operands, float32 or bfloat16; parameters, quantizers, sums and the result stay float32."""
+    product = convolution if groups == 1 else depthwise if groups == features else lax.conv_general_dilated
     return QuantConv(
         features,
         (size, size),
@@ -89,9 +95,15 @@ def conv(
         feature_group_count=groups,
         use_bias=bias,
         kernel_init=kernel_init.initializer(),
-        conv_general_dilated=convolution if groups == 1 else depthwise if groups == features else None,
+        conv_general_dilated=in_bfloat16(product) if precision == "bfloat16" else product,
         weight=weight,
     )
+
+
+def dense(features: int, weight: Quantizer, *, kernel_init: Initial, precision: str = "float32") -> QuantDense:
+    """A linear layer with a bias; precision as of `conv`."""
+    product = in_bfloat16(lax.dot_general) if precision == "bfloat16" else lax.dot_general
+    return QuantDense(features, kernel_init=kernel_init.initializer(), dot_general=product, weight=weight)
 
 
 class LayerBits(NamedTuple):

@@ -38,11 +38,13 @@ SETUPS: dict[str, Setup] = {
 
 
 class Quantizers(NamedTuple):
-    """What a network quantizes with: functions of a layer's role (ROLES)."""
+    """What a network computes with: quantizers as functions of a layer's role (ROLES), and the type of its operands."""
 
     position: str
     weight: Callable[[str], Quantizer]
     activation: Callable[[str], Quantizer]
+    precision: str = "float32"
+    """Of the operands of products, all but the classifier's: float32 or bfloat16 (`layers.precision`)."""
 
     def of_batch(self, share: jax.Array) -> "Quantizers":
         """These for one training batch; share (B,): how much of the batch has each example's class, 0..1."""
@@ -60,13 +62,16 @@ def quantizers(
     activation: Callable[[int], Quantizer],
     weight_bits: int,
     act_bits: int,
+    precision: str = "float32",
 ) -> Quantizers:
     """The quantizers of a setup (row of SETUPS) at a recipe's bits; `weight` and `activation` make one from its bits.
 
-    At 32 weight bits no weight is quantized whatever its role, at 32 activation bits no activation."""
+    At 32 weight bits no weight is quantized whatever its role, at 32 activation bits no activation. precision: of the
+    operands of products."""
     position, weights, activations = lookup(SETUPS, setup, "recipe.quant_setup")
 
     def of_role(make: Callable[[int], Quantizer], bits: int, special: Mapping[str, int]) -> Callable[[str], Quantizer]:
         return lambda role: make(32 if bits == 32 else special.get(role, bits))
 
-    return Quantizers(position, of_role(weight, weight_bits, weights), of_role(activation, act_bits, activations))
+    of_weight, of_activation = of_role(weight, weight_bits, weights), of_role(activation, act_bits, activations)
+    return Quantizers(position, of_weight, of_activation, precision)

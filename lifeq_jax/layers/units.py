@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initial
 from lifeq_jax.layers.norm import BatchNorm
-from lifeq_jax.layers.quant import QuantAct, QuantDense, conv
+from lifeq_jax.layers.quant import QuantAct, conv, dense
 from lifeq_jax.layers.setups import Quantizers
 
 
@@ -41,6 +41,7 @@ class ConvUnit(nn.Module):
             bias=not self.use_norm,
             padded=self.padded,
             kernel_init=self.kernel_init,
+            precision=self.quantizers.precision,
         )
         if self.use_norm:
             self.norm = self.make_norm(axis_name=self.axis_name)
@@ -70,8 +71,8 @@ class DenseUnit(nn.Module):
 
     def setup(self) -> None:
         """Names the parts dense and act."""
-        weight = self.quantizers.weight(self.role)
-        self.dense = QuantDense(self.features, kernel_init=self.kernel_init.initializer(), weight=weight)
+        weight, precision = self.quantizers.weight(self.role), self.quantizers.precision
+        self.dense = dense(self.features, weight, kernel_init=self.kernel_init, precision=precision)
         self.act = QuantAct(self.quantizers.activation(self.role))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -84,15 +85,14 @@ class DenseUnit(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The last, linear layer with its quantizers."""
+    """The last, linear layer with its quantizers; its operands are float32 in any network."""
 
     num_classes: int
     quantizers: Quantizers
 
     def setup(self) -> None:
         """Names the parts dense and act."""
-        weight = self.quantizers.weight("classifier")
-        self.dense = QuantDense(self.num_classes, kernel_init=TORCH_UNIFORM.initializer(), weight=weight)
+        self.dense = dense(self.num_classes, self.quantizers.weight("classifier"), kernel_init=TORCH_UNIFORM)
         self.act = QuantAct(self.quantizers.activation("classifier"))
 
     def __call__(self, feature: jax.Array) -> jax.Array:

@@ -202,6 +202,7 @@ def facts(group: Group) -> str:
         f"model: {recipe.model.name}",
         f"quantizers: weights {_row(recipe.weight_quantizer)}; activations {_row(recipe.act_quantizer)}",
         f"quantizer setup: {recipe.quant_setup}",
+        f"operands of products: {recipe.precision}",
         f"oscillation: {_row(recipe.oscillation)}",
         f"accuracies measured on: {recipe.data.evaluate_on} images",
         f"seeds: {seeds_of(group)}",

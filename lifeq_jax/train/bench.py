@@ -97,7 +97,7 @@ def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int)
     likewise, and of the shares of copy and product. A control's ratio says how far from 1 noise alone leads."""
     names = list(variants)
     batch_size = variants[names[0]].data.batch_size
-    works = {name: _step_work(complete(recipe)) for name, recipe in variants.items()}
+    works = {name: step_work(complete(recipe)) for name, recipe in variants.items()}
     ceilings = {"copy": _copy(), "product": _product()}
     load = os.getloadavg()[0]
     runs = {name: work.run for name, work in {**works, **ceilings}.items()}
@@ -223,7 +223,8 @@ def first_state(built: Built, batch: Batch, num_classes: int) -> TrainState:
     )
 
 
-def _step_work(recipe: Recipe) -> Work:
+def step_work(recipe: Recipe) -> Work:
+    """The training step of a completed recipe's last stage, compiled, on one batch that stays on the device."""
     built = build_stage(recipe, recipe.stages[-1])
     key, batch = key_for(0), random_batch(recipe.data)
     state = first_state(built, batch, recipe.data.num_classes)

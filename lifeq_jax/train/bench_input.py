@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.config import Data, Recipe
 from lifeq_jax.data.inputs import Feed, Input
 from lifeq_jax.data.order import ImageSpec, train_plan
 from lifeq_jax.data.pipeline import pipeline
@@ -45,12 +45,12 @@ def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int
     pass over the files. Without TensorFlow only the resident input is measured."""
     recipe = complete(bench_recipe(model, batch_size, bits))
     data = recipe.data
-    spec = ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip)
+    spec = spec_of(data)
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
     names = [name for name in INPUTS if name != "tf.data" or has_tensorflow]
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        known, rows = _generate(Path(folder), batch_size * steps)
+        known, rows = generate(Path(folder), batch_size * steps)
         plan = train_plan(len(rows.index), batch_size, spec, seed=0, stage=0, task=0, epoch=0)
         runs: dict[str, Run] = {}
         for name in names:
@@ -81,8 +81,13 @@ def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int
     return BenchResult(numbers, "\n".join(text))
 
 
-def _generate(folder: Path, number: int) -> tuple[Catalog, Rows]:
-    """Writes so many JPEG files of noise and lists them with labels in turn."""
+def spec_of(data: Data) -> ImageSpec:
+    """How a bench's images are cut and normalized."""
+    return ImageSpec(data.image, data.pad, data.crop, data.mean, data.std, data.flip)
+
+
+def generate(folder: Path, number: int) -> tuple[Catalog, Rows]:
+    """Writes so many JPEG files of noise, 32x32, and lists them with labels in turn."""
     random = np.random.default_rng(0)
     paths = [f"{index:06d}.jpg" for index in range(number)]
     for path in paths:

@@ -257,6 +257,7 @@ def _model(recipe: Recipe, weight_bits: int, act_bits: int, axis_name: str | Non
         lambda bits: _make(recipe.act_quantizer, QUANTIZERS, "act_quantizer", bits=bits),
         weight_bits,
         act_bits,
+        recipe.precision,
     )
     given = dict(num_classes=recipe.data.num_classes, quantizers=chosen, axis_name=axis_name)
     return _make(recipe.model, MODELS, "model", **given)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.train import bench, bench_input, bench_start
+from lifeq_jax.train import bench, bench_epoch, bench_input, bench_start
 from lifeq_jax.train.bench import alternate, bench_step, operations
 
 
@@ -89,3 +89,38 @@ def test_bench_input_compares_inputs(monkeypatch, has_tensorflow):
     assert list(result.numbers["waiting_share"]) == names
     assert all(f"{name} alone" in result.numbers["images_per_second"] for name in names)
     assert ("TensorFlow is not installed" in result.text) == (not has_tensorflow)
+
+
+def test_bench_epoch_compares_epochs_with_their_steps(monkeypatch):
+    lengths = []
+    real = bench_epoch.train_epoch
+
+    def counted(advance, data, rows, state, place):
+        lengths.append(len(rows.index))
+        return real(advance, data, rows, state, place)
+
+    monkeypatch.setattr(bench_epoch, "train_epoch", counted)
+    result = bench_epoch.bench_epoch(["mlp"], batch_size=2, bits=4, repeats=2, steps=3)
+    assert list(result.numbers) == ["mlp, float", "mlp, LifeQuant 4-bit"]
+    assert lengths == [2 * 3] * (2 + 2) * 2  # two unmeasured, one a repeat, for both bit-widths
+    for numbers in result.numbers.values():
+        assert numbers["share_of_step_rate"]["steps"] == 1.0
+        assert all(rate > 0 for rate in numbers["images_per_second"].values())
+        assert set(numbers["share_of_step_rate"]) == {"epoch", "steps", "steps again"}
+    assert result.text.count("medians of 2 alternating repeats of 3 steps") == 2
+
+
+def test_the_share_is_the_step_time_over_the_epoch_time(monkeypatch):
+    times = {"steps": [1.0, 1.0, 3.0], "epoch": [2.0, 2.0, 3.0], "steps again": [1.0, 1.0, 3.0]}
+    monkeypatch.setattr(bench_epoch, "alternate", lambda *arguments: (times, times))
+    numbers = bench_epoch.bench_epoch(["mlp"], batch_size=2, bits=4, repeats=3, steps=2).numbers["mlp, float"]
+    assert numbers["share_of_step_rate"] == {"steps": 1.0, "epoch": 0.5, "steps again": 1.0}
+    assert numbers["images_per_second"] == {"steps": 4.0, "epoch": 2.0, "steps again": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [((["resnet21"], 2, 4, 1, 1), "resnet21"), ((["mlp"], 2, 4, 1, 0), "steps=0")]
+)
+def test_bench_epoch_refuses(arguments, said):
+    with pytest.raises(Refusal, match=said):
+        bench_epoch.bench_epoch(*arguments)
