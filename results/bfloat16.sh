@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# bfloat16 products beside float32 in LifeQuant's chain of 32, 8 and 4 bits: the quickstart's digits, ten seeds, and CIFAR-10
+# in three lifelong tasks, an epoch for each stage and task, three seeds. Images: data/cifar10/{train,test}/<class>/<file>.
+# Run again, it resumes.
+set -euo pipefail
+lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
+digits=data/digits_025/digits
+cifar10=data/cifar10_025/cifar10
+
+$lifeq data prepare --root data/digits
+$lifeq data lifelong --root data/digits --csv $digits --tasks 3 --diminish-rate 25
+$lifeq data replay --csv $digits --tasks 3 --rate 20
+for precision in float32 bfloat16; do
+  $lifeq train configs/lifequant/resnet20_digits.py --run runs/bfloat16/digits/$precision --name $precision \
+    --precision $precision --seeds 0,1,2,3,4,5,6,7,8,9 --evaluate-every 0
+done
+$lifeq report runs/bfloat16/digits/*/seed* --out results/bfloat16/digits
+
+$lifeq data lifelong --root data/cifar10 --csv $cifar10 --tasks 3 --diminish-rate 25
+$lifeq data replay --csv $cifar10 --tasks 3 --rate 20
+for precision in float32 bfloat16; do
+  $lifeq train configs/lifequant/resnet20_cifar10_ll.py --run runs/bfloat16/cifar10/$precision --name $precision \
+    --precision $precision --seeds 0,1,2 --evaluate-every 0 --optimizer.schedule cosine --stages.0.epochs 1 \
+    --stages.1.epochs 1 --stages.2.epochs 1
+done
+$lifeq report runs/bfloat16/cifar10/*/seed* --out results/bfloat16/cifar10
