@@ -1,20 +1,17 @@
 """The command line: parses, calls one function, prints what it returns."""
 
 import argparse
-import contextlib
-import dataclasses
-import io
-import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from lifeq_jax.cli_bench import add_bench
 from lifeq_jax.cli_data import add_data
+from lifeq_jax.cli_keys import override
 from lifeq_jax.cli_parser import Parser, add_command
-from lifeq_jax.core.config import Part, Recipe, load_recipe
+from lifeq_jax.core.config import Recipe, load_recipe
 from lifeq_jax.core.memory import keep_freed_memory
 from lifeq_jax.core.refusal import Diverged, Refusal
 
@@ -27,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         parser = _parser()
         options, rest = parser.parse_known_args(words)
-        if rest and options.call not in (_train, _bench_oscillation):
+        if rest and not options.takes_keys:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
         options.call(options)
@@ -66,7 +63,7 @@ def _parser() -> Parser:
     _add_train(commands)
     _add_eval(commands)
     _add_report(commands)
-    _add_bench(commands.add_parser("bench", help="measure speed on this machine"))
+    add_bench(commands.add_parser("bench", help="measure speed on this machine"))
     _add_toy(commands)
     return parser
 
@@ -75,6 +72,7 @@ def _add_train(commands) -> None:
     train = add_command(
         commands, "train", _train, "train a recipe; run again, it resumes. Every key can be overridden."
     )
+    train.set_defaults(takes_keys=True)
     train.add_argument("recipe", type=Path, help="recipe file; RECIPE --keys lists every key with its value")
     train.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
     train.add_argument(
@@ -133,37 +131,6 @@ def _print_layers(recipe: Recipe) -> None:
     print(f"{'layer':{width}s}  weights  activations")
     for path, (weight, activation) in table.items():
         print(f"{path:{width}s}  {weight or '':>7}  {activation or '':>11}")
-
-
-def override(recipe: Recipe, words: Sequence[str]) -> Recipe:
-    """The recipe with command-line overrides like --stages.0.epochs 3. Refuses unknown keys and wrong values."""
-    import tyro
-
-    from lifeq_jax.train.build import TABLES, complete
-
-    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for key in TABLES:
-        names.add_argument(f"--{key}.name", f"--{key.replace('_', '-')}.name", dest=key)
-    for key, name in vars(names.parse_known_args(words)[0]).items():
-        if name not in (None, getattr(recipe, key).name):  # another row of a table takes other arguments
-            other: dict[str, Any] = {key: Part(name)}
-            recipe = dataclasses.replace(recipe, **other)
-    recipe = complete(recipe)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(Recipe, default=recipe, args=list(words), prog="lifeq-jax train RECIPE")
-    except SystemExit as stop:
-        if stop.code:
-            raise Refusal(_one_line(said.getvalue())) from None
-        raise
-
-
-def _one_line(box: str) -> str:
-    """The text of tyro's framed message, without the frame and the pointers to its help."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    lines = [line for line in lines if line and "full helptext" not in line]
-    return " ".join(lines)
 
 
 def _print_result(folder: Path, summary: dict) -> None:
@@ -245,98 +212,6 @@ def _report(options: argparse.Namespace) -> None:
         [read_run(run) for given in options.runs for run in run_folders(given)], out, many=options.many, few=options.few
     )
     print(f"report: {path}")
-
-
-def _add_bench(bench: argparse.ArgumentParser) -> None:
-    commands = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
-    text = "training images/s, float, LifeQuant, ClimbQ and LSQ with freezing, beside what the device can do at most"
-    _add_network(_bench_command(commands, "step", _bench_step, text))
-    text = "time of a recipe's training step with tracking, dampening and freezing, relative to none of them"
-    oscillation = _bench_command(commands, "oscillation", _bench_oscillation, text)
-    oscillation.add_argument("recipe", type=Path, help="recipe file; its keys can be overridden as in train")
-    text = "time of the exact Fisher information of BLIP's networks, relative to a training step"
-    fisher = _bench_command(commands, "fisher", _bench_fisher, text)
-    fisher.add_argument("--model", help="alexnet_32 or resnet18_84 (default: both)")
-    fisher.add_argument("--batch-size", type=int, default=100, help="images in a batch")
-    text = "seconds from the start of a process to its first training step, with an empty and a full compilation cache"
-    start = _bench_command(commands, "compile", _bench_compile, text, repeats=3, steps=None)
-    _add_network(start)
-    text = "images/s of the resident and the tf.data input, alone and feeding a training step"
-    _add_network(_bench_command(commands, "input", _bench_input, text, steps=8))
-    text = "images/s of a whole resident training epoch, float and LifeQuant, relative to its training step alone"
-    epoch = _bench_command(commands, "epoch", _bench_epoch, text, steps=8)
-    epoch.add_argument("--model", help="network for 32x32 images (default: resnet20 and mlp)")
-    _add_batch(epoch)
-
-
-def _bench_command(
-    commands, name: str, call, text: str, repeats: int = 9, steps: int | None = 4
-) -> argparse.ArgumentParser:
-    command = add_command(commands, name, call, text)
-    command.add_argument("--repeats", type=int, default=repeats, help="alternating repeats; medians are printed")
-    if steps is not None:
-        command.add_argument("--steps", type=int, default=steps, help="steps in a repeat")
-    command.add_argument("--json", type=Path, help="also write the numbers to this file")
-    return command
-
-
-def _add_network(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", default="resnet20", help="network for 32x32 images, row of the recipes' models")
-    _add_batch(command)
-
-
-def _add_batch(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--batch-size", type=int, default=128, help="images in a batch")
-    command.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
-
-
-def _bench_step(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.bench import bench_step
-
-    result = bench_step(options.model, options.batch_size, options.bits, options.repeats, options.steps)
-    _print_bench(result, options.json)
-
-
-def _bench_oscillation(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.bench import bench_oscillation
-
-    recipe = override(load_recipe(options.recipe), options.rest)
-    _print_bench(bench_oscillation(recipe, options.repeats, options.steps), options.json)
-
-
-def _bench_fisher(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.bench_fisher import NETWORKS, bench_fisher
-
-    models = (options.model,) if options.model else tuple(NETWORKS)
-    _print_bench(bench_fisher(models, options.batch_size, options.repeats, options.steps), options.json)
-
-
-def _bench_compile(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.bench_start import bench_compile
-
-    result = bench_compile(options.model, options.batch_size, options.bits, options.repeats)
-    _print_bench(result, options.json)
-
-
-def _bench_input(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.bench_input import bench_input
-
-    result = bench_input(options.model, options.batch_size, options.bits, options.repeats, options.steps)
-    _print_bench(result, options.json)
-
-
-def _bench_epoch(options: argparse.Namespace) -> None:
-    from lifeq_jax.train.bench_epoch import MODELS, bench_epoch
-
-    models = (options.model,) if options.model else MODELS
-    result = bench_epoch(models, options.batch_size, options.bits, options.repeats, options.steps)
-    _print_bench(result, options.json)
-
-
-def _print_bench(result, path: Path | None) -> None:
-    print(result.text)
-    if path:
-        path.write_text(json.dumps(result.numbers, indent=2) + "\n")
 
 
 def _add_toy(commands) -> None:

@@ -22,7 +22,9 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def add_command(commands, name: str, call: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-    """Adds a command whose parsed options `call` gets; `text` is its help. --seed, a key, is not short for --seeds."""
+    """Adds a command whose parsed options `call` gets; `text` is its help. --seed, a key, is not short for --seeds.
+
+    Words that it does not know are refused unless its default takes_keys is set True; then they are options.rest."""
     added = commands.add_parser(name, help=text, description=text, formatter_class=Help, allow_abbrev=False)
-    added.set_defaults(call=call)
+    added.set_defaults(call=call, takes_keys=False)
     return added

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from lifeq_jax.cli import main, override
+from lifeq_jax.cli import main
+from lifeq_jax.cli_keys import override
 from lifeq_jax.core.config import load_recipe
 from lifeq_jax.data.sequences import SEQUENCES
 from lifeq_jax.train.run_folder import open_run_folder, write_matrix, write_summary
@@ -101,6 +102,7 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
         (["bench", "step", "--bits", "9"], "9"),
         (["bench", "epoch", "--model", "resnet21"], "resnet21"),
         (["bench", "speed"], "invalid choice: 'speed'"),
+        (["bench", "step", "--seed", "1"], "unrecognized arguments: --seed 1"),
         (["data", "longtail", "--csv", "x"], "the following arguments are required: --gamma"),
         (["data", "longtail", "--csv", "x", "--gamma", "ten"], "argument --gamma: invalid float value: 'ten'"),
         (["data", "longtail", "--csv", "x", "--gamma", "10"], "give either --root or --from"),

@@ -28,9 +28,12 @@ ALLOWED = {
     "export": "core quant layers models",
     "rl": "core quant layers models optim methods metrics",
     "train": "core data quant layers models losses optim methods metrics",
+    "bench": "core data quant layers models losses optim methods metrics train",
 }
-ROOF = {f"{PACKAGE}.{name}" for name in ("__main__", "cli", "cli_data", "cli_parser")}  # these may import every room
-LAZY = {"tensorflow", "tyro", "tensorboardX", "sklearn", "tensorflow_datasets"}
+ROOF = {
+    f"{PACKAGE}.{name}" for name in ("__main__", "cli", "cli_bench", "cli_data", "cli_keys", "cli_parser")
+}  # these may import every room
+LAZY = {"tensorflow", "tyro", "tensorboardX", "sklearn", "tensorflow_datasets", "torch"}
 HOMES = {  # which modules may import TensorFlow and what needs it, in a function
     "tensorflow": {f"{PACKAGE}.data.pipeline", f"{PACKAGE}.data.prepare"},
     "tensorflow_datasets": {f"{PACKAGE}.data.sources", f"{PACKAGE}.data.prepare"},

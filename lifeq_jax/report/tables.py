@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lifeq_jax.core.config import Part
+from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.metrics.continual import CONTINUAL, continual_metrics, formula
 from lifeq_jax.metrics.layers import whole_network
 from lifeq_jax.report import layers, oscillation
@@ -49,12 +50,6 @@ def per_cent(mean: float, deviation: float = float("nan")) -> str:
     if np.isnan(mean):
         return ""
     return f"{100 * mean:.2f}" + ("" if np.isnan(deviation) else f" ± {100 * deviation:.2f}")
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a bar in a cell is escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def seeds_of(group: Group) -> str:

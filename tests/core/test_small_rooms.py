@@ -7,6 +7,7 @@ import pytest
 
 from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves, total, zeros_like
 
@@ -37,3 +38,8 @@ def test_trees_by_name():
     doubled = map_named(lambda name, leaf: 2 * leaf if name.endswith("kernel") else leaf, tree)
     assert float(total(doubled)) == 9.0
     assert float(total(zeros_like(tree))) == 0.0
+
+
+def test_a_table_is_in_line_and_escapes_bars():
+    table = markdown_table(["a", "long name"], [["b|c", "1"]])
+    assert table.splitlines() == ["| a    | long name |", "| ---- | --------- |", "| b\\|c | 1         |"]

@@ -71,10 +71,6 @@ def test_per_cent(mean, deviation, text):
     assert tables.per_cent(mean, deviation) == text
 
 
-def test_bars_in_cells_are_escaped():
-    assert tables.markdown_table(["a"], [["b|c"]]) == "| a |\n| --- |\n| b\\|c |"
-
-
 def test_metrics_of_one_run(one):
     lines = tables.metrics_table(one).splitlines()
     assert cells(lines[0]) == ["metric", "seed 0"]
@@ -214,8 +210,8 @@ def test_stages_by_hand(two):
 
 
 def test_formulas_are_those_of_the_metrics():
-    table = tables.formula_table()
-    assert all(f"| {name} | `{formula(name)}` |" in table for name in CONTINUAL)
+    rows = [cells(line) for line in tables.formula_table().splitlines()[2:]]
+    assert rows == [[name, f"`{formula(name)}`"] for name in CONTINUAL]
     assert len(tables.formula_table(["bwt"]).splitlines()) == 3
 
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lifeq_jax.bench.work import first_state, random_batch
 from lifeq_jax.core.config import Part, Recipe, Stage
 from lifeq_jax.core.keys import key_for
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
-from lifeq_jax.train.bench import first_state, random_batch
 from lifeq_jax.train.build import build_stage, complete
 from lifeq_jax.train.run import run_seeds
 from lifeq_jax.train.step import make_step

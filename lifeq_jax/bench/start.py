@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -10,62 +9,48 @@ import time
 
 import jax
 
+from lifeq_jax.bench.timing import AGAIN, Measured, check_counts, load, medians, surroundings
+from lifeq_jax.bench.work import first_state, lifequant, random_batch
 from lifeq_jax.core.keys import key_for
-from lifeq_jax.train.bench import (
-    BenchResult,
-    bench_recipe,
-    check_counts,
-    closing,
-    first_state,
-    random_batch,
-    surroundings,
-)
 from lifeq_jax.train.build import build_stage, complete
 from lifeq_jax.train.step import make_step
 
 PARTS = ("start", "import", "build", "init", "trace", "compile", "step")
-CACHES = ("cold", "warm", "warm again")
+CACHES = ("cold", "warm", "warm" + AGAIN)
 PROGRAM = """
 import time
 begin = time.perf_counter()
-from lifeq_jax.train.bench_start import first_step
+from lifeq_jax.bench.start import first_step
 first_step(time.perf_counter() - begin, {model!r}, {batch_size}, {bits})
 """
 
 
-def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> BenchResult:
-    """Seconds to the first training step on 32x32 images, by part, each in a process of its own.
+def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> Measured:
+    """Seconds to LifeQuant's first training step on 32x32 images, by part, each in a process of its own.
 
     Every repeat starts with a compilation cache of its own, empty (cold), and then takes it twice (warm, and warm again
     as a control). The parts: the interpreter's start and end, imports, the stage's objects, parameters and state,
-    tracing, compiling or reading from the cache, one step. Reported: medians over repeats, and beside the
+    tracing, compiling or reading from the cache, one step. Found: medians over repeats, and beside the
     total the processor time, which other work on the machine hardly changes."""
     check_counts(repeats=repeats)
-    complete(bench_recipe(model, batch_size, bits))  # refuses here, in one line, what the processes would trip over
-    load = os.getloadavg()[0]
+    complete(lifequant(model, batch_size, bits))  # refuses here, in one line, what the processes would trip over
+    before = load()
     seconds: dict[str, list[dict[str, float]]] = {cache: [] for cache in CACHES}
     program = PROGRAM.format(model=model, batch_size=batch_size, bits=bits)
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             for parts in seconds.values():
                 parts.append(_one_process(program, folder))
-    medians = {
-        cache: {
-            part: round(statistics.median(found[part] for found in repeat), 2)
-            for part in (*PARTS, "total", "processor")
-        }
-        for cache, repeat in seconds.items()
-    }
-    what = f"first training step, {model}, {bits} bits, 32x32"
-    numbers = {"what": what, "batch_size": batch_size, "repeats": repeats, "seconds": medians, **surroundings(load)}
-    width = max(map(len, CACHES))
-    lines = [
-        f"{cache:{width}s} {parts['total']:6.2f} s, processor {parts['processor']:.2f} s: "
-        + ", ".join(f"{part} {parts[part]:.2f}" for part in PARTS)
-        for cache, parts in medians.items()
-    ]
-    head = f"{what}, batch {batch_size}, a fresh process each, medians of {repeats}"
-    return BenchResult(numbers, "\n".join([head, *lines, closing(numbers)]))
+    return Measured(
+        f"seconds of a fresh process to its first training step, {model}, LifeQuant {bits}-bit, 32x32",
+        {"batch_size": batch_size, "repeats": repeats},
+        {
+            part: medians({cache: [found[part] for found in repeat] for cache, repeat in seconds.items()})
+            for part in ("total", "processor", *PARTS)
+        },
+        {},
+        surroundings(before),
+    )
 
 
 def _one_process(program: str, folder: str) -> dict[str, float]:
@@ -81,7 +66,7 @@ def _one_process(program: str, folder: str) -> dict[str, float]:
 def first_step(importing: float, model: str, batch_size: int, bits: int) -> None:
     """Runs one training step and prints the seconds of its parts as JSON; `importing`: seconds spent before."""
     times = [time.perf_counter()]
-    recipe = complete(bench_recipe(model, batch_size, bits))
+    recipe = complete(lifequant(model, batch_size, bits))
     built = build_stage(recipe, recipe.stages[0])
     times.append(time.perf_counter())
     batch = random_batch(recipe.data)

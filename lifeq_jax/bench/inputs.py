@@ -1,8 +1,6 @@
 """How fast the two inputs deliver batches, alone and to a training step."""
 
 import importlib.util
-import os
-import statistics
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -12,23 +10,14 @@ import jax
 import numpy as np
 from PIL import Image
 
+from lifeq_jax.bench.timing import AGAIN, Measured, Run, alternate, load, medians, medians_of_ratios, surroundings
+from lifeq_jax.bench.work import first_state, lifequant, random_batch
 from lifeq_jax.core.config import Data, Recipe
 from lifeq_jax.data.inputs import Feed, Input
 from lifeq_jax.data.order import ImageSpec, train_plan
 from lifeq_jax.data.pipeline import pipeline
 from lifeq_jax.data.resident import resident
 from lifeq_jax.data.tables import Catalog, Rows, catalog, rows_of, table_of
-from lifeq_jax.train.bench import (
-    BenchResult,
-    Run,
-    alternate,
-    bench_recipe,
-    closing,
-    first_state,
-    medians_of_ratios,
-    random_batch,
-    surroundings,
-)
 from lifeq_jax.train.build import build_stage, complete
 from lifeq_jax.train.loop import advance_of, make_advance
 from lifeq_jax.train.mesh import Devices
@@ -38,17 +27,16 @@ INPUTS: dict[str, Callable[[Path, Catalog, ImageSpec], Input]] = {"resident": re
 FED, READY = "feeding steps", "with feeds at hand"
 
 
-def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchResult:
-    """Images per second of each input alone and of a training step that it feeds, on generated 32x32 JPEG files.
+def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Measured:
+    """Images per second of each input alone and of LifeQuant's training step that it feeds, on generated JPEG files.
 
     Waiting: the share of a fed step's time that a step with its feed at hand does not take. `steps` batches are one
     pass over the files. Without TensorFlow only the resident input is measured."""
-    recipe = complete(bench_recipe(model, batch_size, bits))
-    data = recipe.data
-    spec = spec_of(data)
+    recipe = complete(lifequant(model, batch_size, bits))
+    spec = spec_of(recipe.data)
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
     names = [name for name in INPUTS if name != "tf.data" or has_tensorflow]
-    load = os.getloadavg()[0]
+    before = load()
     with tempfile.TemporaryDirectory() as folder:
         known, rows = generate(Path(folder), batch_size * steps)
         plan = train_plan(len(rows.index), batch_size, spec, seed=0, stage=0, task=0, epoch=0)
@@ -56,29 +44,23 @@ def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int
         for name in names:
             source = INPUTS[name](Path(folder), known, spec)
             runs |= _runs(name, source, partial(source.feeds, rows, plan, 0), recipe)
-        runs[f"{names[0]} {READY} again"] = runs[f"{names[0]} {READY}"]
+        base = f"{names[0]} {READY}"
+        runs[base + AGAIN] = runs[base]
         times, _ = alternate(runs, repeats, 1)
-    rates = {name: batch_size * steps / statistics.median(values) for name, values in times.items()}
-    waiting = {name: 1 - medians_of_ratios(times, f"{name} {FED}")[f"{name} {READY}"] for name in names}
-    control = medians_of_ratios(times, f"{names[0]} {READY}")[f"{names[0]} {READY} again"]
-    what = f"input of a training step, {model}, {bits} bits, 32x32"
-    numbers = {
-        "what": what,
-        "batch_size": batch_size,
-        "repeats": repeats,
-        "steps": steps,
-        "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-        "waiting_share": {name: round(share, 3) for name, share in waiting.items()},
-        "time_ratio_of_control": round(control, 3),
-        **surroundings(load),
-    }
-    width = max(map(len, rates))
-    lines = [f"{name:{width}s} {rate:9.1f} images/s" for name, rate in rates.items()]
-    lines += [f"{name}: the device waits {100 * share:.1f} % of the time" for name, share in waiting.items()]
-    missing = [] if has_tensorflow else ["tf.data: TensorFlow is not installed, so this input is not measured"]
-    head = f"{what}, batch {batch_size}, medians of {repeats} alternating repeats of {steps} steps"
-    text = [head, *lines, *missing, f"control {control:.3f}", closing(numbers)]
-    return BenchResult(numbers, "\n".join(text))
+    fed = {f"{name} {FED}": f"{name} {READY}" for name in names}
+    return Measured(
+        f"inputs of a training step, {model}, LifeQuant {bits}-bit, 32x32",
+        {"batch_size": batch_size, "alternating_repeats": repeats, "steps_of_each": steps},
+        {
+            "images_per_second": {name: batch_size * steps / seconds for name, seconds in medians(times).items()},
+            "waiting_share": {name: 1 - medians_of_ratios(times, name)[ready] for name, ready in fed.items()},
+        },
+        {
+            "time_ratio_of_the_control": medians_of_ratios(times, base)[base + AGAIN],
+            **({} if has_tensorflow else {"tf.data": "TensorFlow is not installed, so this input is not measured"}),
+        },
+        surroundings(before),
+    )
 
 
 def spec_of(data: Data) -> ImageSpec:

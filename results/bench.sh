@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Every benchmark on this machine: numbers as JSON, tables on one page. Nothing else should run meanwhile; half an hour on 2
+# cores. Another machine gets a folder of its own, and a GPU more steps a repeat: OUT=results/bench/gpu SCALE=25
+set -euo pipefail
+lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
+out=${OUT:-results/bench}
+scale=${SCALE:-1}
+found=$(mktemp -d) # the page names the commit, so nothing that is committed may change before the last benchmark
+
+measure() { # name of the JSON file, then the benchmark
+  local name=$1
+  shift
+  echo "bench $*" >&2
+  printf '\n`lifeq-jax bench %s`\n\n' "$*" >> "$found/README.md"
+  $lifeq bench "$@" --json "$found/$name.json" >> "$found/README.md"
+}
+
+cat > "$found/README.md" << 'END'
+# Speed on one machine
+
+Written by `results/bench.sh`. Variants take turns; all numbers are medians, ratios those of one repeat. "again" marks a
+control: the same program measured once more, whose ratio says how far from 1 noise alone leads.
+END
+for batch_size in 128 1024; do
+  for model in resnet20 mobilenet_v2_32; do
+    measure "step_${model}_$batch_size" step --model $model --batch-size $batch_size --steps $((2 * scale))
+  done
+done
+measure epoch epoch --batch-size 128 --steps $((4 * scale))
+measure epoch_mlp epoch --model mlp --batch-size 128 --steps $((100 * scale))
+measure seeds seeds --steps $((2 * scale)) --repeats 5
+measure input input
+measure compile compile
+measure fisher fisher --steps $scale --repeats 5
+measure oscillation oscillation configs/oscillations/mobilenet_v2_cifar10.py --steps $((4 * scale))
+if ${TORCH:-false}; then
+  measure torch_128 torch --batch-size 128 --steps $((2 * scale))
+  measure torch_1024 torch --batch-size 1024 --steps $((2 * scale)) --repeats 5
+fi
+mkdir -p "$out"
+cp "$found"/* "$out"
