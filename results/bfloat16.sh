@@ -14,7 +14,7 @@ for precision in float32 bfloat16; do
   $lifeq train configs/lifequant/resnet20_digits.py --run runs/bfloat16/digits/$precision --name $precision \
     --precision $precision --seeds 0,1,2,3,4,5,6,7,8,9 --evaluate-every 0
 done
-$lifeq report runs/bfloat16/digits/*/seed* --out results/bfloat16/digits
+$lifeq report runs/bfloat16/digits/* --out results/bfloat16/digits
 
 $lifeq data lifelong --root data/cifar10 --csv $cifar10 --tasks 3 --diminish-rate 25
 $lifeq data replay --csv $cifar10 --tasks 3 --rate 20
@@ -23,4 +23,4 @@ for precision in float32 bfloat16; do
     --precision $precision --seeds 0,1,2 --evaluate-every 0 --optimizer.schedule cosine --stages.0.epochs 1 \
     --stages.1.epochs 1 --stages.2.epochs 1
 done
-$lifeq report runs/bfloat16/cifar10/*/seed* --out results/bfloat16/cifar10
+$lifeq report runs/bfloat16/cifar10/* --out results/bfloat16/cifar10
