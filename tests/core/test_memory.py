@@ -18,12 +18,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(call):
+def faults(call, **environment):
     """Page faults of filling 64 MB that were filled and freed before."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(call=call)], capture_output=True, text=True, check=True)
+    program = [sys.executable, "-c", PROGRAM.format(call=call)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env=os.environ | environment)
     return int(done.stdout)
 
 
 def test_freed_memory_is_used_again_without_a_fault():
     is_glibc = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
     assert not is_glibc or faults("keep_freed_memory()") < 10 < faults("")
+
+
+def test_the_library_s_own_variable_wins():
+    assert faults("keep_freed_memory()", MALLOC_TRIM_THRESHOLD_="131072") > 10
