@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from lifeq_jax.core.lookup import check_choice
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch
 from lifeq_jax.data.augment import crop_and_flip, normalize
@@ -33,8 +34,7 @@ def choose_input(name: str, num_images: int, spec: ImageSpec, share: float = 0.5
     Images of several sizes are no array, so they go through the pipeline. Refuses another name than auto,
     pipeline, resident, "resident" with `spec.resize`, and a spec that does not fit together."""
     freedom(spec)
-    if name not in INPUTS:
-        raise Refusal(f"input={name!r} is unknown; choose from {', '.join(INPUTS)}")
+    check_choice(INPUTS, name, "input")
     if spec.resize:
         if name == "resident":
             raise Refusal(f"input={name!r} needs images of one size, resize={spec.resize!r} any; choose auto, pipeline")

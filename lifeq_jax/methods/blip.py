@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.lookup import check_choice, lookup
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.losses import LOSSES
@@ -100,7 +100,7 @@ def blip(
 
     Source: Shi et al., CVPR 2021. State: Frozen."""
     prior, reach = check_positive(prior, "method.args.prior"), check_positive(reach, "method.args.reach")
-    lookup(dict.fromkeys(bit_alloc.ZERO_BITS), zero_bits, "method.args.zero_bits")
+    check_choice(bit_alloc.ZERO_BITS, zero_bits, "method.args.zero_bits")
     estimate = estimator(lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"]()))
 
     def limits(leaves: Mapping[str, jax.Array]) -> dict[str, Limits]:

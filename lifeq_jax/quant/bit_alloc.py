@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.lookup import check_choice, lookup
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.quant.proxq import LEVELS
@@ -54,11 +54,6 @@ def codes(x: jax.Array, bits: jax.Array, bound: float) -> jax.Array:
     return _code(x, bits, bound)[0].astype(jnp.int32)
 
 
-def _check_name(key: str, name: str, choices: tuple[str, ...]) -> None:
-    if name not in choices:
-        raise Refusal(f"{key}={name!r} is unknown; choose from {', '.join(choices)}")
-
-
 def quantize(
     x: jax.Array, bits: jax.Array, bound: float, *, zero_bits: str = "zero", levels: str = "exact"
 ) -> jax.Array:
@@ -67,8 +62,8 @@ def quantize(
     levels="exact": 2^(bits + 1) - 1 levels, all inside the bound. The paper clips x half a step from the bound, a tie,
     which rounds inward here. levels="open": the original, which has no limit: x within half a step of the bound goes
     onto it, and x beyond it stays beyond. Refuses other names."""
-    _check_name("zero_bits", zero_bits, ZERO_BITS)
-    _check_name("levels", levels, LEVELS)
+    check_choice(ZERO_BITS, zero_bits, "zero_bits")
+    check_choice(LEVELS, levels, "levels")
     code, steps = _code(x, bits, bound, levels)
     unfrozen = jnp.zeros_like(x) if zero_bits == "zero" else x
     return straight_through(jnp.where(bits == 0, unfrozen, bound * (code / steps)), x)

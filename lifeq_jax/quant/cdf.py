@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.lookup import check_choice, lookup
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.quant.base import Codes, Quantizer, check_bits
 from lifeq_jax.quant.hold import NormalLevels, hold_standardized
@@ -31,11 +31,6 @@ def cdf_codes(t: jax.Array, bits: int, reach: float, levels: str = "exact") -> C
     return Codes(level, jnp.float32(2 * reach / steps), jnp.float32(steps / 2))
 
 
-def _check_levels(levels: str) -> None:
-    if levels not in LEVELS:
-        raise Refusal(f"levels={levels!r} is unknown; choose from {', '.join(LEVELS)}")
-
-
 def _stay(x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
     """The hold of a grid that gives all x the same code: where x is does not matter."""
     del values
@@ -51,7 +46,7 @@ def cdf(bits: int, *, levels: str = "exact") -> Quantizer:
     levels differ at 1 bit only: "exact" rounds as everywhere and gives -1 and 1; "open" is the original, the sign of
     Phi, which makes every weight 1. Holds: weights from any normal distribution occupy the inner levels equally, the
     two outermost half as much. Source: ClimbQ (NeurIPS 2022), weight_quantize_fn. Refuses other names of levels."""
-    _check_levels(levels)
+    check_choice(LEVELS, levels, "levels")
     steps = 2 ** check_bits(bits) - 1
 
     def grid(x: jax.Array) -> Codes:
@@ -131,7 +126,7 @@ def cdf_activation(
 
     Source: ClimbQ (NeurIPS 2022), class distribution scaling, activation_quantize_fn. Refuses an act_range that is not
     positive, an eval_ratio outside 0..1, other names of ratio and levels."""
-    _check_levels(levels)
+    check_choice(LEVELS, levels, "levels")
     class_ratio = lookup(RATIOS, ratio, "ratio")
     if not 0 < act_range < math.inf:
         raise Refusal(f"act_range={act_range!r} must be positive and finite")

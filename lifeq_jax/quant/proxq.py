@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from lifeq_jax.core.lookup import check_choice
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.quant.base import Codes, Quantizer, check_bits
 from lifeq_jax.quant.hold import Levels, hold_signs, hold_standardized
@@ -40,8 +41,7 @@ def proxq(bits: int, *, range_: float = 2.0, levels: str = "exact") -> Quantizer
 
     range_ is 2 in LifeQuant's ResNets and Office models, 0.5 in its mobilenet-v2-cifar-100. Source: LifeQuant
     (ICCV 2023), weight_quantize_fn. Refuses a range_ that is not positive and other names of levels."""
-    if levels not in LEVELS:
-        raise Refusal(f"levels={levels!r} is unknown; choose from {', '.join(LEVELS)}")
+    check_choice(LEVELS, levels, "levels")
     if not range_ > 0:
         raise Refusal(f"range_={range_!r} must be positive")
     if check_bits(bits) == 1:
