@@ -5,7 +5,6 @@
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
 digits=data/digits_025/digits
-cifar10=data/cifar10_025/cifar10
 
 $lifeq data prepare --root data/digits
 $lifeq data lifelong --root data/digits --csv $digits --tasks 3 --diminish-rate 25
