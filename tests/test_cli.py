@@ -229,7 +229,9 @@ def test_toy_prints_the_series_and_draws_them(tmp_path, capsys):
     assert (tmp_path / "plots" / "toy.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bench_oscillation_takes_overrides_of_its_recipe(tmp_path, capsys):
+def test_bench_oscillation_takes_overrides_of_its_recipe(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lifeq_jax.bench.steps.COPIED", 2**10)
+    monkeypatch.setattr("lifeq_jax.bench.steps.SIDE", 32)
     tiny = ["--model.name", "resnet8", "--model.args.width", "1", "--data.batch-size", "2"]
     small = [*tiny, "--oscillation.name", "freeze"]
     once = ["--repeats", "1", "--steps", "1", "--json", str(tmp_path / "bench.json")]

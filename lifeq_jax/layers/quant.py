@@ -1,6 +1,7 @@
 """Layers that quantize, the table of what they quantize, and the calibration pass of their ranges."""
 
 from dataclasses import field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -113,40 +114,46 @@ class LayerBits(NamedTuple):
     activation: int | None
 
 
-def bit_table(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> dict[str, LayerBits]:
-    """The bits of every quantizing layer of `model` by its path, in the order in which they are first called.
+class Traced(NamedTuple):
+    """What one pass over shapes tells of a model."""
 
-    `variables` are the model's collections, arrays or their shapes; nothing is computed. image_shape is (H, W, C)."""
-    return {
-        path: LayerBits(None, layer.quantizer.bits)
-        if isinstance(layer, QuantAct)
-        else LayerBits(layer.weight.bits, None)
-        for path, layer in _layers(model, variables, image_shape).items()
-    }
+    shapes: PyTree  # its collections, as shapes and types
+    weights: dict[str, Quantizer]  # of the layers with a kernel, by path, in the order in which they are first called
+    layers: dict[str, LayerBits]  # of all quantizing layers, likewise
 
 
-def quantizer_table(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> Table:
-    """Which kernels `model` quantizes below 32 bits, and by what; arguments as of `bit_table`."""
-    return {
-        f"{path}/kernel": layer.weight
-        for path, layer in _layers(model, variables, image_shape).items()
-        if not isinstance(layer, QuantAct) and layer.weight.bits < 32
-    }
-
-
-def _layers(model: nn.Module, variables: PyTree, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+@lru_cache(maxsize=4)
+def traced(model: nn.Module, image_shape: tuple[int, int, int]) -> Traced:
+    """`model` for images (H, W, C); nothing is computed."""
+    weights: dict[str, Quantizer] = {}
+    layers: dict[str, LayerBits] = {}
 
     def record(next_method: Any, args: tuple, kwargs: dict, context: Any) -> Any:
-        layer = context.module
-        if isinstance(layer, QuantConv | QuantDense | QuantAct) and context.method_name == "__call__":
-            found.setdefault("/".join(layer.path), layer)
+        layer, path = context.module, "/".join(context.module.path)
+        if context.method_name == "__call__" and isinstance(layer, QuantAct):
+            layers.setdefault(path, LayerBits(None, layer.quantizer.bits))
+        elif context.method_name == "__call__" and isinstance(layer, QuantConv | QuantDense):
+            weights.setdefault(path, layer.weight)
+            layers.setdefault(path, LayerBits(layer.weight.bits, None))
         return next_method(*args, **kwargs)
 
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    image = jnp.zeros((1, *image_shape), jnp.float32)
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda collections, x: model.apply(collections, x, train=False), variables, image)
-    return found
+        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    return Traced(shapes, weights, layers)
+
+
+def bit_table(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, LayerBits]:
+    """The bits of every quantizing layer of `model` by its path, in the order in which they are first called.
+
+    image_shape is (H, W, C)."""
+    return dict(traced(model, image_shape).layers)
+
+
+def quantizer_table(model: nn.Module, image_shape: tuple[int, int, int]) -> Table:
+    """Which kernels `model` quantizes below 32 bits, and by what."""
+    weights = traced(model, image_shape).weights
+    return {f"{path}/kernel": quantizer for path, quantizer in weights.items() if quantizer.bits < 32}
 
 
 def observe_ranges(model: nn.Module, variables: PyTree, ranges: PyTree, image: jax.Array) -> tuple[PyTree, PyTree]:

@@ -1,7 +1,5 @@
 """Fresh variables for a model, and parameters carried from one model into another."""
 
-from functools import lru_cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,18 +10,17 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initial
+from lifeq_jax.layers.quant import traced
 from lifeq_jax.quant.codes import is_learned
 
 SHOWN = 3
 
 
-@lru_cache(maxsize=4)
 def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> PyTree:
     """The collections of `model` for images (H, W, C) as shapes and types; nothing is computed.
 
     `params` and `batch_stats`, which is empty for a network without batch norm."""
-    image = jnp.zeros((1, *image_shape), jnp.float32)
-    return {"batch_stats": {}} | jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    return {"batch_stats": {}} | traced(model, image_shape).shapes
 
 
 def _draw(generator: np.random.Generator, kernel: Initial, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -243,7 +243,7 @@ def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) ->
 def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:
     """The bits of every quantizing layer of the recipe's network in `stage`, by its path, in the order of calls."""
     model = _model(recipe, stage.weight_bits, stage.act_bits, None)
-    return bit_table(model, variable_shapes(model, _image_shape(recipe)), _image_shape(recipe))
+    return bit_table(model, _image_shape(recipe))
 
 
 def _image_shape(recipe: Recipe) -> tuple[int, int, int]:
@@ -320,7 +320,7 @@ def _network(model: Any, plain: Any, shared: Any, image_shape: tuple[int, int, i
         return observe_ranges(model, {"params": params, "batch_stats": batch_stats}, so_far, image)
 
     shapes = variable_shapes(model, image_shape)
-    table = quantizer_table(model, shapes, image_shape)
+    table = quantizer_table(model, image_shape)
     return Network(
         init=init,
         train=train,

@@ -138,7 +138,7 @@ def test_a_whole_network(setup):
     shape, image = (6, 6, 2), random((2, 6, 6, 2))
     model = network(setup, QUANTIZERS["lsq"], 4, BatchNorm)
     variables = after_training(initialize(model, 0, shape))
-    stats, table = variables["batch_stats"], quantizer_table(model, variables, shape)
+    stats, table = variables["batch_stats"], quantizer_table(model, shape)
     params = calibrated(table, variables["params"])
     expected = jax.jit(lambda p: model.apply({**variables, "params": p}, image, False))(params)
 

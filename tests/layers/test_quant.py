@@ -114,14 +114,14 @@ def test_noise_comes_from_the_step_and_from_nowhere_else():
 
 def test_table_holds_the_kernels_below_32_bits():
     model, variables = small(QUANTIZERS["proxq"](4), identity())
-    table = quantizer_table(model, variables, SHAPE)
+    table = quantizer_table(model, SHAPE)
     assert sorted(table) == ["layers_0/kernel", "layers_1/kernel", "logit/kernel"]
     assert list(table.values()) == [model.weight] * 3
 
 
 def test_bits_of_every_layer_in_the_order_of_the_calls():
     model, variables = small(absmax(4), absmax(8), absmax(3))
-    found = bit_table(model, jax.eval_shape(lambda: variables), SHAPE)
+    found = bit_table(model, SHAPE)
     expected = {
         "conv0": LayerBits(8, None),
         "act": LayerBits(None, 3),
@@ -135,7 +135,7 @@ def test_bits_of_every_layer_in_the_order_of_the_calls():
 def test_mask_is_true_where_the_table_acts():
     model, variables = small(QUANTIZERS["minmax"](4), identity())
     params = variables["params"]
-    found = mask(quantizer_table(model, jax.eval_shape(lambda: variables), SHAPE), params)
+    found = mask(quantizer_table(model, SHAPE), params)
     assert found == {
         "conv0": {"kernel": False},
         "layers_0": {"kernel": True},
@@ -149,7 +149,7 @@ def test_mask_is_true_where_the_table_acts():
 def test_float_model_on_quantized_params_is_the_quantized_model(name, bits):
     model, variables = small(identity() if bits == 32 else ROWS[name](bits))
     floating, _ = small(identity())
-    table = quantizer_table(model, variables, SHAPE)
+    table = quantizer_table(model, SHAPE)
     weights = quantize(table, variables["params"])
     expected = model.apply(variables, images(), train=False)
     np.testing.assert_array_equal(floating.apply({"params": weights}, images(), train=False), expected)
@@ -159,7 +159,7 @@ def test_float_model_on_quantized_params_is_the_quantized_model(name, bits):
 def test_gradient_through_quantized_params_is_that_of_the_layer(name):
     model, variables = small(ROWS[name](3))
     floating, _ = small(identity())
-    table = quantizer_table(model, variables, SHAPE)
+    table = quantizer_table(model, SHAPE)
 
     def inside(params):
         return jnp.sum(jnp.square(model.apply({"params": params}, images(), train=False)))

@@ -79,13 +79,13 @@ def made(net, setup, bits):
 def test_bits_are_the_originals(net, case):
     golden, (setup, bits) = TABLES[net][case], case.split("_w")
     model = made(net, setup, int(bits))
-    found = bit_table(model, shapes(net), SHAPE)
+    found = bit_table(model, SHAPE)
     if "unsupported" in golden:  # depthwise layers in 8 bits: ResNet-18 has none
         assert (net, setup) == ("resnet18", "fc4_dw8")
-        assert found == bit_table(made(net, "fc4", int(bits)), shapes(net), SHAPE)
+        assert found == bit_table(made(net, "fc4", int(bits)), SHAPE)
         return
     assert found == expected_table(net, golden)
-    table = quantizer_table(model, shapes(net), SHAPE)
+    table = quantizer_table(model, SHAPE)
     assert len(table) == golden["n_weight_tensors"]
     assert sum(quantizer.bits <= 4 for quantizer in table.values()) == golden["n_tracked_at_max_bits_4"]
 
@@ -111,7 +111,7 @@ def test_shapes_and_order_of_the_layers_at_224(net):
 
     outputs = jax.eval_shape(run, shapes(net))["intermediates"]
     order = [our_path(net, name) for name in golden["order_executed"]]
-    layers = bit_table(model, shapes(net), SHAPE)
+    layers = bit_table(model, SHAPE)
     assert [path.rpartition("/")[0] for path, bits in layers.items() if bits.weight] == order
     for row in golden["layers"]:
         *path, leaf = our_path(net, row["name"]).split("/")

@@ -37,7 +37,7 @@ def golden_bits(name):
 def test_bits_equal_the_original(name):
     setup, _, bits = name.rpartition("_w")
     model = network(efficientnet_lite0, setup, int(bits))
-    found = bit_table(model, variable_shapes(model, (32, 32, 3)), (32, 32, 3))
+    found = bit_table(model, (32, 32, 3))
     weights = [layer.weight for layer in found.values() if layer.weight is not None]
     acts = [layer.activation for path, layer in found.items() if path.endswith("/act")]
     sums = [layer.activation for path, layer in found.items() if path.endswith("/sum")]
@@ -48,7 +48,7 @@ def test_bits_equal_the_original(name):
 def test_the_order_and_the_shapes_are_the_original_ones():
     model = network(efficientnet_lite0)
     shapes = variable_shapes(model, (32, 32, 3))
-    found = bit_table(model, shapes, (32, 32, 3))
+    found = bit_table(model, (32, 32, 3))
     kernels = []
     for path in [path for path, layer in found.items() if layer.weight is not None]:
         layer = shapes["params"]
@@ -63,7 +63,7 @@ def test_setups_that_the_original_lacks():
     unsupported = sorted(set(GOLDEN_TABLES) - set(SUPPORTED))
     assert unsupported == ["fc4_dw8_w3", "fc4_dw8_w4", "fc4_w3", "fc4_w4"]
     model = network(efficientnet_lite0, "fc4_dw8", 3)
-    found = bit_table(model, variable_shapes(model, (32, 32, 3)), (32, 32, 3))
+    found = bit_table(model, (32, 32, 3))
     assert {layer.weight for path, layer in found.items() if path.endswith("depthwise/conv")} == {8}
     assert found["classifier/dense"].weight == 4
     assert found["stem/conv"].weight == 8

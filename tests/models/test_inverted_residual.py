@@ -81,7 +81,7 @@ def test_every_position_trains_with_finite_gradients(setup):
 @pytest.mark.parametrize("setup", ["LSQ", "LSQ_paper"])
 def test_float_weights_at_quantized_values_give_the_quantized_network(setup):
     model, state = network(setup), calibrated(setup)
-    table = quantizer_table(model, state, SHAPE)
+    table = quantizer_table(model, SHAPE)
     weights = quantize(table, state["params"])
 
     def logits(model, params):

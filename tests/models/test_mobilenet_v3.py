@@ -14,7 +14,7 @@ from lifeq_jax.quant.rounding import identity
 def table(setup, model=mobilenet_v3_small, bits=3):
     made = quantizers(setup, *[lambda bits: identity()._replace(bits=bits)] * 2, bits, bits)
     network = model(10, made)
-    return bit_table(network, variable_shapes(network, (32, 32, 3)), (32, 32, 3))
+    return bit_table(network, (32, 32, 3))
 
 
 def bits(found, kind):

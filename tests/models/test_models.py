@@ -134,7 +134,7 @@ def test_shapes(name):
 @rows
 def test_under_convolutions_every_kernel_but_the_classifiers_is_quantized_and_nothing_else(name):
     model, shapes = small(name), variable_shapes(small(name), shape_of(name))
-    found = mask(quantizer_table(model, shapes, shape_of(name)), shapes["params"])
+    found = mask(quantizer_table(model, shape_of(name)), shapes["params"])
     assert found == map_named(
         lambda leaf, _: leaf.endswith("/kernel") and not leaf.startswith("classifier/"), shapes["params"]
     )
@@ -144,9 +144,9 @@ def test_under_convolutions_every_kernel_but_the_classifiers_is_quantized_and_no
 def test_under_all_every_kernel_is_quantized_with_a_state_of_its_own(name):
     model = small(name, of_setup("all"))
     shapes = variable_shapes(model, shape_of(name))
-    found = mask(quantizer_table(model, shapes, shape_of(name)), shapes["params"])
+    found = mask(quantizer_table(model, shape_of(name)), shapes["params"])
     assert found == map_named(lambda leaf, _: leaf.endswith("/kernel"), shapes["params"])
-    learned = {path for path, bits in bit_table(model, shapes, shape_of(name)).items()}
+    learned = {path for path, bits in bit_table(model, shape_of(name)).items()}
     for path in learned:
         layer = functools.reduce(lambda node, key: node[key], path.split("/"), shapes["params"])
         assert layer[LEARNED].keys() == {"scale", "low"}, path
@@ -156,7 +156,7 @@ def test_under_all_every_kernel_is_quantized_with_a_state_of_its_own(name):
 @pytest.mark.parametrize("weight_bits", [4, 32])
 def test_float_model_has_no_table(name, weight_bits):
     model = small(name, of_setup("LSQ", weight_bits, 36 - weight_bits))
-    table = bit_table(model, variable_shapes(model, shape_of(name)), shape_of(name))
+    table = bit_table(model, shape_of(name))
     weights = {bits.weight for bits in table.values()} - {None}
     activations = {bits.activation for bits in table.values()} - {None}
     assert weights == ({32} if weight_bits == 32 else {4, 8})
@@ -171,7 +171,7 @@ def roles(name, position="output"):
         return identity()._replace(bits=ROLES.index(role))
 
     model = small(name, Quantizers(position, marked, marked))
-    table = bit_table(model, variable_shapes(model, shape_of(name)), shape_of(name))
+    table = bit_table(model, shape_of(name))
     return {path: ROLES[bits.weight if bits.activation is None else bits.activation] for path, bits in table.items()}
 
 
@@ -212,7 +212,7 @@ def test_position_input_has_an_activation_quantizer_before_every_layer(name):
 def test_float_model_on_quantized_params_is_the_quantized_model(name, setup):
     model, state = calibrated(name, setup)
     floating, image = small(name, of_setup(setup, 32)), images(shape=shape_of(name))
-    weights = jax.jit(lambda p: quantize(quantizer_table(model, state, shape_of(name)), p))(state["params"])
+    weights = jax.jit(lambda p: quantize(quantizer_table(model, shape_of(name)), p))(state["params"])
     for train in (False, True):
         expected = jax.jit(run(model, train))(state, image)[0]
         given = jax.jit(run(floating, train))
