@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every benchmark on this machine: numbers as JSON, tables on one page. Nothing else should run meanwhile; half an hour on 2
-# cores. Another machine gets a folder of its own, and a GPU more steps a repeat: OUT=results/bench/gpu SCALE=25
+# Every benchmark on this machine: numbers as JSON, tables on one page. Nothing else should run meanwhile. Another machine
+# gets a folder of its own, a GPU more steps a repeat, PyTorch a place where it is installed:
+# OUT=results/bench/gpu SCALE=25 TORCH=true results/bench.sh
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
 out=${OUT:-results/bench}
@@ -21,11 +22,10 @@ cat > "$found/README.md" << 'END'
 Written by `results/bench.sh`. Variants take turns; all numbers are medians, ratios those of one repeat. "again" marks a
 control: the same program measured once more, whose ratio says how far from 1 noise alone leads.
 END
-for batch_size in 128 1024; do
-  for model in resnet20 mobilenet_v2_32; do
-    measure "step_${model}_$batch_size" step --model $model --batch-size $batch_size --steps $((2 * scale))
-  done
-done
+measure step_resnet20_128 step --steps $((2 * scale))
+measure step_resnet20_1024 step --batch-size 1024 --steps $scale --repeats 5
+measure step_mobilenet_v2_128 step --model mobilenet_v2_32 --steps $scale --repeats 5
+measure step_mobilenet_v2_1024 step --model mobilenet_v2_32 --batch-size 1024 --steps $scale --repeats 3
 measure epoch epoch --batch-size 128 --steps $((4 * scale))
 measure epoch_mlp epoch --model mlp --batch-size 128 --steps $((100 * scale))
 measure seeds seeds --steps $((2 * scale)) --repeats 5
