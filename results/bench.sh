@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Every benchmark on this machine: numbers as JSON, tables on one page. Nothing else should run meanwhile. Another machine
-# gets a folder of its own, a GPU more steps a repeat, PyTorch a place where it is installed:
-# OUT=results/bench/gpu SCALE=25 TORCH=true results/bench.sh
+# gets a folder of its own, a GPU more steps a repeat: OUT=results/bench/gpu SCALE=25 results/bench.sh
+# Where PyTorch is installed, ResNet-20 runs beside it.
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
 out=${OUT:-results/bench}
 scale=${SCALE:-1}
+errors=$(mktemp)
 found=$(mktemp -d) # the page names the commit, so nothing that is committed may change before the last benchmark
 
 measure() { # name of the JSON file, then the benchmark
@@ -13,7 +14,9 @@ measure() { # name of the JSON file, then the benchmark
   shift
   echo "bench $*" >&2
   printf '\n`lifeq-jax bench %s`\n\n' "$*" >> "$found/README.md"
-  $lifeq bench "$@" --json "$found/$name.json" >> "$found/README.md"
+  if ! $lifeq bench "$@" --json "$found/$name.json" >> "$found/README.md" 2> "$errors"; then
+    printf 'Did not run: `%s`\n' "$(tail -n 1 "$errors")" >> "$found/README.md" # too little memory, or no PyTorch
+  fi
 }
 
 cat > "$found/README.md" << 'END'
@@ -33,9 +36,7 @@ measure input input
 measure compile compile
 measure fisher fisher --steps $scale --repeats 5
 measure oscillation oscillation configs/oscillations/mobilenet_v2_cifar10.py --steps $((4 * scale))
-if ${TORCH:-false}; then
-  measure torch_128 torch --batch-size 128 --steps $((2 * scale))
-  measure torch_1024 torch --batch-size 1024 --steps $((2 * scale)) --repeats 5
-fi
+measure torch_128 torch --batch-size 128 --steps $((2 * scale))
+measure torch_1024 torch --batch-size 1024 --steps $scale --repeats 5
 mkdir -p "$out"
 cp "$found"/* "$out"
