@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 def lookup(table: Mapping[str, T], name: str, key: str) -> T:
     """Returns `table[name]`; refuses an unknown name, citing the config key it came from and the choices."""
-    check_choice(sorted(table), name, key)
+    check_choice(table, name, key)
     return table[name]
 
 
 def check_choice(choices: Collection[str], name: str, key: str) -> None:
     """Refuses a name that is not among the choices, likewise."""
     if name not in choices:
-        raise Refusal(f"{key}={name!r} is unknown; choose from {', '.join(choices)}")
+        raise Refusal(f"{key}={name!r} is unknown; choose from {', '.join(sorted(choices))}")
