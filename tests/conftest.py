@@ -1,5 +1,6 @@
 """Strict JAX for every test: set before JAX is imported anywhere."""
 
+import gc
 import os
 import pathlib
 
@@ -20,6 +21,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+# Tracing makes much that lives long and little garbage: at the usual threshold a tenth of the time goes to collecting
+gc.set_threshold(100_000, 20, 100)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
