@@ -33,7 +33,6 @@ def test_recipe_builds_every_stage(path):
     recipe = complete(load_recipe(path))
     for stage in recipe.stages:
         built = build_stage(recipe, stage)
-        assert sum(jax.tree.leaves(built.network.quantized)) == 0 if stage.weight_bits == 32 else True
         assert any(jax.tree.leaves(built.network.quantized)) == (stage.weight_bits < 32)
 
 

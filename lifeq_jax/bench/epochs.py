@@ -14,6 +14,7 @@ from lifeq_jax.bench.timing import (
     Run,
     alternate,
     check_counts,
+    columns_of,
     load,
     medians,
     medians_of_ratios,
@@ -67,7 +68,7 @@ def bench_epoch(models: Sequence[str], batch_size: int, bits: int, repeats: int,
     return Measured(
         "resident training epoch, 32x32",
         {"batch_size": batch_size, "alternating_repeats": repeats, "steps_of_an_epoch": steps},
-        {column: {name: row[column] for name, row in found.items()} for column in next(iter(found.values()))},
+        columns_of(found),
         {"goal_of_the_share_on_an_accelerator": SHARE_GOAL},
         surroundings(before),
     )

@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from lifeq_jax.bench.timing import AGAIN, Measured, Run, alternate, load, medians, medians_of_ratios, surroundings
+from lifeq_jax.bench.timing import (
+    AGAIN,
+    Measured,
+    Run,
+    alternate,
+    columns_of,
+    load,
+    medians,
+    medians_of_ratios,
+    surroundings,
+)
 from lifeq_jax.bench.work import random_batch, step_work
 from lifeq_jax.core.config import Data, Part, Recipe, Stage
 from lifeq_jax.core.keys import key_for
@@ -30,11 +40,11 @@ def bench_fisher(models: Sequence[str], batch_size: int, repeats: int, steps: in
     For each network the variants take turns."""
     before = load()
     recipes = {name: complete(_recipe(name, batch_size)) for name in models}
-    found = {name: _beside_step(recipe, repeats, steps) for name, recipe in recipes.items()}
+    found = {_told(name): _beside_step(recipe, repeats, steps) for name, recipe in recipes.items()}
     return Measured(
         "exact Fisher information, 32 bits",
         {"batch_size": batch_size, "alternating_repeats": repeats, "batches_of_each": steps},
-        {column: {_told(name): row[column] for name, row in found.items()} for column in next(iter(found.values()))},
+        columns_of(found),
         {},
         surroundings(before),
     )

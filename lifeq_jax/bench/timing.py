@@ -64,6 +64,11 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def columns_of(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Quantities by row, each row with the same ones, as rows by quantity."""
+    return {column: {name: row[column] for name, row in rows.items()} for column in next(iter(rows.values()))}
+
+
 def alternate(runs: Mapping[str, Run], repeats: int, steps: int) -> tuple[dict[str, list[float]], ...]:
     """Seconds of one time of each run, `repeats` values each: after two unmeasured, `steps` times of every run in turn.
 

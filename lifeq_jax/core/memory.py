@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
 
     XLA's CPU backend frees the intermediate values of every step. Given back to the system, they come again page by
     page, cleared: a quarter of a training step of ResNet-20. The process keeps its peak size until it ends, and that
-    grows to four times a step's intermediate values (results/LOG.md). Who has set glibc's variable
+    can be three or four times a step's intermediate values (results/LOG.md). Who has set glibc's variable
     MALLOC_TRIM_THRESHOLD_ wants it otherwise, and nothing is changed. To be called before threads start, which else
     have a heap of their own that always shrinks."""
     if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {}) and OWN not in os.environ:

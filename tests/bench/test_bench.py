@@ -7,7 +7,7 @@ import pytest
 
 from lifeq_jax.bench import epochs, fisher, inputs, start, steps
 from lifeq_jax.bench.beside_torch import TORCH, bench_torch, torch_resnet20
-from lifeq_jax.bench.work import bench_recipe, operations, step_work
+from lifeq_jax.bench.work import bench_recipe, operations
 from lifeq_jax.core.config import Part
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.build import build_stage, complete
@@ -26,7 +26,8 @@ def test_bench_step_reports_rates_ratios_and_shares():
     assert all(rate > 0 for rate in numbers["images_per_second"].values())
     assert numbers["time_ratio_to_float"]["float"] == numbers["processor_ratio_to_float"]["float"] == 1.0
     assert numbers["gigaoperations_per_step"]["float"] == numbers["gigaoperations_per_step"]["float again"] > 0
-    assert set(numbers["share_of_product"]) == set(numbers["share_of_copy"]) == set(names)
+    for share in ("share_of_product", "share_of_copy"):
+        assert list(numbers[share]) == names and all(value > 0 for value in numbers[share].values())
     assert (numbers["batch_size"], numbers["alternating_repeats"], numbers["steps_of_each"]) == (2, 2, 1)
 
 
@@ -62,12 +63,6 @@ def test_the_variants_are_the_systems(monkeypatch):
     ]
     assert [recipe.stages[0].weight_bits for recipe in asked.values()] == [32, 4, 4, 4, 32, 32]
     assert [recipe.weight_quantizer.name for recipe in asked.values()][1:4] == ["proxq", "cdf", "lsq"]
-
-
-def test_a_step_moves_the_state():
-    work = step_work(complete(bench_recipe("mlp", 2, 4)))
-    work.run(2)
-    assert work.operations > 0 and work.bytes > 0
 
 
 def test_operations_by_hand():
