@@ -24,8 +24,8 @@ quickstart: $(VENV)/installed
 	$(LIFEQ) report $(RUN)
 
 test: $(VENV)/installed-dev
-	$(VENV)/bin/ruff format --check lifeq_jax tests configs notebooks
-	$(VENV)/bin/ruff check lifeq_jax tests configs notebooks
+	$(VENV)/bin/ruff format --check lifeq_jax benchmarks tests configs notebooks
+	$(VENV)/bin/ruff check lifeq_jax benchmarks tests configs notebooks
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 

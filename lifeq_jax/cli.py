@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lifeq_jax.cli_bench import add_bench
 from lifeq_jax.cli_data import add_data
 from lifeq_jax.cli_keys import override
 from lifeq_jax.cli_parser import Parser, add_command
@@ -20,25 +19,29 @@ EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    return run_command(_parser(), words)
+
+
+def run_command(parser: Parser, words: Sequence[str] | None) -> int:
+    """Calls what the words ask of a parser made with `add_command`; returns the exit code, as of `main`."""
     _set_environment()
     try:
-        parser = _parser()
         options, rest = parser.parse_known_args(words)
         if rest and not options.takes_keys:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
         options.call(options)
     except Refusal as refusal:
-        print(f"lifeq-jax: {refusal}", file=sys.stderr)
+        print(f"{parser.prog}: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
-        print("lifeq-jax: interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
+        print(f"{parser.prog}: interrupted; the same command resumes a run at its last checkpoint", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, `head` say, has seen enough; nothing more may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except Diverged as error:
-        print(f"lifeq-jax: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
 
@@ -63,7 +66,6 @@ def _parser() -> Parser:
     _add_train(commands)
     _add_eval(commands)
     _add_report(commands)
-    add_bench(commands.add_parser("bench", help="measure speed on this machine"))
     _add_toy(commands)
     return parser
 
@@ -88,8 +90,9 @@ def _add_train(commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from lifeq_jax.train.drive import run_seeds
     from lifeq_jax.train.mesh import is_writer, join_processes
-    from lifeq_jax.train.run import run_recipe, run_seeds
+    from lifeq_jax.train.run import run_recipe
 
     recipe = override(load_recipe(options.recipe), [*options.rest, *(["--help"] if options.keys else [])])
     if options.layers:
@@ -97,7 +100,14 @@ def _train(options: argparse.Namespace) -> None:
         return
     if options.seeds is not None:
         folder = options.run or Path("runs") / recipe.name
-        _print_seeds(folder, run_seeds(recipe, _numbers(options.seeds), folder))
+        seeds = _numbers(options.seeds)
+        content = run_seeds(recipe, seeds, folder)
+        _print_seeds(folder, content)
+        failed = [
+            f"seed {seed} {content['unfinished'][str(seed)]}" for seed in seeds if str(seed) in content["unfinished"]
+        ]
+        if failed:
+            raise Diverged("; ".join(failed))
         return
     folder = options.run or Path("runs") / recipe.name / f"seed{recipe.seed}"
     if recipe.parallel == "mesh":
@@ -106,7 +116,7 @@ def _train(options: argparse.Namespace) -> None:
         print(f"run folder: {folder}")
     summary = run_recipe(recipe, folder)
     if is_writer():
-        _print_result(folder, summary)
+        _print_result(folder, recipe, summary)
 
 
 def _numbers(text: str) -> list[int]:
@@ -133,23 +143,26 @@ def _print_layers(recipe: Recipe) -> None:
         print(f"{path:{width}s}  {weight or '':>7}  {activation or '':>11}")
 
 
-def _print_result(folder: Path, summary: dict) -> None:
+def _print_result(folder: Path, recipe: Recipe, summary: dict) -> None:
     metrics = summary["metrics"]
-    _print_accuracies(folder, metrics)
+    _print_accuracies(folder, recipe, metrics)
     if "capacity" in metrics:
         used, dead = (100 * metrics[name] for name in ("capacity", "dead_units"))
         print(f"capacity used {used:.2f} %   dead units {dead:.2f} %")
 
 
-def _print_accuracies(folder: Path, metrics: dict[str, float]) -> None:
-    lines = (folder / "accuracy_matrix.csv").read_text().splitlines()[1:]
+def _print_accuracies(folder: Path, recipe: Recipe, metrics: dict[str, float]) -> None:
+    from lifeq_jax.runs.folder import MATRIX
+    from lifeq_jax.runs.read import read_matrix
+
+    matrix = read_matrix(folder, recipe)
     balanced = f"balanced accuracy {100 * metrics['balanced_accuracy']:.2f} %"
-    if len(lines) == 1:  # nothing to forget
+    if len(matrix) == 1:  # nothing to forget
         print(f"\naccuracy {100 * metrics['average_accuracy']:.2f} %   {balanced}")
         return
-    print(f"\naccuracy matrix (row: after task i, column: on task j, %)  {folder}/accuracy_matrix.csv")
-    for line in lines:
-        print("  " + " ".join(f"{100 * float(value):6.2f}" for value in line.split(",")))
+    print(f"\naccuracy matrix (row: after task i, column: on task j, %)  {folder / MATRIX}")
+    for row in matrix:
+        print("  " + " ".join(f"{100 * value:6.2f}" for value in row))
     average, forgetting = (100 * metrics[name] for name in ("average_accuracy", "forgetting"))
     print(f"average accuracy {average:.2f} %   forgetting {forgetting:.2f} %   {balanced}")
 
@@ -160,7 +173,11 @@ def _add_eval(commands) -> None:
     evaluate.add_argument("--csv", type=Path, required=True, help="CSV with the header image,label")
     evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
     evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
-    evaluate.add_argument("--task", type=int, help="task of the images, where a run's tasks have heads of their own")
+    evaluate.add_argument(
+        "--task",
+        type=int,
+        help="task of the images, from 0 as in the names of CSV files, where a run's tasks have heads of their own",
+    )
     _add_bounds(evaluate)
 
 
@@ -204,13 +221,14 @@ def _add_report(commands) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lifeq_jax.report.runs import read_run, run_folders
     from lifeq_jax.report.write import write_report
+    from lifeq_jax.runs.read import read_runs
 
+    runs, others = read_runs(options.runs)
     out = options.out or (options.runs[0] / "report" if len(options.runs) == 1 else Path("report"))
-    path = write_report(
-        [read_run(run) for given in options.runs for run in run_folders(given)], out, many=options.many, few=options.few
-    )
+    path = write_report(runs, out, others=others, many=options.many, few=options.few)
+    for folder, status in others:
+        print(f"not finished, and left out: {folder} ({status})")
     print(f"report: {path}")
 
 
@@ -225,7 +243,7 @@ def _toy(options: argparse.Namespace) -> None:
 
     from lifeq_jax.report.oscillation_plots import draw_toy
     from lifeq_jax.report.plots import save
-    from lifeq_jax.train.toy import toy_runs
+    from lifeq_jax.toy import toy_runs
 
     toy = toy_runs(options.steps)
     middle = len(toy.rate) // 2

@@ -15,13 +15,19 @@ def add_data(data: argparse.ArgumentParser) -> None:
     )
     prepare.add_argument("--root", type=Path, required=True, help="folder of the images")
     prepare.add_argument(
-        "--source", default="digits", help="digits (comes with scikit-learn), folder, or a name of TensorFlow Datasets"
+        "--source",
+        help="digits (the default; comes with scikit-learn), folder, or a name of TensorFlow Datasets",
     )
     prepare.add_argument("--download", action="store_true", help="allow the source to be downloaded")
-    prepare.add_argument("--from", dest="source_folder", type=Path, help="for folder: tree to copy the images from")
+    prepare.add_argument(
+        "--from", dest="source_folder", type=Path, help="tree of images to copy, of any format that Pillow reads"
+    )
     prepare.add_argument("--size", type=int, help="side of the written images (short side resized, center crop)")
     prepare.add_argument("--canvas", type=int, help="side to which black pixels around the written images bring them")
-    prepare.add_argument("--seed", type=int, default=0, help="of the train/test split of digits")
+    prepare.add_argument(
+        "--test-share", type=float, help="share of each class for a test split where there is none, 0 to 1"
+    )
+    prepare.add_argument("--seed", type=int, default=0, help="of the train/test split")
 
     lifelong = add_command(commands, "lifelong", _lifelong, "write <csv>_train{i}.csv and <csv>_test{i}.csv")
     _add_csv(lifelong)
@@ -49,7 +55,12 @@ def add_data(data: argparse.ArgumentParser) -> None:
     inspect.add_argument(
         "--csv", type=Path, required=True, help="what the files' names begin with, or a single train CSV"
     )
-    inspect.add_argument("--root", type=Path, help="folder of the images; given, the files are checked to exist")
+    inspect.add_argument(
+        "--root", type=Path, help="folder of the images; given, all are read, and compared by content instead of path"
+    )
+    inspect.add_argument(
+        "--strict", action="store_true", help="exit with 1 on leaks, contradictions, duplicates and copies of tasks"
+    )
 
 
 def _add_sequence(commands) -> None:
@@ -95,21 +106,18 @@ def _add_csv(command: argparse.ArgumentParser) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from lifeq_jax.data.prepare import prepare
 
-    made = prepare(
-        options.root,
-        options.source,
-        download=options.download,
-        seed=options.seed,
-        size=options.size,
-        canvas=options.canvas,
-        source_folder=options.source_folder,
+    print(
+        prepare(
+            options.root,
+            options.source or ("folder" if options.source_folder else "digits"),
+            download=options.download,
+            seed=options.seed,
+            size=options.size,
+            canvas=options.canvas,
+            test_fraction=options.test_share,
+            source_folder=options.source_folder,
+        )
     )
-    images = ", ".join(f"{number} {split}" for split, number in made.images.items())
-    sizes = ", ".join(f"{height}x{width}" for height, width in made.sizes[:3]) + (
-        ", ..." if len(made.sizes) > 3 else ""
-    )
-    state = "complete already" if made.already else "ready"
-    print(f"{made.root}: {images} images of {len(made.classes)} classes, {sizes}; {state}")
 
 
 def _lifelong(options: argparse.Namespace) -> None:
@@ -138,6 +146,8 @@ def _sequence(options: argparse.Namespace) -> None:
 def _print_tasks(made) -> None:
     for split, images in made.images.items():
         print(f"{made.prefix}_{split}*.csv: {len(images)} tasks with {', '.join(map(str, images))} images")
+    for note in made.notes:
+        print(note)
 
 
 def _longtail(options: argparse.Namespace) -> None:
@@ -154,12 +164,14 @@ def _longtail(options: argparse.Namespace) -> None:
         made = long_tail_of_tasks(options.source, options.csv, num_tasks=options.tasks, **how)
     else:
         made = long_tail_of_csv(options.source, options.csv, **how)
-    for train, test, sizes, images in zip(*made, strict=True):
+    for train, test, sizes, images in zip(made.trains, made.tests, made.sizes, made.test_images, strict=True):
         largest, smallest = sizes[0], sizes[sizes > 0][-1]
         empty = f", {sum(sizes == 0)} classes without any" if smallest != sizes[-1] else ""
         span = f"{largest} to {smallest} a class, imbalance {largest / smallest:.1f}{empty}"
         print(f"{train}: {sum(sizes)} images of {len(sizes)} classes, {span}")
         print(f"{test}: {images} images")
+    for note in made.notes:
+        print(note)
 
 
 def _replay(options: argparse.Namespace) -> None:
@@ -179,4 +191,7 @@ def _count(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from lifeq_jax.data.inspect import describe
 
-    print(describe(options.csv, options.root))
+    found = describe(options.csv, options.root)
+    print(found)
+    if options.strict and found.faults:
+        raise SystemExit(1)

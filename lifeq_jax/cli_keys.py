@@ -1,42 +1,123 @@
 """A recipe's keys on the command line."""
 
-import argparse
-import contextlib
-import dataclasses
-import io
-from collections.abc import Sequence
-from typing import Any
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
 
-from lifeq_jax.core.config import Part, Recipe
+from lifeq_jax.core.config import Recipe, kind_of, replaced
 from lifeq_jax.core.refusal import Refusal
+
+TRUTH = {"true": True, "false": False}
 
 
 def override(recipe: Recipe, words: Sequence[str]) -> Recipe:
-    """The recipe with command-line overrides like --stages.0.epochs 3. Refuses unknown keys and wrong values."""
-    import tyro
+    """The recipe with command-line overrides like --stages.0.epochs 3; --help lists all keys and exits.
 
+    Refuses unknown keys and wrong values."""
     from lifeq_jax.train.build import TABLES, complete
 
-    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for key in TABLES:
-        names.add_argument(f"--{key}.name", f"--{key.replace('_', '-')}.name", dest=key)
-    for key, name in vars(names.parse_known_args(words)[0]).items():
-        if name not in (None, getattr(recipe, key).name):  # another row of a table takes other arguments
-            other: dict[str, Any] = {key: Part(name)}
-            recipe = dataclasses.replace(recipe, **other)
-    recipe = complete(recipe)
-    said = io.StringIO()
+    said = _said([word for word in words if word not in ("--help", "-h")])
+    names = {f"{table}.name" for table in TABLES}
+    rows = {key: given for key, given in said.items() if key.replace("-", "_") in names}
+    recipe = complete(replaced(recipe, _values(recipe, rows)))  # which arguments there are, and of which types
+    recipe = complete(replaced(recipe, _values(recipe, said)))
+    if {"--help", "-h"} & {*words}:
+        import tyro
+
+        tyro.cli(Recipe, default=recipe, args=["--help"], prog="lifeq-jax train RECIPE")
+    return recipe
+
+
+def parsed(words: Sequence[str], kind: Any) -> Any:
+    """The value that words say, of an annotated type: true and false, none, numbers like 1e-3, and for a tuple several
+    words, or one with commas, in brackets or not. Raises ValueError for other words, and for none at all."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        items = re.sub(r"^[\[(]|[\])]$", "", " ".join(words).strip()).replace(",", " ").split()
+        kinds = (args[0],) * len(items) if args[-1] is Ellipsis else args
+        return tuple(parsed([item], item_kind) for item, item_kind in zip(items, kinds, strict=True))
+    (word,) = words
+    if origin is Literal:
+        return {str(choice): choice for choice in args}.get(word, word)
+    if origin in (Union, types.UnionType):
+        return _first(word, sorted(args, key=UNION_ORDER.index))
+    return PARSERS[kind](word)
+
+
+def _first(word: str, kinds: Sequence[Any]) -> Any:
+    for kind in kinds:
+        try:
+            return PARSERS[kind](word)
+        except ValueError:
+            continue
+    raise ValueError
+
+
+def _bool(word: str) -> bool:
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(Recipe, default=recipe, args=list(words), prog="lifeq-jax train RECIPE")
-    except SystemExit as stop:
-        if stop.code:
-            raise Refusal(_one_line(said.getvalue())) from None
-        raise
+        return TRUTH[word.lower()]
+    except KeyError:
+        raise ValueError from None
 
 
-def _one_line(box: str) -> str:
-    """The text of tyro's framed message, without the frame and the pointers to its help."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    lines = [line for line in lines if line and "full helptext" not in line]
-    return " ".join(lines)
+def _int(word: str) -> int:
+    number = float(word) if re.search("[.eE]", word) else int(word)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _none(word: str) -> None:
+    if word.lower() != "none":
+        raise ValueError
+
+
+PARSERS: dict[Any, Callable[[str], Any]] = {bool: _bool, int: _int, float: float, str: str, types.NoneType: _none}
+UNION_ORDER = [types.NoneType, bool, int, float, str]
+
+
+def _said(words: Sequence[str]) -> dict[str, list[str]]:
+    """The words after each key; those of a key that comes twice are the last ones."""
+    said: dict[str, list[str]] = {}
+    own: list[str] | None = None
+    for word in words:
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            own = said[key] = [value] if equals else []
+        elif own is None:
+            raise Refusal(f"{word!r} stands before any key; keys begin with --, as in --seed 1")
+        else:
+            own.append(word)
+    return said
+
+
+def _values(recipe: Recipe, said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The values of keys; --flip is --flip true, and --no-flip is --flip false."""
+    values = {}
+    for key, words in said.items():
+        positive = re.sub(r"(^|\.)no[-_]([^.]+)$", r"\1\2", key)
+        if positive != key and not words and kind_of(recipe, positive)[0] is bool:
+            key, words = positive, ["false"]
+        kind, value = kind_of(recipe, key)
+        try:
+            values[key] = parsed(words or ["true"] * (kind is bool), kind)
+        except (ValueError, KeyError, OverflowError):
+            told = " ".join([f"--{key}", *words])[:80] + (" is not" if words else " lacks its value,")
+            raise Refusal(f"{told} of type {_name(kind)}; write {_form(key, kind, value)}") from None
+    return values
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+
+
+def _form(key: str, kind: Any, value: Any) -> str:
+    """How a value of this type is written, by the example of the present one."""
+    if kind not in PARSERS and get_origin(kind) not in (tuple, Literal, Union, types.UnionType):
+        return f"--{key}.KEY VALUE; --help lists the keys"
+    if isinstance(value, tuple) and not any(isinstance(item, int | float | str) for item in value):
+        return f"--{key}.0.KEY VALUE; --help lists the keys"
+    if kind is bool:
+        return f"--{key} true or --{key} false"
+    return f"--{key} {','.join(map(str, value)) if isinstance(value, tuple) else value}"

@@ -30,7 +30,7 @@ from lifeq_jax.data.lifelong import make_lifelong
 from lifeq_jax.data.prepare import prepare
 from lifeq_jax.data.replay import make_replay
 from lifeq_jax.report.groups import group_runs
-from lifeq_jax.report.runs import read_run
+from lifeq_jax.runs.read import read_run
 from lifeq_jax.report.tables import formula_table, matrix_table, metrics_table
 from lifeq_jax.report.write import write_report
 from lifeq_jax.train.run import run_recipe
@@ -46,7 +46,7 @@ if not Path("configs").is_dir():
 # ## Data
 #
 # Three tasks; each replaces a quarter of the classes of the one before. A fifth of each task's training rows is kept
-# for replay: task 1 trains on its own rows and the replay rows of task 0, and so on.
+# for replay: task 2 trains on its own rows and the replay rows of task 1, and so on.
 
 # %%
 recipe = load_recipe("configs/lifequant/resnet20_digits.py")

@@ -3,7 +3,7 @@
 # gets a folder of its own, a GPU more steps a repeat: OUT=results/bench/gpu SCALE=25 results/bench.sh
 # Where PyTorch is installed, ResNet-20 runs beside it.
 set -euo pipefail
-lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
+python=${PYTHON:-.venv/bin/python}
 out=${OUT:-results/bench}
 scale=${SCALE:-1}
 errors=$(mktemp)
@@ -13,8 +13,8 @@ measure() { # name of the JSON file, then the benchmark
   local name=$1
   shift
   echo "bench $*" >&2
-  printf '\n`lifeq-jax bench %s`\n\n' "$*" >> "$found/README.md"
-  if ! $lifeq bench "$@" --json "$found/$name.json" >> "$found/README.md" 2> "$errors"; then
+  printf '\n`python -m benchmarks %s`\n\n' "$*" >> "$found/README.md"
+  if ! $python -m benchmarks "$@" --json "$found/$name.json" >> "$found/README.md" 2> "$errors"; then
     printf 'Did not run: `%s`\n' "$(tail -n 1 "$errors")" >> "$found/README.md" # too little memory, or no PyTorch
   fi
 }

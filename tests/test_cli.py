@@ -10,7 +10,7 @@ from lifeq_jax.cli import main
 from lifeq_jax.cli_keys import override
 from lifeq_jax.core.config import load_recipe
 from lifeq_jax.data.sequences import SEQUENCES
-from lifeq_jax.train.run_folder import open_run_folder, write_matrix, write_summary
+from lifeq_jax.runs.folder import open_run_folder, write_summary
 
 RECIPE = "configs/lifequant/resnet20_digits.py"
 
@@ -88,21 +88,20 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
     ("words", "text"),
     [
         (["train", "configs/none.py"], "recipe configs/none.py does not exist"),
-        (["train", RECIPE, "--optimizer.lr", "1"], "Unrecognized options: --optimizer.lr"),
-        (["train", RECIPE, "--seed", "x"], "Error parsing --seed"),
+        (["train", RECIPE, "--optimizer.lr", "1"], "recipe.optimizer.lr is an unknown key; choose from factor"),
+        (["train", RECIPE, "--seed", "x"], "--seed x is not of type int; write --seed 0"),
         (["train", RECIPE, "--stages.0.weight-bits", "9"], "stage.weight_bits=9 is not a bit-width"),
         (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from blip"),
-        (["train", RECIPE, "--method.name=ewc", "--method.args.prox", "1"], "Unrecognized options: --method.args.prox"),
+        (
+            ["train", RECIPE, "--method.name=ewc", "--method.args.prox", "1"],
+            "recipe.method.args.prox=1 is no argument of 'ewc'",
+        ),
         (["data", "lifelong", "--csv", "x", "--tasks", "2", "--root", "x"], "give either --diminish-rate or --domains"),
         (["data", "replay", "--csv", "none", "--tasks", "2"], "none_train0.csv"),
         (["eval", "none", "--csv", "x.csv"], "none/config.json does not exist; is none a run folder?"),
         (["eval", "none", "--csv", "x.csv", "--few", "101"], "many=100 and few=101 do not bound groups of classes"),
         (["eval", "none", "--csv", "x.csv", "--many", "x"], "argument --many: invalid int value: 'x'"),
         (["report", "none"], "none/config.json does not exist"),
-        (["bench", "step", "--bits", "9"], "9"),
-        (["bench", "epoch", "--model", "resnet21"], "resnet21"),
-        (["bench", "speed"], "invalid choice: 'speed'"),
-        (["bench", "step", "--seed", "1"], "unrecognized arguments: --seed 1"),
         (["data", "longtail", "--csv", "x"], "the following arguments are required: --gamma"),
         (["data", "longtail", "--csv", "x", "--gamma", "ten"], "argument --gamma: invalid float value: 'ten'"),
         (["data", "longtail", "--csv", "x", "--gamma", "10"], "give either --root or --from"),
@@ -130,20 +129,6 @@ def test_refusals_are_one_line_and_exit_with_2(words, text, capsys):
     assert "Traceback" not in out + err
 
 
-def test_overrides_reach_the_recipe_and_another_method_brings_its_own_arguments():
-    recipe = load_recipe(RECIPE)
-    changed = override(recipe, ["--method.name", "ewc", "--method.args.strength", "7", "--stages.2.epochs", "3"])
-    assert changed.method.name == "ewc" and changed.method.args["strength"] == 7.0
-    assert "prox" not in changed.method.args
-    assert changed.stages[2].epochs == 3 and changed.stages[1] == recipe.stages[1]
-
-
-@pytest.mark.parametrize("flag", ["--weight-quantizer.name", "--weight_quantizer.name"])
-def test_another_quantizer_brings_its_own_arguments_in_both_spellings(flag):
-    changed = override(load_recipe(RECIPE), [flag, "minmax", "--method.args.prox", "0"])
-    assert changed.weight_quantizer.name == "minmax" and changed.weight_quantizer.args == {}
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -152,7 +137,6 @@ def test_another_quantizer_brings_its_own_arguments_in_both_spellings(flag):
         ["data", "prepare", "--help"],
         ["data", "longtail", "--help"],
         ["train", "--help"],
-        ["bench", "--help"],
     ],
 )
 def test_help_exits_with_0(words, capsys):
@@ -206,18 +190,18 @@ def test_one_task_needs_no_diminish_rate_and_prints_no_forgetting(tasks, capsys)
     assert re.search(r"\naccuracy \d+\.\d\d %   balanced accuracy \d+\.\d\d %\n$", said) and "forgetting" not in said
 
 
+SUMMARY = {"finished": True, "name": "digits", "seed": 0, "stages": {}, "seconds": 1, "commit": "c", "machine": "m"}
+
+
 def test_a_finished_run_says_what_is_frozen(tmp_path, capsys):
     open_run_folder(tmp_path, override(load_recipe(RECIPE), []))
-    write_matrix(tmp_path, np.array([[0.9, 0.1], [0.8, 0.7]]))
     metrics = {"average_accuracy": 0.75, "forgetting": 0.1, "balanced_accuracy": 0.74}
-    words = ["train", RECIPE, "--run", str(tmp_path)]
-    write_summary(tmp_path, {"metrics": metrics})
+    frozen = metrics | {"capacity": 0.12345, "dead_units": 0.05}
+    words, matrix = ["train", RECIPE, "--run", str(tmp_path)], np.full((3, 3), 0.8)
+    write_summary(tmp_path, SUMMARY | {"metrics": metrics}, matrix)
     assert main(words) == 0
     assert "capacity" not in capsys.readouterr().out
-    write_summary(tmp_path, {"metrics": metrics | {"capacity": 0.12345, "dead_units": 0.05}})
-    assert main(words) == 0
-    assert capsys.readouterr().out.endswith(" %\ncapacity used 12.35 %   dead units 5.00 %\n")
-    write_matrix(tmp_path, np.array([[0.9]]))
+    write_summary(tmp_path, SUMMARY | {"metrics": frozen}, matrix)
     assert main(words) == 0
     assert capsys.readouterr().out.endswith(" %\ncapacity used 12.35 %   dead units 5.00 %\n")
 
@@ -229,23 +213,11 @@ def test_toy_prints_the_series_and_draws_them(tmp_path, capsys):
     assert (tmp_path / "plots" / "toy.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bench_oscillation_takes_overrides_of_its_recipe(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lifeq_jax.bench.steps.COPIED", 2**10)
-    monkeypatch.setattr("lifeq_jax.bench.steps.SIDE", 32)
-    tiny = ["--model.name", "resnet8", "--model.args.width", "1", "--data.batch-size", "2"]
-    small = [*tiny, "--oscillation.name", "freeze"]
-    once = ["--repeats", "1", "--steps", "1", "--json", str(tmp_path / "bench.json")]
-    assert main(["bench", "oscillation", "configs/lifequant/resnet20_digits.py", *small, *once]) == 0
-    numbers = json.loads((tmp_path / "bench.json").read_text())
-    assert set(numbers["time_ratio_to_none"]) == {"none", "track", "dampen", "freeze", "none again"}
-    assert numbers["batch_size"] == 2 and "4/4 bits" in capsys.readouterr().out
-
-
 def test_finished_seeds_are_told_with_their_spread(tmp_path, capsys):
     for seed, accuracy in enumerate((0.7, 0.8)):
         open_run_folder(tmp_path / f"seed{seed}", override(load_recipe(RECIPE), ["--seed", str(seed)]))
-        found = {"name": "digits", "seed": seed, "metrics": {"average_accuracy": accuracy}}
-        write_summary(tmp_path / f"seed{seed}", found)
+        summary = SUMMARY | {"seed": seed, "metrics": {"average_accuracy": accuracy}}
+        write_summary(tmp_path / f"seed{seed}", summary, np.array([[accuracy]]))
     assert main(["train", RECIPE, "--run", str(tmp_path), "--seeds", "0,1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"seed 0  {tmp_path}/seed0 is finished already; nothing to do"

@@ -10,8 +10,8 @@ import pytest
 from nbclient import NotebookClient
 
 from lifeq_jax.metrics.continual import CONTINUAL
-from lifeq_jax.report.runs import read_run
 from lifeq_jax.report.tables import per_cent
+from lifeq_jax.runs.read import read_run
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "01_lifelong_4bit.ipynb"

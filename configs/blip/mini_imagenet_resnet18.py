@@ -7,7 +7,9 @@
 Paper: BLIP, CVPR 2021, whose figures we could not read. Original: F_prior 1e-16 for a Fisher
 divided by 10^2, here 1e-14; learning rate 0.01, batch 32, no momentum, Fisher of 1,000 images. Batch norm
 learns in the first task only.
-Baselines: --method.name finetune | frozen | lwf | imm | ewc, or one of LifeQuant's.
+Baselines: --method.name finetune | frozen | lwf | imm | ewc, or one of LifeQuant's. The original clips gradients:
+lwf and ewc --optimizer.max_norm 100, imm 1000; its ewc is --method.args.strength 50000 (10 times its lamb)
+--method.args.fisher batch --method.args.history averaged.
 Ours: results/targets.csv, row blip/mini_imagenet_resnet18."""
 
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage

@@ -6,10 +6,12 @@ import math
 import runpy
 import traceback
 import types
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from lifeq_jax.core.files import read_json
 from lifeq_jax.core.refusal import Refusal
 
 Scalar = bool | int | float | str
@@ -144,7 +146,7 @@ class Optimizer(Checked):
 
     LIMITS = {
         "momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1), "learned_rate": (0, 1e6),
-        "patience": (0, 1_000_000), "patience_factor": (1, 1e6), "smallest_rate": (0, 1e6),
+        "patience": (0, 1_000_000), "patience_factor": (1, 1e6), "smallest_rate": (0, 1e6), "max_norm": (0, 1e9),
     }  # fmt: skip
 
     momentum: float = 0.9
@@ -164,6 +166,9 @@ class Optimizer(Checked):
     """For patience."""
     smallest_rate: float = 1e-4
     """For patience."""
+    max_norm: float = 0.0
+    """Gradients of a larger global norm (the 2-norm over all parameters) are scaled down to it: gradients of the loss
+    plus the method's penalty, before weight decay and momentum. 0: off."""
     learned_rate: float = 1e-5
     """Learning rate at the start of each task of what quantizers learn (scales, zero points): Adam, no decay, the same
     schedule."""
@@ -267,7 +272,7 @@ def _fits(value: Any, kind: Any) -> bool:
             and all(_fits(item, item_kind) for item, item_kind in zip(value, kinds, strict=True))
         )
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # not NaN
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
@@ -295,19 +300,85 @@ def to_json(config: Checked) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
+def flatten(plain: Any, key: str = "") -> dict[str, Any]:
+    """The leaves of nested dictionaries and lists by dotted key: {"a": [{"b": 1}]} -> {"a.0.b": 1}."""
+    if not isinstance(plain, dict | list | tuple):
+        return {key: plain}
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain)
+    return {name: leaf for k, v in items for name, leaf in flatten(v, f"{key}.{k}" if key else str(k)).items()}
+
+
 def read_recipe(path: Path) -> Recipe:
-    """The recipe of a run folder's config.json. Refuses a missing or damaged file, and unknown keys."""
+    """The recipe of a run folder's config.json. Refuses, naming the file, a missing or damaged one, unknown keys and
+    values that a recipe may not have."""
+    plain = read_json(path, f"is {path.parent} a run folder?")
     try:
-        return _from_plain(Recipe, json.loads(path.read_text()), "recipe")
-    except (FileNotFoundError, NotADirectoryError):
-        raise Refusal(f"{path} does not exist; is {path.parent} a run folder?") from None
-    except json.JSONDecodeError as error:
-        raise Refusal(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise Refusal(f"{path}, byte {error.start}: not UTF-8 text") from None
+        return _from_plain(Recipe, plain, "recipe")
+    except (Refusal, RecursionError) as error:
+        raise Refusal(f"{path}: {error}") from None
 
 
 R = TypeVar("R", bound=Checked)
+
+
+def replaced(config: R, values: Mapping[str, Any]) -> R:
+    """`config` with other values at some dotted keys: {"stages.2.weight_bits": 3, "method.name": "ewc"}.
+
+    "-" in a key is "_", stages are numbered from 0, or from the end by -1, -2, ..., and a list is a tuple. Another name
+    of a Part comes without the arguments of the old one. Refuses an unknown key, and what the records refuse."""
+    return _with(config, type(config), [(_parts(key), value) for key, value in values.items()], "recipe")
+
+
+def kind_of(config: Checked, key: str) -> tuple[Any, Any]:
+    """The annotated type at a dotted key and the value there; of an argument of a Part the type of its value, or
+    Scalar where the Part has no such argument. Refuses an unknown key."""
+    value: Any = config
+    kind: Any = type(config)
+    where = "recipe"
+    for name in _parts(key):
+        value, kind = _child(value, kind, name, where)
+        where = f"{where}.{name}"
+    return kind, value
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    return tuple(part if part.lstrip("-").isdecimal() else part.replace("-", "_") for part in key.split("."))
+
+
+def _child(value: Any, kind: Any, name: str, where: str) -> tuple[Any, Any]:
+    """What a record, dict or tuple holds under a name, and its type."""
+    if isinstance(value, Checked):
+        names = sorted(item.name for item in dataclasses.fields(value))
+        if name not in names:
+            raise Refusal(f"{where}.{name} is an unknown key; choose from {', '.join(names)}")
+        return getattr(value, name), get_type_hints(type(value))[name]
+    if isinstance(value, dict):
+        return value.get(name), type(value[name]) if name in value else get_args(kind)[1]
+    if isinstance(value, tuple):
+        if not name.lstrip("-").isdecimal() or not -len(value) <= int(name) < len(value):
+            raise Refusal(f"{where}.{name} is an unknown key; choose a number from 0 to {len(value) - 1}")
+        kinds = get_args(kind)
+        return value[int(name)], kinds[0] if kinds[-1] is Ellipsis else kinds[int(name)]
+    raise Refusal(f"{where}.{name} is an unknown key: {where} has none of its own")
+
+
+def _with(value: Any, kind: Any, changes: Sequence[tuple[tuple[str, ...], Any]], where: str) -> Any:
+    """The value with changes inside it, each at the parts of a key; at no part, the whole."""
+    inside: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
+    for parts, new in changes:
+        if parts:
+            inside.setdefault(parts[0], []).append((parts[1:], new))
+        else:
+            value = _value(kind, new, where)
+    if isinstance(value, Part) and "name" in inside and (name := inside.pop("name")[-1][1]) != value.name:
+        value = Part(name)
+    new = {name: _with(*_child(value, kind, name, where), own, f"{where}.{name}") for name, own in inside.items()}
+    if isinstance(value, Checked):
+        return dataclasses.replace(value, **new) if new else value
+    if isinstance(value, tuple):
+        numbered = {int(name) % len(value): item for name, item in new.items()}
+        return tuple(numbered.get(number, item) for number, item in enumerate(value))
+    return value | new if new else value
 
 
 def _from_plain(kind: type[R], plain: Any, key: str) -> R:
@@ -325,10 +396,12 @@ def _from_plain(kind: type[R], plain: Any, key: str) -> R:
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:
-    if isinstance(kind, type) and issubclass(kind, Checked):
+    if isinstance(kind, type) and issubclass(kind, Checked) and not isinstance(value, kind):
         return _from_plain(kind, value, key)
     if get_origin(kind) is tuple and isinstance(value, list):
         args = get_args(kind)
         kinds = (args[0],) * len(value) if args[-1] is Ellipsis else args
-        return tuple(_value(item_kind, item, key) for item_kind, item in zip(kinds, value, strict=False))
+        if len(kinds) == len(value):
+            return tuple(_value(item_kind, item, key) for item_kind, item in zip(kinds, value, strict=True))
+        return tuple(value)  # which the record refuses
     return value

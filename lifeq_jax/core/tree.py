@@ -33,6 +33,21 @@ def total(tree: PyTree) -> jax.Array:
     return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))
 
 
+def in_chunks(tree: PyTree, most: int) -> PyTree:
+    """Arrays (B, ...) cut along B into n equal chunks, (n, m, ...): n the fewest with m <= max(most, 1).
+
+    Where n m exceeds B, the last chunk ends in zeros: a mask or weight in `tree` tells them apart."""
+    size = len(jax.tree.leaves(tree)[0])
+    number = -(-size // max(most, 1))
+    length = -(-size // number)
+
+    def cut(array: jax.Array) -> jax.Array:
+        filled = jnp.pad(array, [(0, number * length - size), *[(0, 0)] * (array.ndim - 1)])
+        return filled.reshape(number, length, *array.shape[1:])
+
+    return jax.tree.map(cut, tree)
+
+
 def megabytes(tree: PyTree) -> float:
     """What the arrays of `tree` take, in units of 10^6 bytes."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6

@@ -1,12 +1,13 @@
 """How often each class occurs in what a task trains on, and the weights that BaLL takes from it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lifeq_jax.data.files import write_whole
-from lifeq_jax.data.tables import concat_tables, read_table, task_csv
+from lifeq_jax.core.files import write_whole
+from lifeq_jax.data.tables import Task, concat_tables, load_tasks
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
@@ -25,17 +26,19 @@ def write_counts(prefix: Path, num_tasks: int) -> tuple[Path, ...]:
     replay_{i-1}.
 
     The file holds {"counts": {"<class>": images}, "weights": {"<class>": weight}} for the classes that are
-    present. Returns the paths. Refuses a missing or broken CSV before it writes anything."""
-    texts = [json.dumps(_of_task(prefix, task), indent=1) + "\n" for task in range(num_tasks)]
+    present. Returns the paths. Refuses what `load_tasks` refuses, with replay where there are several tasks, before it
+    writes anything."""
+    tasks = load_tasks(prefix, num_tasks, root=None, num_classes=None, replay=num_tasks > 1)
+    texts = [json.dumps(_of_task(tasks, task), indent=1) + "\n" for task in range(num_tasks)]
     paths = tuple(Path(prefix).parent / f"reweight_{task}.json" for task in range(num_tasks))
     for path, text in zip(paths, texts, strict=True):
         write_whole(path, text)
     return paths
 
 
-def _of_task(prefix: Path, task: int) -> dict[str, dict[str, float]]:
-    replays = [read_table(task_csv(prefix, "replay", old), allow_empty=True) for old in range(task)]
-    rows = concat_tables([read_table(task_csv(prefix, "train", task)), *replays])
+def _of_task(tasks: Sequence[Task], task: int) -> dict[str, dict[str, float]]:
+    replays = [old.replay for old in tasks[:task] if old.replay is not None]
+    rows = concat_tables([tasks[task].train, *replays])
     classes, counts = np.unique(rows.label, return_counts=True)
     names = [str(label) for label in classes]
     return {

@@ -1,58 +1,104 @@
-"""Image files to uint8 arrays."""
+"""Image files to 8-bit pixels: those that training reads as they are, and all others that Pillow reads."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.order import ImageSpec
-from lifeq_jax.data.tables import read_table
+from lifeq_jax.data.tables import BrokenImage
 
-FORMATS = ("PNG", "JPEG")
+PNG_HEAD, JPEG_HEAD = b"\x89PNG", b"\xff\xd8\xff"
+STORED = ("PNG", "JPEG")  # formats that training reads
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-ALL_MODES = (*MODES, "CMYK")
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+TURNED, WIDE, INKS, FRAMES = "turned by their EXIF tag", "of 16 bits", "of inks (CMYK)", "of several frames"
+CONVERTS = "`lifeq-jax data prepare --source folder --from TREE --root NEW` makes a copy that training reads"
+ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # parts of a file that may hold an orientation
+
+# Pillow warns of metadata that it cannot read, which says nothing about the pixels.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 
 
-class BrokenImage(Refusal):
-    """A refused image; `image` is its path as the CSV files have it."""
+def check_stored(content: bytes, *, inks: bool) -> tuple[Image.Image, tuple[str, ...]]:
+    """A file that training reads: the image, of a JPEG opened only, and which of INKS and FRAMES hold of it.
 
-    def __init__(self, message: str, image: str):
-        super().__init__(message)
-        self.image = image
+    Both inputs call it before they decode, so that they refuse the same files: what is no PNG or JPEG, a PNG with a
+    wrong checksum, 16 bits, a JPEG or PNG to be turned by its EXIF tag, and, without `inks`, CMYK. The text begins
+    with "is" or "has", for a caller who knows the file's name."""
+    image, kinds = _looked_at(content, STORED, load=content.startswith(PNG_HEAD))
+    if TURNED in kinds:
+        raise Refusal(f"is to be turned by its EXIF tag, which training does not look at; {CONVERTS}")
+    if WIDE in kinds:
+        raise Refusal(f"has 16 bits a channel, of which training reads 8; {CONVERTS}")
+    if image.mode not in MODES and not (inks and image.mode == "CMYK"):
+        raise Refusal(f"has pixels of kind {image.mode}; choose from {', '.join(MODES)}; {CONVERTS}")
+    return image, kinds
 
 
-def open_image(path: Path, modes: Sequence[str] = MODES) -> Image.Image:
-    """The decoded image as 8-bit "L" (gray) or "RGB"; an alpha channel is dropped, a palette is resolved, and
-    the inks of CMYK, which only ALL_MODES allow, are multiplied.
+def stored_image(content: bytes, *, inks: bool = False) -> tuple[Image.Image, tuple[str, ...]]:
+    """The decoded image of such a file as "L" (gray) or "RGB", and the same kinds: an alpha channel is dropped, a
+    palette resolved, the inks of CMYK multiplied, the first of several frames taken."""
+    image, kinds = check_stored(content, inks=inks)
+    return eight_bits(image), kinds
 
-    Refuses, naming the file, what is no whole image or has pixels of another kind than `modes`."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            image.load()
-    except BROKEN as error:
-        raise Refusal(f"{path} is not a readable image ({first_line(error)})") from None
-    if image.mode not in modes:
-        raise Refusal(f"{path} has pixels of kind {image.mode}; choose from {', '.join(modes)}")
-    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+
+def any_image(content: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """What Pillow reads of any file, as "L" or "RGB", and which of TURNED, WIDE, INKS and FRAMES hold of it.
+
+    It is turned upright, 16 bits are divided by 256, and the first of several frames is taken. Refuses, with a text
+    that begins with "is" or "has", what Pillow cannot read, and pixels without a known range (32 bits)."""
+    image, kinds = _looked_at(content, None, load=True)
+    with _telling():
+        upright = ImageOps.exif_transpose(image) if _is_turned(image) else image  # a TIFF has been turned by load
+    return eight_bits(upright), kinds
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """An opened image as "L" (gray) or "RGB": 16 bits are divided by 256, inks multiplied, a palette is resolved and an
+    alpha channel dropped. Refuses damaged files and 32 bits, as `any_image`."""
+    with _telling():
+        image.load()
+        if image.mode in ("L", "RGB"):
+            return image
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+            return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+        if image.mode not in ("I", "F"):
+            return image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    raise Refusal(f"has pixels of 32 bits ({image.mode}), whose range is not known; make 8 or 16 bits of them")
 
 
 def read_image(path: Path, spec: ImageSpec) -> np.ndarray:
     """One file as uint8 (h, w, c) of `spec.stored`, or of its own size with `spec.resize`.
 
-    Gray and color are converted silently. Refuses other sizes and CMYK, but not with `spec.resize`: TensorFlow
-    multiplies inks to other bits than Pillow, and the files of one size are to give the same bits on both
-    input paths."""
-    image = open_image(path, ALL_MODES if spec.resize else MODES)
+    Gray and color are converted silently. Refuses, naming the file, what `check_stored` refuses, and other sizes and
+    CMYK, but not with `spec.resize`: TensorFlow multiplies inks to other bits than Pillow, and the files of one size
+    are to give the same bits on both input paths."""
+    try:
+        image, _ = stored_image(read_bytes(path), inks=bool(spec.resize))
+    except Refusal as refusal:
+        raise Refusal(f"{path} {refusal}") from None
     height, width, channels = spec.stored
     if not spec.resize and image.size != (width, height):
-        raise Refusal(f"{path} is {image.size[1]}x{image.size[0]} pixels, not {height}x{width}")
+        raise Refusal(
+            f"{path} is {image.height}x{image.width} pixels, not {height}x{width}; `lifeq-jax data prepare --source "
+            "folder --from TREE --root NEW --size N` makes a copy of one size"
+        )
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(image.height, image.width, channels)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; refuses, as `check_stored` does, one that cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Refusal(f"is not a readable image ({error.strerror})") from None
 
 
 def decode(root: Path, paths: Sequence[str], spec: ImageSpec) -> np.ndarray:
@@ -68,22 +114,53 @@ def read_under(root: Path, path: str, spec: ImageSpec) -> np.ndarray:
     try:
         return read_image(Path(root) / path, spec)
     except Refusal as refusal:
-        raise BrokenImage(str(refusal), path) from None
-
-
-@contextmanager
-def naming_rows(csvs: Iterable[Path]) -> Iterator[None]:
-    """Adds, to the refusal of an image inside the block, the first row of `csvs` that lists it; the header is row 1."""
-    try:
-        yield
-    except BrokenImage as error:
-        for csv in csvs:
-            rows = read_table(csv).path.tolist()
-            if error.image in rows:
-                raise Refusal(f"{csv}, row {rows.index(error.image) + 2}: {error}") from None
-        raise
+        raise BrokenImage(str(refusal), path, Path(root)) from None
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a refusal of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message that says something, for a refusal of one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Damaged files make Pillow raise whatever the code that reads them meets: all of it is a refusal."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise Refusal("is not a readable image of a known format") from None
+    except Exception as error:
+        raise Refusal(f"is not a readable image ({first_line(error)})") from None
+
+
+def _looked_at(content: bytes, formats: tuple[str, ...] | None, *, load: bool) -> tuple[Image.Image, tuple[str, ...]]:
+    """The opened image and what is out of the ordinary; a PNG's checksums are right."""
+    if formats is not None and not content.startswith((PNG_HEAD, JPEG_HEAD)):
+        raise Refusal(f"is not a readable image of {' or '.join(formats)}; {CONVERTS}")
+    with _telling():
+        image = Image.open(io.BytesIO(content), formats=formats)
+        kinds = _kinds(image)
+        if image.format == "PNG":
+            Image.open(io.BytesIO(content), formats=formats).verify()
+        if load:
+            image.load()  # metadata may stand at the end of a PNG
+            kinds = tuple(dict.fromkeys((*kinds, *_kinds(image))))
+    return image, kinds
+
+
+def _kinds(image: Image.Image) -> tuple[str, ...]:
+    """What is out of the ordinary, as far as the part of the file says that has been read."""
+    wide = image.mode.startswith("I") or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+    inks = image.mode == "CMYK"
+    frames = getattr(image, "n_frames", 1) > 1
+    held = {TURNED: _is_turned(image), WIDE: wide, INKS: inks, FRAMES: frames}
+    return tuple(kind for kind, holds in held.items() if holds)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    if image.format != "TIFF" and not ORIENTED & image.info.keys():
+        return False
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    except Exception:  # metadata that Pillow cannot read says nothing about the pixels
+        return False

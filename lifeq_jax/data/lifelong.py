@@ -1,7 +1,8 @@
 """Class folders, or domains of class folders, to the CSV files of a sequence of tasks."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,14 +10,8 @@ import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.sampling import as_fraction, shuffled, stratified
-from lifeq_jax.data.tables import (
-    Table,
-    concat_tables,
-    list_images,
-    select,
-    task_csv,
-    write_table,
-)
+from lifeq_jax.data.tables import Table, concat_tables, select, task_csv, told_single_classes, write_table
+from lifeq_jax.data.walk import Folder, Listing, list_images, told_left_out
 
 SPLITS = ("train", "test")
 
@@ -27,6 +22,7 @@ class TaskSet(NamedTuple):
     prefix: Path
     classes: tuple[str, ...]  # names; the label is the index
     images: dict[str, tuple[int, ...]]  # split -> images of each task
+    notes: tuple[str, ...] = ()  # what a user should know of it, a line each
 
 
 def class_windows(num_classes: int, num_tasks: int, diminish_rate: float, seed: int) -> list[list[int]]:
@@ -36,17 +32,29 @@ def class_windows(num_classes: int, num_tasks: int, diminish_rate: float, seed: 
     all classes that are left. `diminish_rate` is the share of the window that is replaced: 0.25 and 25 both
     mean 25 %, 1 makes disjoint tasks. Source: LifeQuant lifeLongDataGeneator.py, whose truncations of doubles
     are kept (its 25, which gives windows of one class, is not). Refuses more tasks than the classes can
-    fill."""
+    fill, and windows that do not move, whose tasks would be copies of one another; names the largest number that
+    works."""
     rate = as_fraction(diminish_rate, "diminish_rate")
     if num_tasks < 1:
         raise Refusal(f"num_tasks={num_tasks} is out of range; choose 1 or more")
-    window = int(num_classes / (1 + rate * (num_tasks - 1)))
-    if window < 1:
-        raise Refusal(f"num_tasks={num_tasks} leaves empty tasks with {num_classes} classes; choose fewer")
+    window, move = _window(num_classes, num_tasks, rate)
+    if not move:
+        wrong = f"tasks that are copies of one another, {window} classes in each" if window else "empty tasks"
+        most = next(number for number in range(num_tasks - 1, 0, -1) if _window(num_classes, number, rate)[1])
+        raise Refusal(
+            f"num_tasks={num_tasks} gives {wrong}, with {num_classes} classes and diminish_rate={diminish_rate:g}; "
+            f"choose at most {most} tasks or a larger rate"
+        )
     order = shuffled(num_classes, seed)
-    heads = [task * int(window * rate) for task in range(num_tasks)]
+    heads = [task * move for task in range(num_tasks)]
     ends = [head + window for head in heads[:-1]] + [num_classes]
     return [order[head:end].tolist() for head, end in zip(heads, ends, strict=True)]
+
+
+def _window(num_classes: int, num_tasks: int, rate: float) -> tuple[int, int]:
+    """How many classes a task has, and by how many it moves; 0 for what does not work. One task has nothing to move."""
+    window = int(num_classes / (1 + rate * (num_tasks - 1)))
+    return window, int(window * rate) if num_tasks > 1 else window
 
 
 def make_lifelong(
@@ -67,10 +75,11 @@ def make_lifelong(
     no labels for its test images. Refuses splits with different classes, and task CSVs under this prefix that
     this sequence would not overwrite."""
     listed = list_splits(root, splits)
-    classes = listed[splits[0]][0]
+    classes = listed[splits[0]].classes
     windows = class_windows(len(classes), num_tasks, diminish_rate, seed)
-    tables = {split: [of_classes(table, w) for w in windows] for split, (_, table) in listed.items()}
-    return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tables))
+    tables = {split: [of_classes(found.table, w) for w in windows] for split, found in listed.items()}
+    images = write_sequence(prefix, tables)
+    return TaskSet(Path(prefix), tuple(classes), images, notes_on(tables, listed.values()))
 
 
 def make_domains(
@@ -85,24 +94,35 @@ def make_domains(
     twice."""
     if not domains or len(set(domains)) != len(domains):
         raise Refusal(f"domains {', '.join(domains) or '(none)'}: name each domain once, at least one")
+    seen: set[Folder] = set()
     if all((Path(root) / split).is_dir() for split in SPLITS):
-        listed = {split: [_domain(root, split, name) for name in domains] for split in SPLITS}
+        listed = {split: [_domain(root, split, name, seen) for name in domains] for split in SPLITS}
     else:
-        listed = _split_domains([_domain(root, "", name) for name in domains], test_fraction, seed)
-    classes = sorted({name for parts in listed.values() for names, _ in parts for name in names})
+        listed = _split_domains([_domain(root, "", name, seen) for name in domains], test_fraction, seed)
+    classes = sorted({name for parts in listed.values() for found in parts for name in found.classes})
     index = {name: label for label, name in enumerate(classes)}
-    tables = {split: [_relabel(table, names, index) for names, table in parts] for split, parts in listed.items()}
-    return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tables))
+    tables = {split: [_relabel(found, index) for found in parts] for split, parts in listed.items()}
+    images = write_sequence(prefix, tables)
+    notes = notes_on(tables, (found for parts in listed.values() for found in parts))
+    return TaskSet(Path(prefix), tuple(classes), images, notes)
 
 
-def list_splits(root: Path, splits: Sequence[str]) -> dict[str, tuple[list[str], Table]]:
+def list_splits(root: Path, splits: Sequence[str]) -> dict[str, Listing]:
     """Classes and images of each split, as `list_images`; `val` stands for a `test` that is not there.
 
-    Refuses splits with different classes."""
-    listed = {split: list_images(root, _split_folder(root, split)) for split in splits}
+    Refuses splits with different classes, and a class of one that is a link to a class of another."""
+    seen: set[Folder] = set()
+    listed = {split: list_images(root, _split_folder(root, split), seen) for split in splits}
     for split in splits[1:]:
-        _check_same_classes(root, listed[splits[0]][0], listed[split][0], splits[0], split)
+        _check_same_classes(root, listed[splits[0]].classes, listed[split].classes, splits[0], split)
     return listed
+
+
+def notes_on(tables: Mapping[str, Sequence[Table]], listed: Iterable[Listing] = ()) -> tuple[str, ...]:
+    """A line for each split with tasks of a single class, and one for the files that the listings left out."""
+    lines = [told_single_classes(split, parts) for split, parts in tables.items()]
+    others = sum((found.left_out for found in listed), Counter[str]())
+    return tuple(line for line in (*lines, told_left_out(others)) if line)
 
 
 def of_classes(table: Table, classes: list[int]) -> Table:
@@ -137,24 +157,26 @@ def _split_folder(root: Path, split: str) -> str:
     return "val" if stand_in else split
 
 
-def _domain(root: Path, split: str, domain: str) -> tuple[list[str], Table]:
-    names, table = list_images(Path(root) / split, domain)
-    paths = [f"{split}/{path}" if split else path for path in table.path.tolist()]
-    return names, table._replace(path=np.array(paths, dtype=np.str_))
+def _domain(root: Path, split: str, domain: str, seen: set[Folder]) -> Listing:
+    found = list_images(Path(root) / split, domain, seen)
+    paths = [f"{split}/{path}" if split else path for path in found.table.path.tolist()]
+    return found._replace(table=found.table._replace(path=np.array(paths, dtype=np.str_)))
 
 
-def _split_domains(
-    domains: list[tuple[list[str], Table]], test_fraction: float, seed: int
-) -> dict[str, list[tuple[list[str], Table]]]:
-    masks = [stratified(table.label, test_fraction, seed) for _, table in domains]
-    train = [(names, select(table, ~mask)) for (names, table), mask in zip(domains, masks, strict=True)]
-    test = [(names, select(table, mask)) for (names, table), mask in zip(domains, masks, strict=True)]
+def _split_domains(domains: list[Listing], test_fraction: float, seed: int) -> dict[str, list[Listing]]:
+    masks = [stratified(found.table.label, test_fraction, seed) for found in domains]
+
+    def part(found: Listing, mask: np.ndarray) -> Listing:
+        return found._replace(table=select(found.table, mask))
+
+    train = [part(found, ~mask) for found, mask in zip(domains, masks, strict=True)]
+    test = [part(found, mask)._replace(left_out=Counter()) for found, mask in zip(domains, masks, strict=True)]
     return {"train": train, "test": test}
 
 
-def _relabel(table: Table, names: list[str], index: Mapping[str, int]) -> Table:
-    new = np.array([index[name] for name in names], np.int32)
-    return table._replace(label=new[table.label])
+def _relabel(found: Listing, index: Mapping[str, int]) -> Table:
+    new = np.array([index[name] for name in found.classes], np.int32)
+    return found.table._replace(label=new[found.table.label])
 
 
 def _check_same_classes(root: Path, first: list[str], other: list[str], name: str, other_name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.lifelong import list_splits, refuse_csv_prefix, write_sequence
+from lifeq_jax.data.lifelong import list_splits, notes_on, refuse_csv_prefix, write_sequence
 from lifeq_jax.data.tables import Table, is_train_csv, read_table, select, task_csv, write_table
 
 SEEDS_APART = 2**16  # between the seeds of two draws; labels are below it in every set we know
@@ -22,6 +22,7 @@ class LongTail(NamedTuple):
     tests: tuple[Path, ...]
     sizes: tuple[np.ndarray, ...]  # images of each class in train, (K,) int64, falling; 0 where truncated away
     test_images: tuple[int, ...]
+    notes: tuple[str, ...] = ()  # what a user should know of it, a line each
 
 
 def exponential(sizes: np.ndarray, gamma: float) -> np.ndarray:
@@ -80,11 +81,12 @@ def long_tail_of_folders(
     Refuses what `thin` and `list_images` refuse, splits with different classes, a prefix of task files, and a
     `<prefix>_test.csv` with other rows."""
     listed = list_splits(root, ("train", "test"))
-    sizes = np.bincount(listed["train"][1].label)
+    sizes = np.bincount(listed["train"].table.label)
     rank = np.argsort(np.argsort(-sizes, kind="stable"), kind="stable").astype(np.int32)
-    train, test = (table._replace(label=rank[table.label]) for _, table in listed.values())
+    train, test = (found.table._replace(label=rank[found.table.label]) for found in listed.values())
     kept = thin(train, gamma, scheme, seed, f"{root}/train")
-    return _write_one(prefix, gamma, kept, test, sizes=_sizes(kept, train))
+    written = _write_one(prefix, gamma, kept, test, sizes=_sizes(kept, train))
+    return written._replace(notes=(*written.notes, *notes_on({}, listed.values())))
 
 
 def long_tail_of_csv(
@@ -123,7 +125,7 @@ def long_tail_of_tasks(
     _refuse_own_source(written["train"], paths)
     images = write_sequence(prefix, {"train": kept, "test": tests})
     sizes = tuple(_sizes(few, all_) for few, all_ in zip(kept, trains, strict=True))
-    return LongTail(written["train"], written["test"], sizes, images["test"])
+    return LongTail(written["train"], written["test"], sizes, images["test"], notes_on({"train": kept, "test": tests}))
 
 
 def _write_one(prefix: Path, gamma: float, train: Table, test: Table, sizes: np.ndarray) -> LongTail:
@@ -134,7 +136,8 @@ def _write_one(prefix: Path, gamma: float, train: Table, test: Table, sizes: np.
     _check_same_test(test_path, test)
     write_table(train_path, train)
     write_table(test_path, test)
-    return LongTail((train_path,), (test_path,), (sizes,), (len(test.path),))
+    notes = notes_on({"train": [train], "test": [test]})
+    return LongTail((train_path,), (test_path,), (sizes,), (len(test.path),), notes)
 
 
 def _train_csv(prefix: Path, gamma: float) -> Path:

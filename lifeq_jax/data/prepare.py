@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -11,10 +12,13 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.sources import Picture, Source, digits, folder, tfds_set
+from lifeq_jax.data.decode import eight_bits
+from lifeq_jax.data.sources import Picture, Source, digits, folder, folder_to_copy, split_off, tfds_set
+from lifeq_jax.data.walk import RECORD, told, told_left_out
 
-RECORD = "prepared.json"
+DIGITS_SHARE = 0.2  # of each class, for testing
 JPEG_QUALITY = 95
+SAID = ("converted", "left_out")  # fields of Prepared that its record has where there is something to say
 
 
 class Prepared(NamedTuple):
@@ -24,13 +28,20 @@ class Prepared(NamedTuple):
     images: dict[str, int]  # of each split
     classes: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]  # (height, width), every one that occurs
-    already: bool  # whether the tree was complete before, and nothing was written
+    already: bool  # whether nothing was written: a checked folder, or a tree that was complete before
+    converted: Counter[str] = Counter()  # kinds of decode.py and endings of other formats among the images written
+    noticed: Counter[str] = Counter()  # kinds of decode.py among images that were only checked
+    left_out: Counter[str] = Counter()  # files that are no images, as of walk.Walked
 
     def __str__(self) -> str:
         images = ", ".join(f"{number} {split}" for split, number in self.images.items())
-        pixels = " to ".join(f"{height}x{width}" for height, width in sorted({self.sizes[0], self.sizes[-1]}))
-        done = " (already there; nothing written)" if self.already else ""
-        return f"{self.root}: {images} images, {len(self.classes)} classes, {pixels} pixels{done}"
+        sizes = ", ".join(f"{height}x{width}" for height, width in self.sizes[:3])
+        more = ", ..." if len(self.sizes) > 3 else ""
+        state = "complete already" if self.already else "ready"
+        lines = [f"{self.root}: {images} images of {len(self.classes)} classes, {sizes}{more}; {state}"]
+        said = {"converted": self.converted, "read as they are": self.noticed}
+        lines += [f"{word}: {told(numbers)}" for word, numbers in said.items() if numbers]
+        return "\n".join(filter(None, [*lines, told_left_out(self.left_out)]))
 
 
 def prepare(
@@ -41,29 +52,32 @@ def prepare(
     seed: int,
     size: int | None = None,
     canvas: int | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     source_folder: Path | None = None,
     data_dir: Path | None = None,
 ) -> Prepared:
     """Makes the image tree `root` from `source`, or finds it complete and does nothing.
 
-    "digits": scikit-learn's scans, `test_fraction` of each class to the test split by `seed`. "folder": opens
-    every image under `root` and writes nothing; with `source_folder` and `size` or `canvas`, writes a copy of that
-    tree. Any other name: a tfds set, looked for in `data_dir` (default: where tfds keeps its sets) and fetched only
-    with `download`; the JPEG files of imagenet2012 stay as they are without `size` and `canvas`.
+    "digits": scikit-learn's scans, `test_fraction` (default 0.2) of each class to the test split by `seed`. "folder":
+    opens every image under `root` and writes nothing; with `source_folder`, writes a copy of that tree, in which other
+    formats, 16 bits, inks and turned images become plain PNG or JPEG files. Any other name: a tfds set, looked for in
+    `data_dir` (default: where tfds keeps its sets) and fetched only with `download`; the JPEG files of imagenet2012
+    stay as they are without `size` and `canvas`.
 
     `size` makes every image size x size (short side resized, centered crop); `canvas` then puts it in the middle of
-    canvas x canvas black pixels.
+    canvas x canvas black pixels. `test_fraction` divides what has no test split, by `split_off` with `seed`.
 
     The tree is built beside `root` and renamed when whole, with `prepared.json` inside. Refuses a root that
     holds something else, a broken image and one larger than the canvas (named), a place that cannot be written,
     and what the source refuses."""
     root = Path(root)
-    as_it_is = size is None and canvas is None
-    if source == "folder" and source_folder is None and as_it_is:
-        return _summary(root, folder(root).images(), already=True)
-    if source == "folder" and (source_folder is None or as_it_is):
-        raise Refusal("source folder: a copy needs both source_folder and one of size and canvas")
+    if source_folder is not None and source != "folder":
+        raise Refusal(f"source {source!r} takes no other folder; choose source folder to copy {source_folder}")
+    if source == "folder" and source_folder is None:
+        if (size, canvas, test_fraction) != (None, None, None):
+            raise Refusal(f"{root} is only checked: to change its images give it as --from, and another --root")
+        checked = folder(root)
+        return _summary(root, checked.images(), already=True)._replace(left_out=checked.left_out)
     recipe = _recipe(source, size, canvas, seed, test_fraction, source_folder)
     done = _found(root, recipe)
     if done is not None:
@@ -90,10 +104,16 @@ def pad(image: Image.Image, canvas: int) -> Image.Image:
 
 
 def _recipe(
-    source: str, size: int | None, canvas: int | None, seed: int, test_fraction: float, source_folder: Path | None
+    source: str,
+    size: int | None,
+    canvas: int | None,
+    seed: int,
+    test_fraction: float | None,
+    source_folder: Path | None,
 ) -> dict:
     """The arguments that decide what the tree holds."""
-    own = {"seed": seed, "test_fraction": test_fraction} if source == "digits" else {}
+    share = DIGITS_SHARE if source == "digits" and test_fraction is None else test_fraction
+    own = {} if share is None else {"seed": seed, "test_fraction": share}
     origin = {} if source_folder is None else {"source_folder": str(Path(source_folder).resolve())}
     around = {} if canvas is None else {"canvas": canvas}
     return {"source": source, "size": size, **around, **own, **origin}
@@ -101,17 +121,19 @@ def _recipe(
 
 def _source(
     source: str,
-    test_fraction: float,
+    test_fraction: float | None,
     seed: int,
     source_folder: Path | None,
     download: bool,
     data_dir: Path | None,
 ) -> Source:
     if source == "digits":
-        return digits(test_fraction, seed)
+        return digits(DIGITS_SHARE if test_fraction is None else test_fraction, seed)
     if source_folder is not None:
-        return folder(source_folder)
-    return tfds_set(source, download=download, data_dir=data_dir)
+        chosen = folder_to_copy(source_folder, splits=test_fraction is None)
+    else:
+        chosen = tfds_set(source, download=download, data_dir=data_dir)
+    return chosen if test_fraction is None else split_off(chosen, test_fraction, seed)
 
 
 def _found(root: Path, recipe: dict) -> Prepared | None:
@@ -120,9 +142,10 @@ def _found(root: Path, recipe: dict) -> Prepared | None:
         return None
     try:
         record = json.loads((root / RECORD).read_text())
-        summary = Prepared(root, record["images"], tuple(record["classes"]), _pairs(record["sizes"]), True)
+        said = {key: Counter(record.get(key, {})) for key in SAID}
+        summary = Prepared(root, record["images"], tuple(record["classes"]), _pairs(record["sizes"]), True, **said)
         made_by = record["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Refusal(f"{root} is there without a readable {RECORD}; choose another root, or source folder") from None
     if made_by != recipe:
         odd = next(key for key in sorted({*made_by, *recipe}) if made_by.get(key) != recipe.get(key))
@@ -144,9 +167,10 @@ def _build(root: Path, recipe: dict, source: Source, size: int | None, canvas: i
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         images = tqdm(source.images(), "writing images", source.total, disable=None)
-        summary = _summary(root, _written(part, images, size, canvas), already=False)
+        summary = _summary(root, _written(part, images, size, canvas), already=False)._replace(left_out=source.left_out)
         counts = {"images": summary.images, "classes": summary.classes, "sizes": summary.sizes}
-        record = {"recipe": recipe, **counts}
+        said = {key: getattr(summary, key) for key in SAID if getattr(summary, key)}
+        record = {"recipe": recipe, **counts, **said}
         (part / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         os.replace(part, root)
     except OSError as error:
@@ -157,20 +181,25 @@ def _build(root: Path, recipe: dict, source: Source, size: int | None, canvas: i
 
 
 def _written(part: Path, images: Iterable[Picture], size: int | None, canvas: int | None) -> Iterator[Picture]:
-    for name, image, content in images:
-        fitted = _fitted(name, image, size, canvas)
-        path = part / name
+    as_it_is = size is None and canvas is None
+    for picture in images:
+        path = part / picture.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if content is not None and size is None and canvas is None:
-            path.write_bytes(content)
-        elif path.suffix.lower() == ".png":
-            fitted.save(path, format="PNG")
+        image = picture.image
+        if as_it_is and picture.content is not None:
+            path.write_bytes(picture.content)
         else:
-            fitted.save(path, format="JPEG", quality=JPEG_QUALITY)
-        yield Picture(name, fitted)
+            image = _fitted(picture.name, image, size, canvas)
+            as_png = path.suffix.lower() == ".png"
+            image.save(path, **({"format": "PNG"} if as_png else {"format": "JPEG", "quality": JPEG_QUALITY}))
+        yield picture._replace(image=image)
 
 
 def _fitted(name: str, image: Image.Image, size: int | None, canvas: int | None) -> Image.Image:
+    try:
+        image = eight_bits(image)
+    except Refusal as refusal:
+        raise Refusal(f"{name} {refusal}") from None
     resized = image if size is None else fit(image, size)
     try:
         return resized if canvas is None else pad(resized, canvas)
@@ -182,9 +211,12 @@ def _summary(root: Path, images: Iterable[Picture], *, already: bool) -> Prepare
     """Goes through all images once."""
     number: dict[str, int] = {}
     classes, sizes = set(), set()
-    for name, image, _ in images:
+    kinds: Counter[str] = Counter()
+    for name, image, _, odd in images:
+        kinds.update(odd)
         parts = PurePosixPath(name).parts
         number[parts[0]] = number.get(parts[0], 0) + 1
         classes.add(parts[-2])
         sizes.add((image.height, image.width))
-    return Prepared(root, number, tuple(sorted(classes)), tuple(sorted(sizes)), already)
+    plain = Prepared(root, number, tuple(sorted(classes)), tuple(sorted(sizes)), already)
+    return plain._replace(noticed=kinds) if already else plain._replace(converted=kinds)

@@ -13,20 +13,30 @@ def as_fraction(value: float, key: str) -> float:
     return value / 100 if value > 1 else float(value)
 
 
+def check_share(fraction: float) -> None:
+    """Refuses a share of test images outside (0, 1)."""
+    if not 0 < fraction < 1:
+        raise Refusal(f"test_fraction={fraction} is out of range; choose from (0, 1)")
+
+
+def num_of_share(number: int, fraction: float) -> int:
+    """round(fraction * number), at least 1 and below `number`."""
+    return min(max(1, round(fraction * number)), number - 1)
+
+
 def stratified(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """A mask (n,) bool of test rows: of each class round(fraction * size), at least 1 and never all of its
     rows.
 
     Refuses a fraction outside (0, 1) and a class of a single row."""
-    if not 0 < fraction < 1:
-        raise Refusal(f"test_fraction={fraction} is out of range; choose from (0, 1)")
+    check_share(fraction)
     random = np.random.default_rng(seed)
     mask = np.zeros(len(label), np.bool_)
     for name in np.unique(label):
         rows = random.permutation(np.flatnonzero(label == name))
         if len(rows) < 2:
             raise Refusal(f"class {name} has a single image; a train/test split needs two")
-        mask[rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)]] = True
+        mask[rows[: num_of_share(len(rows), fraction)]] = True
     return mask
 
 

@@ -1,6 +1,7 @@
 """The task sequences of BLIP's experiments: class folders of one or several data sets to CSV files."""
 
 import posixpath
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,10 @@ import numpy as np
 
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.lifelong import SPLITS, TaskSet, list_splits, of_classes, write_sequence
+from lifeq_jax.data.lifelong import SPLITS, TaskSet, list_splits, notes_on, of_classes, write_sequence
 from lifeq_jax.data.sampling import shuffled, stratified
-from lifeq_jax.data.tables import Table, concat_tables, list_images, select, subfolders
+from lifeq_jax.data.tables import Table, concat_tables, select
+from lifeq_jax.data.walk import SPLIT_NAMES, Listing, list_images, subfolders
 
 DIGITS = tuple("0123456789")
 SPLIT_SEED = 1234  # the original's, whatever the seed of the run: all runs share their test images
@@ -88,28 +90,31 @@ def make_sequence(name: str, root: Path, prefix: Path, *, num_tasks: int | None 
     _check_folders(name, sequence, Path(root))
     classes: list[str] = []
     parts: dict[str, list[Table]] = {split: [] for split in SPLITS}
+    every: list[Listing] = []
     for tree in sequence.trees:
         listed = _list_tree(Path(root) / tree.folder, tree)
-        names = listed["train"][0]
+        names = listed["train"].classes
         _check_classes(name, Path(root) / tree.folder, tree, names)
-        for split, (_, table) in listed.items():
-            parts[split].append(_moved(table, tree.folder, len(classes)))
+        for split, found in listed.items():
+            parts[split].append(_moved(found.table, tree.folder, len(classes)))
         classes += [posixpath.join(tree.folder, each) for each in names]
+        every += listed.values()
     whole = {split: concat_tables(tables) for split, tables in parts.items()}
     tasks = {split: [of_classes(table, task) for task in labels] for split, table in whole.items()}
-    return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tasks))
+    return TaskSet(Path(prefix), tuple(classes), write_sequence(prefix, tasks), notes_on(tasks, every))
 
 
 def _num_classes(sequence: TaskSequence) -> int:
     return sum(tree.num_classes for tree in sequence.trees)
 
 
-def _list_tree(folder: Path, tree: Tree) -> dict[str, tuple[list[str], Table]]:
-    if tree.test_fraction is None or {*SPLITS, "val"} & set(subfolders(folder)):
+def _list_tree(folder: Path, tree: Tree) -> dict[str, Listing]:
+    if tree.test_fraction is None or {*SPLIT_NAMES} & set(subfolders(folder)):
         return list_splits(folder, SPLITS)
-    names, table = list_images(folder, "")
-    test = stratified(table.label, tree.test_fraction, SPLIT_SEED)
-    return {"train": (names, select(table, ~test)), "test": (names, select(table, test))}
+    found = list_images(folder, "")
+    test = stratified(found.table.label, tree.test_fraction, SPLIT_SEED)
+    held = found._replace(table=select(found.table, test), left_out=Counter())
+    return {"train": found._replace(table=select(found.table, ~test)), "test": held}
 
 
 def _moved(table: Table, folder: str, first: int) -> Table:

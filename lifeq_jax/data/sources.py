@@ -1,27 +1,23 @@
 """Where prepared images come from: scikit-learn's digits, a folder, a tfds data set."""
 
-import io
-import os
-import socket
-import threading
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 from PIL import Image
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.decode import ALL_MODES, BROKEN, FORMATS, first_line, open_image
-from lifeq_jax.data.sampling import stratified
-from lifeq_jax.data.tables import SUFFIXES
+from lifeq_jax.data.decode import PNG_HEAD, any_image, check_stored, first_line, read_bytes, stored_image
+from lifeq_jax.data.sampling import check_share, num_of_share, stratified
+from lifeq_jax.data.walk import ENDINGS, SPLIT_NAMES, image_tree, readable_endings
 
 TFDS_SPLITS = {"train": "train", "test": "test", "validation": "val"}
 KEPT = ("imagenet2012",)  # tfds sets of JPEG files, which stay as they are
-PROBE = ("storage.googleapis.com", 443)
-PROBE_SECONDS = 3.0
 
 
 class Picture(NamedTuple):
@@ -30,6 +26,7 @@ class Picture(NamedTuple):
     name: str  # "<split>/<class>/<file>"
     image: Image.Image
     content: bytes | None = None  # the file itself, where it is to stay as it is; `image` may be undecoded then
+    kinds: tuple[str, ...] = ()  # what is out of the ordinary: kinds of decode.py, or the ending of another format
 
 
 class Source(NamedTuple):
@@ -37,6 +34,7 @@ class Source(NamedTuple):
 
     total: int  # at most so many
     images: Callable[[], Iterator[Picture]]
+    left_out: Counter[str] = Counter()  # as of walk.Walked
 
 
 def digits(test_fraction: float, seed: int) -> Source:
@@ -57,61 +55,166 @@ def digits(test_fraction: float, seed: int) -> Source:
 
 
 def folder(root: Path) -> Source:
-    """Every image under `root`, at `<split>/<class>/<file>` or deeper, sorted; opened one by one.
+    """Every image under `root` that training reads, at `<split>/<class>/<file>` or deeper; opened one by one.
 
-    CMYK becomes color. Refuses a missing or empty tree, a class folder without images, an image outside a
-    class folder, and, when its turn comes, a file that is no whole image."""
-    files = _image_tree(Path(root))
+    Refuses what `image_tree` refuses, and, when its turn comes, a file that `check_stored` refuses."""
+    walked = image_tree(root)
 
     def images() -> Iterator[Picture]:
-        for file in files:
-            yield Picture(file, open_image(Path(root) / file, ALL_MODES))
+        for file in walked.images:
+            with _named(Path(root) / file):
+                image, kinds = stored_image(read_bytes(Path(root) / file), inks=True)
+                yield Picture(file, image, None, kinds)
 
-    return Source(len(files), images)
+    return Source(len(walked.images), images, walked.left_out)
+
+
+def folder_to_copy(root: Path, *, splits: bool) -> Source:
+    """Every image under `root` that Pillow reads, as files that training reads; opened one by one.
+
+    A PNG or JPEG that training reads stays as it is. All others are decoded by `any_image`; another ending than
+    theirs gets one more, x.bmp becoming x.bmp.png. Refuses what `image_tree` refuses, `splits` being its, and, when its
+    turn comes, a file that Pillow cannot read."""
+    walked = image_tree(root, readable_endings(), splits=splits)
+    taken = set(walked.images)
+
+    def images() -> Iterator[Picture]:
+        for file in walked.images:
+            with _named(Path(root) / file):
+                yield _copied(file, read_bytes(Path(root) / file), taken)
+
+    return Source(len(walked.images), images, walked.left_out)
+
+
+def split_off(source: Source, share: float, seed: int) -> Source:
+    """`source` with a test split: of each class the share of its images whose pixels have the smallest hashes with
+    `seed`, at least 1 and never all, so that equal images are on one side.
+
+    The class is the folder of an image. Where there is a `train`, its images are divided; where there is no split, all
+    are. Refuses a source with a test split, and a class with fewer than 2 different images."""
+    check_share(share)
+    classes: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
+    for name, image, *_ in source.images():
+        parts = PurePosixPath(name).parts
+        if parts[0] in SPLIT_NAMES[1:]:
+            raise Refusal(f"{name} is in a test split already; a test share is taken where there is none")
+        key = f"{seed}:{image.mode}:{image.size}:".encode() + image.tobytes()
+        classes[str(PurePosixPath(name).parent)].append((hashlib.blake2b(key, digest_size=16).digest(), name))
+    is_split = any(name.startswith("train/") for name in classes)
+    test = {name for place, inside in classes.items() for name in _smallest(place, sorted(inside), share)}
+
+    def placed(name: str) -> str:
+        inside = name.removeprefix("train/")
+        return name if is_split and inside == name else f"{'test' if name in test else 'train'}/{inside}"
+
+    return source._replace(images=lambda: (one._replace(name=placed(one.name)) for one in source.images()))
+
+
+def _smallest(place: str, inside: list[tuple[bytes, str]], share: float) -> list[str]:
+    hashes = [digest for digest, _ in inside]
+    borders = [at for at in range(1, len(hashes)) if hashes[at] != hashes[at - 1]]
+    if not borders:
+        raise Refusal(f"{place} has {len(hashes)} image(s), all equal; a train/test split needs 2 different ones")
+    wanted = num_of_share(len(hashes), share)
+    return [name for _, name in inside[: min(borders, key=lambda at: abs(at - wanted))]]
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Puts the file's name before the refusals of decode.py."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(f"{path} {refusal}") from None
+
+
+def _copied(file: str, content: bytes, taken: set[str]) -> Picture:
+    ending = PurePosixPath(file).suffix.lower()
+    foreign = () if ending in ENDINGS else (ending,)
+    try:
+        image, odd = stored_image(content)
+    except Refusal:
+        odd = ("refused",)
+    if odd:
+        image, odd = any_image(content)
+        return Picture(_free(file, ".png", taken), image, None, (*foreign, *odd))
+    return Picture(_free(file, ".png" if content.startswith(PNG_HEAD) else ".jpg", taken), image, content, foreign)
+
+
+def _free(file: str, ending: str, taken: set[str]) -> str:
+    """The file's name where it ends as one that training reads, else with one more ending, and one that is free."""
+    if PurePosixPath(file).suffix.lower() in ENDINGS:
+        return file
+    while file in taken:
+        file += ending
+    return file
 
 
 def tfds_set(name: str, *, download: bool, data_dir: Path | None) -> Source:
     """The train, test and validation splits of a tfds data set with an 8-bit `image` and a class `label`.
 
     Images without a label (-1, as in ImageNet's test split) are left out. The sets in KEPT give their JPEG files.
-    Refuses an unknown name, a set of another kind, and a set that is not on this machine: at once where
-    `download` is off or the network does not answer within 3 seconds."""
-    from lifeq_jax.data.pipeline import tensorflow
+    Refuses an unknown name, a set of another kind, one that is not on this machine unless `download` fetches it, and
+    whatever else tfds cannot do."""
+    with _telling(f"source {name!r} cannot be read by tfds"):
+        from lifeq_jax.data.pipeline import tensorflow
 
-    tensorflow()
-    import tensorflow_datasets as tfds
+        tensorflow()
+        import tensorflow_datasets as tfds
 
-    try:
-        builder = tfds.builder(name, data_dir=None if data_dir is None else str(data_dir))
-    except tfds.core.registered.DatasetNotFoundError:
-        raise Refusal(f"source {name!r} is unknown; choose digits, folder, or the name of a tfds set") from None
-    _check_features(name, builder.info.features)
-    if not builder.is_prepared():
+    place = None if data_dir is None else str(data_dir)
+    with _telling(f"source {name!r} is unknown; choose digits, folder, or the name of a tfds set{_near(tfds, name)}"):
+        builder = tfds.builder(name, data_dir=place)
+    with _telling(f"tfds set {name!r} cannot be read"):
+        _check_features(name, builder.info.features)
+        is_there = builder.is_prepared()
+    if not is_there:
         _fetch(name, builder, download)
-    splits = [split for split in TFDS_SPLITS if split in builder.info.splits]
-    total = sum(builder.info.splits[split].num_examples for split in splits)
+    with _telling(f"tfds set {name!r} cannot be read"):
+        splits = [split for split in TFDS_SPLITS if split in builder.info.splits]
+        total = sum(builder.info.splits[split].num_examples for split in splits)
     return Source(total, lambda: _examples(tfds, builder, splits))
 
 
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Refuses, with `what` and the first line of the error, whatever tfds or the code of one of its sets raises."""
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Refusal(f"{what} ({first_line(error)})") from None
+
+
+def _near(tfds: Any, name: str) -> str:
+    near = get_close_matches(name.lower(), tfds.list_builders(with_community_datasets=False))
+    return f", as {', '.join(near)}" if near else ""
+
+
 def _examples(tfds: Any, builder: Any, splits: list[str]) -> Iterator[Picture]:
-    name_of = builder.info.features["label"].int2str
-    decoders = {"image": tfds.decode.SkipDecoding()} if builder.name in KEPT else None
-    for split in splits:
-        examples = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, decoders=decoders))
-        for index, example in enumerate(examples):
-            if example["label"] >= 0:
-                label = name_of(example["label"]).replace("/", "_")
-                yield _picture(f"{TFDS_SPLITS[split]}/{label}/{index:06d}", example["image"])
+    with _telling(f"tfds set {builder.name!r} cannot be read"):
+        name_of = builder.info.features["label"].int2str
+        decoders = {"image": tfds.decode.SkipDecoding()} if builder.name in KEPT else None
+        for split in splits:
+            examples = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, decoders=decoders))
+            for index, example in enumerate(examples):
+                if example["label"] >= 0:
+                    label = name_of(example["label"]).replace("/", "_")
+                    yield _picture(f"{TFDS_SPLITS[split]}/{label}/{index:06d}", example["image"])
 
 
 def _picture(place: str, image: np.ndarray | bytes) -> Picture:
     """The picture of pixels, or of the content of a JPEG file; `place` is its name without the suffix."""
     if not isinstance(image, bytes):
         return Picture(f"{place}.png", Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image))
-    try:
-        return Picture(f"{place}.jpg", Image.open(io.BytesIO(image), formats=FORMATS), image)
-    except BROKEN:
-        raise Refusal(f"{place}.jpg is not a readable image") from None
+    name = f"{place}.jpg"
+    with _named(Path(name)):
+        try:
+            return Picture(name, check_stored(image, inks=True)[0], image)
+        except Refusal:
+            decoded, kinds = any_image(image)
+            return Picture(name, decoded, None, kinds)
 
 
 def _check_features(name: str, features: Any) -> None:
@@ -124,46 +227,5 @@ def _check_features(name: str, features: Any) -> None:
 def _fetch(name: str, builder: Any, download: bool) -> None:
     if not download:
         raise Refusal(f"tfds set {name!r} is not in {builder.data_path}; pass --download to fetch it")
-    if not network_answers():
-        raise Refusal(f"tfds set {name!r} is not in {builder.data_path} and the network does not answer")
-    try:
+    with _telling(f"tfds set {name!r} could not be fetched"):
         builder.download_and_prepare()
-    # Each set brings its own download code, which fails with whatever its libraries raise.
-    except Exception as error:
-        raise Refusal(f"tfds set {name!r} could not be fetched: {first_line(error)}") from None
-
-
-def network_answers(seconds: float = PROBE_SECONDS) -> bool:
-    """Whether the https proxy of the environment, or else a public host, accepts a connection in time."""
-    proxy = urlsplit(getproxies().get("https", ""))
-    address = (proxy.hostname, proxy.port or 80) if proxy.hostname else PROBE
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            socket.create_connection(address, timeout=seconds).close()
-            answered.set()
-        except OSError:
-            return
-
-    # A thread, because the time-out of a socket does not bound the name look-up.
-    probe = threading.Thread(target=connect, daemon=True)
-    probe.start()
-    probe.join(seconds)
-    return answered.is_set()
-
-
-def _image_tree(root: Path) -> list[str]:
-    files: list[str] = []
-    for place, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(place).relative_to(root)
-        images = [name for name in sorted(names) if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-        if images and len(inside.parts) < 2:
-            raise Refusal(f"{Path(place) / images[0]} is not in a class folder; expected <split>/<class>/<file>")
-        if not folders and not images and Path(place) != root:
-            raise Refusal(f"{place} has no images; expected files ending in {', '.join(SUFFIXES)}")
-        files += [(inside / name).as_posix() for name in images]
-    if not files:
-        raise Refusal(f"{root} has no images; expected <split>/<class>/<file> with {', '.join(SUFFIXES)}")
-    return files

@@ -4,27 +4,25 @@ import csv
 import hashlib
 import io
 import os
-import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.files import write_whole
+from lifeq_jax.data.cells import COLUMNS, image_paths, labels_of, read_cells
 
-COLUMNS = ("image", "label")
-SUFFIXES = (".png", ".jpg", ".jpeg")
-LARGEST_LABEL = 2**31 - 1
 TRAIN_CSV = re.compile(r"(.+)_train(.*)\.csv")
 
 
 class Table(NamedTuple):
     """The n rows of one CSV file, in file order."""
 
-    path: np.ndarray  # (n,) str, relative to the image root, "/" between parts
+    path: np.ndarray  # (n,) str, relative to the image root, "/" between parts, or as the file has it
     label: np.ndarray  # (n,) int32
 
 
@@ -40,6 +38,7 @@ class Catalog(NamedTuple):
     """Every image that some tables name, once."""
 
     paths: tuple[str, ...]  # sorted
+    place: dict[str, int]  # path -> its index in `paths`
 
 
 class Rows(NamedTuple):
@@ -49,6 +48,33 @@ class Rows(NamedTuple):
     label: np.ndarray  # (n,) int32
     task: np.ndarray  # (n,) int32, the task whose CSV the row comes from
     is_replay: np.ndarray  # (n,) bool
+
+
+class TaskRows(NamedTuple):
+    """The rows of one task's CSV files."""
+
+    train: Rows
+    test: Rows
+    replay: Rows | None  # None where replay is off
+
+
+class SeedRows(NamedTuple):
+    """The rows of one task as one seed uses them; the images it validates on are in none of the others but `test`."""
+
+    train: Rows  # `own`, then the replay of the tasks before
+    own: Rows  # of the task's train CSV
+    test: Rows
+    validation: Rows  # held out of the task's train CSV; empty without a validation split
+    replay: Rows | None  # of the task's replay CSV; None where replay is off
+
+
+class BrokenImage(Refusal):
+    """A refused image; `image` is its path in `root`."""
+
+    def __init__(self, message: str, image: str, root: Path | None = None):
+        super().__init__(message)
+        self.image = image
+        self.root = root
 
 
 def table_of(paths: Sequence[str], labels: Sequence[int]) -> Table:
@@ -69,30 +95,25 @@ def concat_tables(tables: Sequence[Table]) -> Table:
 def read_table(
     csv_path: Path, *, num_classes: int | None = None, root: Path | None = None, allow_empty: bool = False
 ) -> Table:
-    """Reads a CSV with the columns `image` and `label`, in any order; other columns and blank lines are
-    ignored.
+    """Reads a CSV file, as `read_cells`, `image_paths` and `labels_of` say.
 
-    Refuses, with the file and the row (the header is row 1): a file that is missing or not UTF-8 CSV, a
-    missing column, a row of another length than the header, a path that is empty, absolute or leaves the
-    root, a label that is not an integer in [0, num_classes), no rows at all unless `allow_empty`, and, where
-    `root` is given, a path that is no file under it."""
-    reader = csv.reader(io.StringIO(_text(csv_path), newline=""), strict=True)
+    Refuses, with the file and the row (the header is row 1), what they refuse, and no rows at all unless
+    `allow_empty`."""
+    return _numbered(csv_path, num_classes, root, allow_empty)[0]
+
+
+@contextmanager
+def naming_rows(csvs: Iterable[Path]) -> Iterator[None]:
+    """Adds, to the refusal of an image inside the block, the first row of `csvs` that lists it; the header is row 1."""
     try:
-        image, label, width = _columns(csv_path, next(reader, []))
-        paths, labels = [], []
-        for row in reader:
-            if not row:
-                continue
-            where = f"{csv_path}, row {reader.line_num}"
-            if len(row) != width:
-                raise Refusal(f"{where}: {len(row)} values where the header has {width}")
-            paths.append(_image_path(row[image], where, root))
-            labels.append(_label(row[label], where, num_classes))
-    except csv.Error as error:
-        raise Refusal(f"{csv_path}, row {reader.line_num}: not readable as CSV ({error})") from None
-    if not paths and not allow_empty:
-        raise Refusal(f"{csv_path}: no rows under the header {','.join(COLUMNS)}")
-    return table_of(paths, labels)
+        yield
+    except BrokenImage as error:
+        for csv_path in csvs:
+            table, numbers = _numbered(csv_path, None, error.root, allow_empty=True)
+            listed = np.flatnonzero(table.path == error.image)
+            if len(listed):
+                raise Refusal(f"{csv_path}, row {numbers[listed[0]]}: {error}") from None
+        raise
 
 
 def write_table(csv_path: Path, table: Table) -> None:
@@ -103,40 +124,6 @@ def write_table(csv_path: Path, table: Table) -> None:
     writer.writerow(COLUMNS)
     writer.writerows(zip(table.path.tolist(), table.label.tolist(), strict=True))
     write_whole(Path(csv_path), text.getvalue())
-
-
-def list_images(root: Path, split: str) -> tuple[list[str], Table]:
-    """The classes and images of `<root>/<split>/<class>/<file>`, or, where `split` is empty, of
-    `<root>/<class>/<file>`.
-
-    Class names are sorted as strings ("10" before "2", as the originals do) and a label is the index in that
-    list; the rows go class by class, files sorted. Refuses a missing root or split (naming those that exist),
-    a split without class folders, and a class folder without .png, .jpg or .jpeg files."""
-    folder = Path(root) / split
-    if not folder.is_dir():
-        present = ", ".join(subfolders(root)) or "none"
-        raise Refusal(f"{folder} is not a folder; splits under {root}: {present}")
-    classes = subfolders(folder)
-    if not classes:
-        raise Refusal(f"{folder} has no class folders; expected <class>/<file> with {', '.join(SUFFIXES)}")
-    files = [image_files(folder / name) for name in classes]
-    paths = [posixpath.join(split, name, file) for name, inside in zip(classes, files, strict=True) for file in inside]
-    return classes, table_of(paths, [label for label, inside in enumerate(files) for _ in inside])
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted; hidden ones left out; none where it is no folder."""
-    if not Path(folder).is_dir():
-        return []
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
-
-
-def image_files(folder: Path) -> list[str]:
-    """Names of the image files in `folder`, sorted; refuses a folder that has none."""
-    names = sorted(n for n in os.listdir(folder) if n.lower().endswith(SUFFIXES) and not n.startswith("."))
-    if not names:
-        raise Refusal(f"{folder} has no images; expected files ending in {', '.join(SUFFIXES)}")
-    return names
 
 
 def task_csv(prefix: Path, kind: str, task: int | None = None) -> Path:
@@ -162,7 +149,24 @@ def task_csvs(prefix: Path, num_tasks: int, *, replay: bool) -> tuple[Path, ...]
     return tuple(task_csv(prefix, kind, task) for task in range(num_tasks) for kind in kinds)
 
 
-def load_tasks(prefix: Path, num_tasks: int, *, root: Path | None, num_classes: int, replay: bool) -> tuple[Task, ...]:
+def tasks_there(prefix: Path) -> tuple[int, bool]:
+    """The number of tasks of which a prefix has any CSV file, and whether one is a replay file.
+
+    Refuses a prefix without `_train0.csv`, `_test0.csv` and `_replay0.csv`, naming the train CSVs that begin so."""
+    if is_train_csv(prefix):
+        return 1, False
+    numbers = {kind: _numbers_there(prefix, kind) for kind in ("train", "test", "replay")}
+    if not any(0 in found for found in numbers.values()):
+        name = f"{Path(prefix).name}_train"
+        single = sorted(path.name for path in Path(prefix).parent.glob("*.csv") if path.name.startswith(name))
+        choices = f", or one of these CSV files: {', '.join(single)}" if single else ""
+        raise Refusal(f"{task_csv(prefix, 'train', 0)} does not exist; give the prefix of a task set{choices}")
+    return 1 + max(max(found, default=0) for found in numbers.values()), bool(numbers["replay"])
+
+
+def load_tasks(
+    prefix: Path, num_tasks: int, *, root: Path | None, num_classes: int | None, replay: bool
+) -> tuple[Task, ...]:
     """Reads `<prefix>_train{i}.csv`, `_test{i}.csv` and, where `replay`, `_replay{i}.csv` for i < num_tasks.
 
     Refuses what `read_table` refuses (a replay CSV may be empty), replay files for another number of tasks,
@@ -185,15 +189,47 @@ def load_tasks(prefix: Path, num_tasks: int, *, root: Path | None, num_classes: 
 
 def catalog(tables: Iterable[Table]) -> Catalog:
     """The sorted union of the tables' paths."""
-    return Catalog(tuple(sorted(set().union(*(table.path.tolist() for table in tables)))))
+    paths = tuple(sorted(set().union(*(table.path.tolist() for table in tables))))
+    return Catalog(paths, {path: index for index, path in enumerate(paths)})
 
 
 def rows_of(known: Catalog, table: Table, task: int, is_replay: bool) -> Rows:
     """The rows of one table, marked with the task they come from; every path must be in the catalog."""
-    place = {path: index for index, path in enumerate(known.paths)}
-    index = np.array([place[path] for path in table.path.tolist()], dtype=np.int32)
+    index = np.array([known.place[path] for path in table.path.tolist()], dtype=np.int32)
     num = len(index)
     return Rows(index, table.label, np.full(num, task, np.int32), np.full(num, is_replay, np.bool_))
+
+
+def task_rows(known: Catalog, tasks: Sequence[Task]) -> tuple[TaskRows, ...]:
+    """The rows of every table of a sequence, whatever the seed."""
+
+    def one(number: int, task: Task) -> TaskRows:
+        replay = None if task.replay is None else rows_of(known, task.replay, number, True)
+        return TaskRows(rows_of(known, task.train, number, False), rows_of(known, task.test, number, False), replay)
+
+    return tuple(one(number, task) for number, task in enumerate(tasks))
+
+
+def rows_for_seed(known: Catalog, tasks: Sequence[TaskRows], validation: float, seed: int) -> tuple[SeedRows, ...]:
+    """What a seed does with each row: about the share `validation` of the training images is held out, by `held_out`,
+    of train and replay rows alike. Task t trains on its own rows, then on replay_0 .. replay_{t-1}."""
+    held = held_out(known.paths, validation, seed)
+
+    def part(rows: Rows, which: np.ndarray) -> Rows:
+        return Rows(*(column[which[rows.index]] for column in rows))
+
+    own = [part(task.train, ~held) for task in tasks]
+    replays = [None if task.replay is None else part(task.replay, ~held) for task in tasks]
+    return tuple(
+        SeedRows(
+            train=concat_rows([own[t], *(replay for replay in replays[:t] if replay is not None)]),
+            own=own[t],
+            test=task.test,
+            validation=part(task.train, held),
+            replay=replays[t],
+        )
+        for t, task in enumerate(tasks)
+    )
 
 
 def concat_rows(parts: Sequence[Rows]) -> Rows:
@@ -211,20 +247,49 @@ def training_rows(known: Catalog, tasks: Sequence[Task], task: int) -> Rows:
     return concat_rows(parts)
 
 
-def split_validation(table: Table, fraction: float, seed: int) -> tuple[Table, Table]:
-    """(train, validation) rows, about `fraction` of them in the second.
+def held_out(paths: Sequence[str], fraction: float, seed: int) -> np.ndarray:
+    """A mask (n,) bool of the validation images, about `fraction` of n paths.
 
     An image's side depends on its path and the seed alone: it is the same in every CSV, replay included, and
     in every process. Refuses a fraction outside [0, 1)."""
     if not 0 <= fraction < 1:
         raise Refusal(f"validation fraction {fraction} is out of range; choose from [0, 1)")
-    held = np.array([_place(path, seed) < fraction for path in table.path.tolist()], dtype=np.bool_)
+    if not fraction:
+        return np.zeros(len(paths), np.bool_)
+    return np.array([_place(path, seed) < fraction for path in paths], dtype=np.bool_)
+
+
+def split_validation(table: Table, fraction: float, seed: int) -> tuple[Table, Table]:
+    """(train, validation) rows of a table, by `held_out`."""
+    held = held_out(table.path.tolist(), fraction, seed)
     return select(table, ~held), select(table, held)
 
 
 def class_counts_of(rows: Rows, num_classes: int) -> np.ndarray:
     """Number of rows of each class, (num_classes,) float32."""
     return np.bincount(rows.label, minlength=num_classes).astype(np.float32)
+
+
+def _numbered(csv_path: Path, num_classes: int | None, root: Path | None, allow_empty: bool) -> tuple[Table, list[int]]:
+    """The table of `read_table`, and the row of the file that each of its rows ends in."""
+    cells = read_cells(csv_path)
+    if not cells and not allow_empty:
+        raise Refusal(f"{csv_path}: no rows under the header {','.join(COLUMNS)}")
+    table = table_of(image_paths(csv_path, cells, root), labels_of(csv_path, cells, num_classes))
+    return table, [cell.row for cell in cells]
+
+
+def told_single_classes(kind: str, tables: Sequence[Table]) -> str:
+    """A line that names the tasks whose table has a single class; empty where there are none."""
+    tasks = [str(task) for task, table in enumerate(tables) if len(np.unique(table.label)) == 1]
+    if not tasks:
+        return ""
+    of = (
+        f"task {tasks[0]} has"
+        if len(tasks) == 1
+        else f"tasks {', '.join(tasks[:10])}{', ...' * (len(tasks) > 10)} have"
+    )
+    return f"{of} a single class in {kind}"
 
 
 def _single_task_csv(train: Path, kind: str, task: int | None) -> Path:
@@ -240,50 +305,16 @@ def _place(path: str, seed: int) -> float:
     return int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _text(path: Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Refusal(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise Refusal(f"{path} is not UTF-8 text (byte {error.start})") from None
-
-
-def _columns(path: Path, header: list[str]) -> tuple[int, int, int]:
-    names = [name.strip() for name in header]
-    for column in COLUMNS:
-        if names.count(column) != 1:
-            header_line = ",".join(names)[:80]
-            raise Refusal(f"{path}, row 1: header {header_line!r} needs one column {column!r} (image,label)")
-    return names.index("image"), names.index("label"), len(names)
-
-
-def _image_path(value: str, where: str, root: Path | None) -> str:
-    path = posixpath.normpath(value)
-    if path == "." or "\0" in path:
-        raise Refusal(f"{where}: {value[:80]!r} is not an image path")
-    if path.startswith(("/", "../")) or path == "..":
-        raise Refusal(f"{where}: {value[:80]!r} leaves the image root; paths are relative to it")
-    if root is not None and not os.path.isfile(os.path.join(root, path)):
-        raise Refusal(f"{where}: {value[:80]!r} is not a file under {root}")
-    return path
-
-
-def _label(value: str, where: str, num_classes: int | None) -> int:
-    text = value.strip()
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise Refusal(f"{where}: label {value[:40]!r} is not an integer")
-    largest = LARGEST_LABEL if num_classes is None else num_classes - 1
-    if not 0 <= int(text) <= largest:
-        raise Refusal(f"{where}: label {text} is out of range; choose from 0 to {largest}")
-    return int(text)
+def _numbers_there(prefix: Path, kind: str) -> list[int]:
+    """The tasks that have a CSV file of this kind, sorted."""
+    pattern = re.compile(re.escape(Path(prefix).name) + rf"_{kind}([0-9]+)\.csv")
+    folder = task_csv(prefix, kind, 0).parent
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
 
 
 def _check_replay_files(prefix: Path, num_tasks: int) -> None:
-    pattern = re.compile(re.escape(Path(prefix).name) + r"_replay([0-9]+)\.csv")
-    folder = task_csv(prefix, "replay", 0).parent
-    names = os.listdir(folder) if folder.is_dir() else []
-    found = sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
+    found = _numbers_there(prefix, "replay")
     if found != list(range(num_tasks)):
         there = ", ".join(map(str, found)) or "none"
         raise Refusal(f"{prefix}_replay{{i}}.csv: {num_tasks} tasks need i = 0 to {num_tasks - 1}; found: {there}")

@@ -4,17 +4,17 @@ from typing import Any
 
 # Pillow's convert("L") rounds (19595 R + 38470 G + 7471 B) / 65536.
 GRAY = (19595, 38470, 7471)
-PNG_HEAD = b"\x89PNG"
-PNG_BITS = 24  # the byte of a PNG that holds its bits per channel
 MARGIN = 2  # pixels around a cut that the smoothing of subsampled color looks at
 
 
-def decoded(tf: Any, content: Any, *, inks: bool) -> Any:
-    """The color image (h, w, 3) of a JPEG or PNG: the integer inverse DCT for JPEG.
-
-    `inks`: whether CMYK is read, within 1 of Pillow's color where the file has Adobe's marker. Fails on what
-    is no JPEG or PNG, which TensorFlow would read, and on 16 bits."""
-    return tf.cond(tf.io.is_jpeg(content), lambda: _jpeg(tf, content, inks), lambda: _png(tf, content))
+def decoded(tf: Any, content: Any) -> Any:
+    """The color image (h, w, 3) of a JPEG or PNG that `decode.check_stored` lets pass: the integer inverse DCT for
+    JPEG; CMYK within 1 of Pillow's color where the file has Adobe's marker."""
+    return tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(content, channels=3),
+    )
 
 
 def decoded_box(tf: Any, content: Any, choose: Any) -> Any:
@@ -31,7 +31,7 @@ def decoded_box(tf: Any, content: Any, choose: Any) -> Any:
         return _cut(tf, image, corner - start, size)
 
     def of_png() -> Any:
-        image = _png(tf, content)
+        image = tf.io.decode_png(content, channels=3)
         return _cut(tf, image, *tf.split(choose(tf.shape(image)[:2]), 2))
 
     return tf.cond(tf.io.is_jpeg(content), of_jpeg, of_png)
@@ -47,16 +47,3 @@ def with_channels(tf: Any, image: Any, channels: int) -> Any:
 
 def _cut(tf: Any, image: Any, corner: Any, size: Any) -> Any:
     return tf.slice(image, tf.concat([corner, [0]], 0), tf.concat([size, [3]], 0))
-
-
-def _jpeg(tf: Any, content: Any, inks: bool) -> Any:
-    if not inks:
-        tf.debugging.assert_less(tf.io.extract_jpeg_shape(content)[2], 4)
-    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _png(tf: Any, content: Any) -> Any:
-    # Messages of their own, because assert_equal would quote bytes that are no UTF-8.
-    tf.debugging.Assert(tf.strings.substr(content, 0, len(PNG_HEAD)) == PNG_HEAD, ["neither JPEG nor PNG"])
-    tf.debugging.Assert(tf.strings.substr(content, PNG_BITS, 1) != b"\x10", ["16 bits per channel"])
-    return tf.io.decode_png(content, channels=3)

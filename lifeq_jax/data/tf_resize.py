@@ -36,7 +36,7 @@ def random_resized_crop(tf: Any, content: Any, draw: Any, spec: ImageSpec) -> An
 def centered_crop(tf: Any, content: Any, spec: ImageSpec) -> Any:
     """A file's short side resized to `spec.stored[0]`, the long side in proportion and rounded down; the middle
     of it as uint8 (*spec.crop, c)."""
-    image = with_channels(tf, decoded(tf, content, inks=True), spec.stored[2])
+    image = with_channels(tf, decoded(tf, content), spec.stored[2])
     sides = tf.shape(image)[:2]
     resized = spec.stored[0] * sides // tf.reduce_min(sides)
     corner = tf.round((resized - spec.crop) / 2)

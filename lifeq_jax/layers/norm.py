@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lifeq_jax.layers.initial import ONES, ZEROS
+
 
 def batch_moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array, int]:
     """Mean (C,), biased variance (C,) and the number of values per channel of x (..., C), over all axes but the last.
@@ -37,8 +39,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """x (..., C) normalized; train=True needs batch_stats mutable."""
         shape = x.shape[-1:]
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        running_mean = self.variable("batch_stats", "mean", ZEROS, None, shape)
+        running_var = self.variable("batch_stats", "var", ONES, None, shape)
         mean, variance = running_mean.value, running_var.value
         if train:
             axis_name = None if self.is_initializing() else self.axis_name
@@ -55,6 +57,6 @@ class BatchNorm(nn.Module):
         centered = x - jnp.expand_dims(mean, leading)
         if not self.affine:
             return centered * jnp.expand_dims(factor, leading)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale = self.param("scale", ONES, shape)
+        bias = self.param("bias", ZEROS, shape)
         return centered * jnp.expand_dims(scale * factor, leading) + jnp.expand_dims(bias, leading)

@@ -13,7 +13,7 @@ from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.convolution import convolution
 from lifeq_jax.layers.depthwise import depthwise
-from lifeq_jax.layers.initial import HE_NORMAL, Initial
+from lifeq_jax.layers.initial import HE_NORMAL, ZEROS, Initializer, stated
 from lifeq_jax.layers.precision import in_bfloat16
 from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.quant.codes import LEARNED, Table
@@ -81,7 +81,7 @@ def conv(
     groups: int = 1,
     bias: bool = False,
     padded: bool = True,
-    kernel_init: Initial = HE_NORMAL,
+    kernel_init: Initializer = HE_NORMAL,
     precision: str = "float32",
 ) -> QuantConv:
     """A size x size convolution, padded by size // 2 on every side whatever the stride, as in torch, or not at all.
@@ -95,16 +95,17 @@ def conv(
         padding=size // 2 if padded else 0,
         feature_group_count=groups,
         use_bias=bias,
-        kernel_init=kernel_init.initializer(),
+        kernel_init=kernel_init,
+        bias_init=ZEROS,
         conv_general_dilated=in_bfloat16(product) if precision == "bfloat16" else product,
         weight=weight,
     )
 
 
-def dense(features: int, weight: Quantizer, *, kernel_init: Initial, precision: str = "float32") -> QuantDense:
+def dense(features: int, weight: Quantizer, *, kernel_init: Initializer, precision: str = "float32") -> QuantDense:
     """A linear layer with a bias; precision as of `conv`."""
     product = in_bfloat16(lax.dot_general) if precision == "bfloat16" else lax.dot_general
-    return QuantDense(features, kernel_init=kernel_init.initializer(), dot_general=product, weight=weight)
+    return QuantDense(features, kernel_init=kernel_init, bias_init=ZEROS, dot_general=product, weight=weight)
 
 
 class LayerBits(NamedTuple):
@@ -120,6 +121,7 @@ class Traced(NamedTuple):
     shapes: PyTree  # its collections, as shapes and types
     weights: dict[str, Quantizer]  # of the layers with a kernel, by path, in the order in which they are first called
     layers: dict[str, LayerBits]  # of all quantizing layers, likewise
+    initial: dict[str, Initializer]  # of the leaves of `shapes`, by name, where one is stated
 
 
 @lru_cache(maxsize=4)
@@ -127,6 +129,7 @@ def traced(model: nn.Module, image_shape: tuple[int, int, int]) -> Traced:
     """`model` for images (H, W, C); nothing is computed."""
     weights: dict[str, Quantizer] = {}
     layers: dict[str, LayerBits] = {}
+    initial: dict[str, Initializer] = {}
 
     def record(next_method: Any, args: tuple, kwargs: dict, context: Any) -> Any:
         layer, path = context.module, "/".join(context.module.path)
@@ -137,10 +140,14 @@ def traced(model: nn.Module, image_shape: tuple[int, int, int]) -> Traced:
             layers.setdefault(path, LayerBits(layer.weight.bits, None))
         return next_method(*args, **kwargs)
 
-    image = jnp.zeros((1, *image_shape), jnp.float32)
-    with nn.intercept_methods(record):
-        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
-    return Traced(shapes, weights, layers)
+    def init() -> PyTree:
+        image = jnp.zeros((1, *image_shape), jnp.float32)
+        with nn.intercept_methods(record), stated() as initializers:
+            variables = model.init(jax.random.key(0), image, train=False)
+        initial.update(initializers(variables))
+        return variables
+
+    return Traced(jax.eval_shape(init), weights, layers, initial)
 
 
 def bit_table(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, LayerBits]:

@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from lifeq_jax.core.tree import map_named
+from lifeq_jax.core.tree import in_chunks, map_named
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.quant import QuantConv, QuantDense
@@ -156,7 +156,7 @@ def _kernel_squares(window: Window | None, x: jax.Array, gradient: jax.Array) ->
     """Of x (B, F) and gradient (B, O): (F, O); of (B, H, W, C) and (B, _, _, O): (h, w, C / groups, O)."""
     if window is None:
         return jnp.square(x).T @ jnp.square(gradient)
-    batch, groups, features = len(x), window.groups, gradient.shape[-1]
+    groups, features = window.groups, gradient.shape[-1]
     taps, places = window.size[0] * window.size[1], gradient[0, ..., 0].size
     inner, outer = x.shape[-1] // groups, features // groups
 
@@ -170,16 +170,10 @@ def _kernel_squares(window: Window | None, x: jax.Array, gradient: jax.Array) ->
     if places == 1:
         total = product(jnp.square(x), jnp.square(gradient), "bptgi,bpgo->gtio")
     else:
-        size = _part(batch, places * (taps * x.shape[-1] + features) + taps * inner * features)
-        parts = jax.tree.map(lambda part: part.reshape(-1, size, *part.shape[1:]), (x, gradient))
-        total, _ = jax.lax.scan(add, jnp.zeros((groups, taps, inner, outer)), parts)
+        working_set = WORKING_SET.get(jax.default_backend(), LARGE_WORKING_SET)
+        most = working_set // (places * (taps * x.shape[-1] + features) + taps * inner * features)
+        total, _ = jax.lax.scan(add, jnp.zeros((groups, taps, inner, outer)), in_chunks((x, gradient), most))
     return total.transpose(1, 2, 0, 3).reshape(*window.size, inner, features)
-
-
-def _part(batch: int, values: int) -> int:
-    """The most examples, of `values` each, that divide a batch and are within the working set; 1 if none are."""
-    most = WORKING_SET.get(jax.default_backend(), LARGE_WORKING_SET) // values
-    return max((n for n in range(1, batch + 1) if batch % n == 0 and n <= most), default=1)
 
 
 def _patches(window: Window, x: jax.Array, places: tuple[int, ...]) -> jax.Array:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
-from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initial
+from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initializer
 from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.quant import QuantAct, conv, dense
 from lifeq_jax.layers.setups import Quantizers
@@ -28,7 +28,7 @@ class ConvUnit(nn.Module):
     quantize_act: bool = True
     axis_name: str | None = None
     padded: bool = True  # False: the convolution stays inside the image
-    kernel_init: Initial = HE_NORMAL
+    kernel_init: Initializer = HE_NORMAL
 
     def setup(self) -> None:
         """Names the parts conv, norm and act."""
@@ -67,7 +67,7 @@ class DenseUnit(nn.Module):
     features: int
     quantizers: Quantizers
     role: str = "inner"
-    kernel_init: Initial = TORCH_UNIFORM
+    kernel_init: Initializer = TORCH_UNIFORM
 
     def setup(self) -> None:
         """Names the parts dense and act."""

@@ -16,6 +16,7 @@ from lifeq_jax.methods.head import is_head
 from lifeq_jax.methods.importance import FISHERS, estimator, mean
 from lifeq_jax.methods.penalty import check_positive, probe_of
 from lifeq_jax.optim.cell_clip import Anchored, cell_clip
+from lifeq_jax.optim.stop import stop_after_first_task
 from lifeq_jax.quant import bit_alloc
 
 
@@ -56,20 +57,6 @@ def limits_of(leaves: Mapping[str, jax.Array], prior: float, reach: float) -> di
         return Limits(kernel.bound if last == "kernel" else bit_alloc.BIAS_BOUND, kernel.fisher)
 
     return {name: limits(name) for name in leaves}
-
-
-def _still_after_first_task(head: bool) -> optax.GradientTransformationExtraArgs:
-    """Stops, from the second task on, all that has no frozen bits and is no head: the scales and shifts of norms."""
-
-    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, method_state: Frozen, **_):
-        def stop(name: str, leaf: jax.Array) -> jax.Array:
-            if name in method_state.bits or (not head and is_head(name)):
-                return leaf
-            return jnp.where(method_state.task > 0, 0.0, leaf)
-
-        return map_named(stop, updates), state
-
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def blip(
@@ -167,13 +154,17 @@ def blip(
         values = named_leaves(params)
         return {name: _measured(name, bits, values[name], max_bits) for name, bits in state.bits.items()}
 
+    def learns_on(state: Frozen, name: str) -> bool:  # not the scales and shifts of norms, which have no frozen bits
+        return name in state.bits or (not head and is_head(name))
+
+    stop = stop_after_first_task(lambda state: state.task, learns_on)
     return Method(
         init=init,
         end_task=end_task,
         settle=settle,
         measure=measure,
         concludes=True,
-        constraint=optax.chain(_still_after_first_task(head), cell_clip(anchors, cell=cell, max_bits=max_bits)),
+        constraint=optax.chain(stop, cell_clip(anchors, cell=cell, max_bits=max_bits)),
     )
 
 

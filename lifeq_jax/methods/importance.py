@@ -9,7 +9,6 @@ Squared gradients of single examples are taken layer by layer where the network 
 the cost of a training step. Where it does not, as at the latent parameters behind quantized weights, each example has
 a gradient of its own, which is exact too and takes many times as long."""
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.core.tree import zeros_like
+from lifeq_jax.core.tree import in_chunks, zeros_like
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
 from lifeq_jax.losses.classify import of_head, weighted_mean
@@ -194,14 +193,15 @@ def _one_by_one(loss: Loss, probe: Probe, batch: Batch) -> PyTree:
             outputs = probe.apply(point, example.image[None])
             return _loss_alone(loss, probe, jax.tree.map(lambda part: part[0], outputs), example)
 
-        return jax.tree.map(lambda g: example.weight * jnp.square(g), jax.grad(value)(probe.point))
+        # not a product alone: a row of weight 0 may be no image, and its gradient no number
+        return jax.tree.map(
+            lambda g: jnp.where(example.weight > 0, example.weight * jnp.square(g), 0.0), jax.grad(value)(probe.point)
+        )
 
     def add(total: PyTree, chunk: Batch) -> tuple[PyTree, None]:
         return jax.tree.map(lambda t, s: t + jnp.sum(s, axis=0), total, jax.vmap(square)(chunk)), None
 
-    size = math.gcd(batch.label.shape[0], CHUNK)
-    chunks = jax.tree.map(lambda part: part.reshape(-1, size, *part.shape[1:]), batch)
-    total, _ = jax.lax.scan(add, zeros_like(probe.point), chunks)
+    total, _ = jax.lax.scan(add, zeros_like(probe.point), in_chunks(batch, CHUNK))
     return total
 
 

@@ -15,7 +15,7 @@ from lifeq_jax.losses import LOSSES
 from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.importance import FISHERS, squared_objective
 from lifeq_jax.methods.noise import noisy_loss
-from lifeq_jax.methods.penalty import anchored
+from lifeq_jax.methods.penalty import anchored, check_positive
 from lifeq_jax.optim.prox import proximal_step
 from lifeq_jax.quant.base import check_bits
 
@@ -32,6 +32,7 @@ def lifequant(
     history: str = "recomputed",
     decay: float = 1.0,
     noise_bits: int = 0,
+    act_range: float = 2.0,
     limit: float = 0.1,
 ) -> Method:
     """sum s (w_q - w_s)^2 as penalty, s = F strength / (1 + F strength / limit); the proximal step as constraint.
@@ -42,7 +43,8 @@ def lifequant(
     quantizer's slope, (range_ / 4 / std)^2, hence the small default. `prox` is the strength of the proximal step
     toward std range_/4 (0: off, inf: the hard normalization); `range_` must be the weight quantizer's. `history`:
     recomputed (F over the data of all tasks so far), online or per_task. `noise_bits` adds the activation noise of
-    noise.py (0: off), for fisher="batch" only.
+    noise.py (0: off), for fisher="batch" only: up to one step of so many bits over the range `act_range`, the
+    original's argument of that name.
 
     Original: space="latent", loss="ball_shift" or "cross_entropy", limit=inf, prox=0 (its quantizer normalizes
     anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
@@ -53,7 +55,9 @@ def lifequant(
     if noise_bits > 0:
         if fisher != "batch":
             raise Refusal(f"method.args.noise_bits={noise_bits!r} needs method.args.fisher='batch', not {fisher!r}")
-        contribution = squared_objective(noisy_loss(values, check_bits(noise_bits, "method.args.noise_bits")))
+        bits = check_bits(noise_bits, "method.args.noise_bits")
+        noisy = noisy_loss(values, bits, check_positive(act_range, "method.args.act_range"))
+        contribution = squared_objective(noisy)
     method = anchored(
         contribution,
         strength=strength,

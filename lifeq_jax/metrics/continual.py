@@ -1,11 +1,12 @@
 """What a sequence of tasks did to a classifier, from its accuracy matrix.
 
-A is (T, T); A[i, j] is the accuracy on the test set of task j after training task i. Tasks count from 0.
+A is (T, T); A[i, j] is the accuracy on the test set of task j after training task i. In formulas tasks
+count from 1 to T, as in the papers; in arrays from 0.
 Entries above the diagonal (j > i, a task not trained yet) may hold anything, NaN too, and no function here
 reads them. Every result has the unit of A. Papers call different things by one name, so each variant has its
 own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,13 +27,13 @@ def check_matrix(matrix: np.ndarray) -> np.ndarray:
 
 
 def change_per_task(matrix: np.ndarray) -> np.ndarray:
-    """(T,) A[T-1, j] - A[j, j]: what a task gained since it was trained, negative where it was forgotten."""
+    """(T,) A[T, j] - A[j, j]: what a task gained since it was trained, negative where it was forgotten."""
     matrix = check_matrix(matrix)
     return matrix[-1] - np.diag(matrix)
 
 
 def forgetting_per_task(matrix: np.ndarray) -> np.ndarray:
-    """(T,) max over i >= j of A[i, j], minus A[T-1, j]: never negative, 0 for the last task."""
+    """(T,) max over i >= j of A[i, j], minus A[T, j]: never negative, 0 for the last task."""
     matrix = check_matrix(matrix)
     trained = np.tri(len(matrix), dtype=bool)
     return np.max(matrix, axis=0, where=trained, initial=-np.inf) - matrix[-1]
@@ -44,7 +45,7 @@ def _mean_of_old(per_task: np.ndarray) -> float:
 
 
 def average_accuracy(matrix: np.ndarray) -> float:
-    """1/T sum_j A[T-1, j].
+    """1/T sum_j A[T, j].
 
     Mean over all tasks at the end: ACC of GEM (Lopez-Paz and Ranzato 2017) and of BLIP
     (`print_log_acc_bwt`)."""
@@ -59,14 +60,14 @@ def learning_accuracy(matrix: np.ndarray) -> float:
 
 
 def bwt(matrix: np.ndarray) -> float:
-    """1/(T-1) sum_{j < T-1} (A[T-1, j] - A[j, j]); 0 for one task.
+    """1/(T-1) sum_{j < T} (A[T, j] - A[j, j]); 0 for one task.
 
     Backward transfer of GEM (Lopez-Paz and Ranzato 2017), as Mammoth reports it; negative is forgetting."""
     return _mean_of_old(change_per_task(matrix))
 
 
 def bwt_over_all(matrix: np.ndarray) -> float:
-    """1/T sum_j (A[T-1, j] - A[j, j]); 0 for one task.
+    """1/T sum_j (A[T, j] - A[j, j]); 0 for one task.
 
     BLIP's BWT (`utils.py::print_log_acc_bwt`): the last task's 0 counts in the mean, so it is (T-1)/T of
     `bwt`."""
@@ -74,15 +75,15 @@ def bwt_over_all(matrix: np.ndarray) -> float:
 
 
 def forgetting(matrix: np.ndarray) -> float:
-    """1/(T-1) sum_{j < T-1} (max_{i >= j} A[i, j] - A[T-1, j]); 0 for one task.
+    """1/(T-1) sum_{j < T} (max_{i >= j} A[i, j] - A[T, j]); 0 for one task.
 
     The form of Mammoth: the end counts in the maximum, so it is never negative. Chaudhry et al. 2018 (RWalk)
-    take the maximum over i < T-1 only; the two differ for a task that is at its best at the end."""
+    take the maximum over i < T only; the two differ for a task that is at its best at the end."""
     return _mean_of_old(forgetting_per_task(matrix))
 
 
 def first_minus_last(matrix: np.ndarray) -> float:
-    """1/(T-1) sum_{j < T-1} (A[j, j] - A[T-1, j]); 0 for one task.
+    """1/(T-1) sum_{j < T} (A[j, j] - A[T, j]); 0 for one task.
 
     Avalanche's forgetting of a task, first recorded minus last, averaged as in GEM: it is -`bwt` and has a
     sign."""
@@ -107,3 +108,9 @@ def continual_metrics(matrix: np.ndarray) -> dict[str, float]:
 def formula(name: str) -> str:
     """The formula of one row of CONTINUAL: the first line of its docstring, without the full stop."""
     return (CONTINUAL[name].__doc__ or name).splitlines()[0].rstrip(".")
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (n - 1); of a single value the deviation is NaN."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return float(np.mean(values)), deviation

@@ -16,13 +16,3 @@ def whole_network(found: Measured) -> dict[str, float]:
     frozen = sum(layer["capacity"] * layer["values"] for layer in found.values())
     dead = sum(layer.get("dead_units", 0.0) for layer in found.values())
     return {"capacity": frozen / values, "dead_units": dead / units}
-
-
-def by_task(rows: list[dict[str, str]], stage: str) -> dict[int, dict[str, dict[str, float]]]:
-    """The rows of a layers.csv as {finished task: {layer: {quantity: value}}}, those of one stage."""
-    found: dict[int, dict[str, dict[str, float]]] = {}
-    for row in rows:
-        if row["stage"] == stage:
-            layers = found.setdefault(int(row["after"]), {})
-            layers.setdefault(row["layer"], {})[row["quantity"]] = float(row["value"])
-    return found

@@ -7,7 +7,7 @@ import jax
 from flax import linen as nn
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.layers.initial import LECUN_NORMAL, TORCH_UNIFORM, Initial
+from lifeq_jax.layers.initial import LECUN_NORMAL, TORCH_UNIFORM, Initializer
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, ConvUnit, DenseUnit
 
@@ -27,7 +27,7 @@ class AlexNet(nn.Module):
     convolutions: tuple[int, int, int]  # features
     linear: tuple[int, int]  # features
     late: float  # share that dropout sets to 0 after the third convolution and the linear layers
-    kernel_init: Initial
+    kernel_init: Initializer
     axis_name: str | None = None
 
     def setup(self) -> None:

@@ -2,14 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
-from lifeq_jax.core.keys import generator_for
+from lifeq_jax.core.keys import Stream, generator_for, key_for
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initial
 from lifeq_jax.layers.quant import traced
 from lifeq_jax.quant.codes import is_learned
 
@@ -23,25 +21,34 @@ def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> PyTr
     return {"batch_stats": {}} | traced(model, image_shape).shapes
 
 
-def _draw(generator: np.random.Generator, kernel: Initial, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    last = name.rpartition("/")[2]
-    if last == "kernel":
-        values = (TORCH_UNIFORM if "/classifier/" in name else kernel).draw(generator, shape)
-    else:
-        values = np.full(shape, 1.0 if last in ("scale", "var") else 0.0)
-    return values.astype(np.float32)
-
-
 def initialize(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> PyTree:
-    """The collections of `model` at its start: a function of (model, seed, image_shape), equal on every device.
+    """The collections of `model` at its start: a function of (model, seed, image_shape).
 
-    The classifier's kernel uniform in +-1/sqrt(fan_in), the others as the model's `kernel_init` says, N(0, 2 / fan_out)
-    where it has none, scales and variances 1, the rest 0: the distributions of `model.init`, drawn by NumPy in
-    milliseconds where compiling init takes seconds. What quantizers learn (quant.codes.is_learned) is filled likewise,
-    and is for a calibration pass to find."""
-    generator, kernel = generator_for(seed), getattr(model, "kernel_init", HE_NORMAL)
+    Each leaf has the distribution that its layer states. Where that is a `layers.initial.Initializer`, NumPy draws it,
+    equal on every device and in milliseconds, where compiling `model.init` takes seconds. Other leaves, as those of
+    layers with Flax's own initializers, come from `model.init`, compiled for them alone. What quantizers learn
+    (quant.codes.is_learned) is 1 for scales and else 0, for a calibration pass to find."""
+    generator, found = generator_for(seed), traced(model, image_shape)
     shapes = variable_shapes(model, image_shape)
-    return map_named(lambda name, leaf: jnp.asarray(_draw(generator, kernel, name, leaf.shape)), shapes)
+    unstated = {name for name in named_leaves(shapes) if name not in found.initial and not is_learned(name)}
+    others = _by_init(model, seed, image_shape, unstated) if unstated else {}
+
+    def fresh(name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        if is_learned(name):
+            return jnp.full(leaf.shape, 1.0 if name.endswith("/scale") else 0.0, leaf.dtype)
+        if name in others:
+            return others[name]
+        return jnp.asarray(found.initial[name].draw(generator, leaf.shape), leaf.dtype)
+
+    return map_named(fresh, shapes)
+
+
+def _by_init(model: nn.Module, seed: int, image_shape: tuple[int, int, int], names: set[str]) -> dict[str, jax.Array]:
+    def leaves(key: jax.Array) -> dict[str, jax.Array]:
+        variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
+        return {name: leaf for name, leaf in named_leaves(variables).items() if name in names}
+
+    return jax.jit(leaves)(key_for(seed, stream=Stream.PARAMETERS))
 
 
 def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:

@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.layers.initial import LECUN_NORMAL, Initial
+from lifeq_jax.layers.initial import LECUN_NORMAL, Initializer
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, DenseUnit
 
@@ -18,7 +18,7 @@ class MLP(nn.Module):
     quantizers: Quantizers
     hidden: int
     layers: int
-    kernel_init: Initial = LECUN_NORMAL
+    kernel_init: Initializer = LECUN_NORMAL
 
     def setup(self) -> None:
         """Names the parts stem, dense_0, dense_1, ... and classifier."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lifeq_jax.layers.initial import HE_NORMAL, Initial
+from lifeq_jax.layers.initial import HE_NORMAL, Initializer
 from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.quant import QuantAct
 from lifeq_jax.layers.setups import Quantizers
@@ -44,7 +44,7 @@ class Block(nn.Module):
     is_last: bool = False  # the block whose output is pooled
     axis_name: str | None = None
     make_norm: Callable[..., BatchNorm] = BatchNorm
-    kernel_init: Initial = HE_NORMAL
+    kernel_init: Initializer = HE_NORMAL
 
     def setup(self) -> None:
         """Names the parts units_0, units_1, ..., shortcut and sum."""
@@ -91,7 +91,7 @@ class ResNet(nn.Module):
     stem_shape: Stem = Stem(3, 1)
     axis_name: str | None = None
     make_norm: Callable[..., BatchNorm] = BatchNorm
-    kernel_init: Initial = HE_NORMAL
+    kernel_init: Initializer = HE_NORMAL
     window: int = 0  # side of the top left part of the last images that is averaged; 0: all of them
 
     def setup(self) -> None:

@@ -51,10 +51,14 @@ def chain(
     base: optax.GradientTransformationExtraArgs,
     learned: optax.GradientTransformationExtraArgs,
     constraint: optax.GradientTransformationExtraArgs,
+    max_norm: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """`gradients`, then `learned` for the learned state of quantizers and `base` for the rest, then `constraint`.
+    """`gradients`, clipping, then `learned` for the learned state of quantizers and `base` for the rest, `constraint`.
 
-    `gradients` sees the raw gradient; `constraint` sees the finished update and rewrites it so that the parameters
-    land inside. `update` takes `progress=`, `method_state=` and `quantized=` and hands them to the links that want
-    them."""
-    return optax.chain(gradients, optax.partition({"weights": base, "learned": learned}, partition_names), constraint)
+    `gradients` sees the raw gradient. What comes out of it is scaled down where its global norm exceeds `max_norm` (0:
+    never), as torch.nn.utils.clip_grad_norm_ does before optimizer.step(): weight decay and momentum come after it.
+    `constraint` sees the finished update and rewrites it so that the parameters land inside. `update` takes
+    `progress=`, `method_state=` and `quantized=` and hands them to the links that want them."""
+    clip = optax.clip_by_global_norm(max_norm) if max_norm else optax.identity()
+    parts = optax.partition({"weights": base, "learned": learned}, partition_names)
+    return optax.chain(gradients, clip, parts, constraint)

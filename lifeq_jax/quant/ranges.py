@@ -209,8 +209,9 @@ def golden_section(target: Target, options: Options) -> Ranges:
     """The range of least squared error on the newest tensor, by golden-section search from 1 % to 100 % of the reach.
 
     Reach as in `mse`. An asymmetric quantizer searches the shift within the search for the width, about 1000 passes
-    over the tensor; else 32. The original uses scipy's bounded search, exact to 1e-5; both find a local minimum where
-    there are several. Holds: the memory needed is a few copies of the tensor."""
+    over the tensor; else 32. Not the original's algorithm, which is scipy's bounded search (Brent's: parabolic steps
+    between golden ones): where the error has several minima, the two may end in different ones. Holds: the memory
+    needed is a few copies of the tensor."""
 
     def update(state: Search, x: jax.Array) -> Search:
         return state._replace(found=_best_range(target, x.astype(jnp.float32), state))

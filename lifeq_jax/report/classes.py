@@ -1,15 +1,12 @@
-"""What a run says of single classes: per_class.csv, read and checked, and the numbers a report takes from it."""
+"""The numbers that a report takes from per_class.csv."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lifeq_jax.core.config import Recipe
-from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.classify import class_shares, mean_of_known, shot_groups
-from lifeq_jax.report.history import read_rows, read_whole_numbers
+from lifeq_jax.runs.classes import Classes
 
 NUMBERS = {
     "accuracy": "top-1 accuracy",
@@ -18,44 +15,6 @@ NUMBERS = {
     "medium": "mean over the classes with {few} to {many} training images",
     "few": "mean over the classes with fewer than {few} training images",
 }
-COLUMNS = ("after", "task", "class", "train_images", "images", "correct")
-
-
-class Classes(NamedTuple):
-    """The T tasks and K classes of a run at the end of its last stage, int64."""
-
-    train_images: np.ndarray  # (T, K) of the task's own training data, without replay
-    images: np.ndarray  # (T, K) scored
-    correct: np.ndarray  # (T, K) of them
-
-
-def read_classes(path: Path, recipe: Recipe, tasks: int) -> Classes | None:
-    """Reads the rows of per_class.csv that say how the last stage, of `tasks` tasks, ended; None without the file.
-
-    Refuses, naming row and column, what is missing or damaged."""
-    if not path.exists():
-        return None
-    header, rows = read_rows(path)
-    missing = [name for name in ("stage", *COLUMNS) if name not in header]
-    if missing:
-        raise Refusal(f"{path}: the header lacks {missing[0]}; it has {', '.join(header)}")
-    after, task, label, *counts = np.array([read_whole_numbers(path, rows, name) for name in COLUMNS])
-    _check(path, label, recipe.data.num_classes, *counts[1:])
-    stage = recipe.stages[-1].name
-    chosen = (np.array([row["stage"] for row in rows]) == stage) & (after == tasks - 1) & (task < tasks)
-    if set(task[chosen]) != set(range(tasks)):
-        raise Refusal(f"{path} lacks rows of stage {stage} after task {tasks - 1}")
-    tables = np.zeros((3, tasks, recipe.data.num_classes), np.int64)
-    tables[:, task[chosen], label[chosen]] = np.array(counts)[:, chosen]
-    return Classes(*tables)
-
-
-def _check(path: Path, label: np.ndarray, num_classes: int, images: np.ndarray, correct: np.ndarray) -> None:
-    for row in np.flatnonzero((label >= num_classes) | (correct > images))[:1]:
-        where = f"{path}, row {row + 1}"
-        if label[row] >= num_classes:
-            raise Refusal(f"{where}: class={label[row]} is out of range; choose from 0 to {num_classes - 1}")
-        raise Refusal(f"{where}: correct={correct[row]} is more than images={images[row]}")
 
 
 def is_unbalanced(classes: Classes) -> bool:

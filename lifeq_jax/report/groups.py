@@ -1,29 +1,33 @@
 """Runs of one recipe, put together over their seeds."""
 
 import dataclasses
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifeq_jax.core.config import Recipe, to_json
+from lifeq_jax.core.config import Recipe, flatten, to_json
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import average_accuracy
-from lifeq_jax.report.runs import Run
+from lifeq_jax.runs.read import Run
 
 
 class Group(NamedTuple):
     """Runs that differ in nothing but the seed."""
 
     label: str
+    slug: str  # the label as part of a file name, unlike that of any other group
     runs: tuple[Run, ...]  # sorted by seed
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
-    """Groups the runs of one recipe, whatever the seed; best mean of the average accuracy first.
+    """Groups the runs of one recipe, whatever the seed: those measured on test images, then those measured on
+    validation images, each with the best mean of the average accuracy first.
 
-    A group is labelled with the recipe's name and, where another group has that name too, with what differs.
-    Refuses no runs at all, groups of different numbers of tasks, and a seed that occurs twice in one
+    A group is labelled with the recipe's name, where another group has that name too with what differs, and where it
+    was measured on validation images with these words. Refuses no runs at all, and a seed that occurs twice in one
     group."""
     if not runs:
         raise Refusal("no run folder was given; name at least one")
@@ -33,9 +37,15 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     members = [tuple(sorted(group, key=lambda run: run.recipe.seed)) for group in together.values()]
     for group in members:
         _check_group(group)
-    members.sort(key=lambda group: -float(np.mean([average_accuracy(run.matrix) for run in group])))
-    labels = _labels([group[0].recipe for group in members])
-    return tuple(Group(label, group) for label, group in zip(labels, members, strict=True))
+    members.sort(key=_rank)
+    recipes = [group[0].recipe for group in members]
+    labels = _labels(recipes)
+    return tuple(Group(*named) for named in zip(labels, _slugs(labels, recipes), members, strict=True))
+
+
+def _rank(group: Sequence[Run]) -> tuple[bool, float]:
+    on_validation = group[0].recipe.data.evaluate_on == "validation"
+    return on_validation, -float(np.mean([average_accuracy(run.matrix) for run in group]))
 
 
 def _check_group(group: Sequence[Run]) -> None:
@@ -43,19 +53,15 @@ def _check_group(group: Sequence[Run]) -> None:
         if one.recipe.seed == other.recipe.seed:
             same = f"one recipe with seed={one.recipe.seed}"
             raise Refusal(f"{one.folder} and {other.folder} are runs of {same}; give one of them")
-        if one.matrix.shape != other.matrix.shape:
-            raise Refusal(
-                f"{one.folder} has {len(one.matrix)} tasks and {other.folder} has {len(other.matrix)}, "
-                "but their recipes say the same"
-            )
 
 
 MOST_SHOWN = 3  # differences in a label; a plot has no room for more
 
 
 def _labels(recipes: Sequence[Recipe]) -> list[str]:
-    names = [recipe.name for recipe in recipes]
-    plain = [_flatten(dataclasses.asdict(recipe)) for recipe in recipes]
+    mark = {"test": "", "validation": " on validation images"}
+    names = [recipe.name + mark[recipe.data.evaluate_on] for recipe in recipes]
+    plain = [_plain(recipe) for recipe in recipes]
     labels = []
     for name, own in zip(names, plain, strict=True):
         namesakes = [other for other, their_name in zip(plain, names, strict=True) if their_name == name]
@@ -66,6 +72,19 @@ def _labels(recipes: Sequence[Recipe]) -> list[str]:
     return labels
 
 
+def _slugs(labels: Sequence[str], recipes: Sequence[Recipe]) -> list[str]:
+    """The labels as parts of file names, told apart by the recipe where two would be alike."""
+    slugs = [re.sub("[^A-Za-z0-9.=_-]+", "-", label).strip("-.")[:80].lower() for label in labels]
+    return [
+        f"{slug}-{_digest(recipe)}" if slugs.count(slug) > 1 or not slug else slug
+        for slug, recipe in zip(slugs, recipes, strict=True)
+    ]
+
+
+def _digest(recipe: Recipe) -> str:
+    return hashlib.sha256(to_json(dataclasses.replace(recipe, seed=0)).encode()).hexdigest()[:8]
+
+
 def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[str, Any]]) -> int:
     """How many namesakes have another value. An argument of a part is compared with the same part's only."""
     part = key.rpartition(".")[0]
@@ -73,14 +92,7 @@ def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[st
     return sum(other.get(key) != own[key] for other in alike)
 
 
-def _flatten(value: Any, key: str = "") -> dict[str, Any]:
-    """{'method': {'name': 'ewc', 'args': {'strength': 2}}} -> {'method': 'ewc', 'method.strength': 2}."""
-    if isinstance(value, tuple | list):
-        value = {str(index): item for index, item in enumerate(value)}
-    if not isinstance(value, dict):
-        return {key: value}
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        silent = key and name in ("name", "args")
-        flat |= _flatten(item, key if silent else f"{key}.{name}".lstrip("."))
-    return flat
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """Every setting by its key, `method.name` shortened to `method`, `method.args.x` to `method.x`."""
+    flat = flatten(dataclasses.asdict(recipe))
+    return {re.sub(r"\.name$|\.args(?=\.)", "", key): value for key, value in flat.items()}

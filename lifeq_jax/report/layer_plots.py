@@ -20,9 +20,9 @@ def draw_bits(bits: Mapping[str, np.ndarray]) -> Figure:
     for number, (layer, values) in enumerate(bits.items()):
         marker = MARKERS[number // len(COLORS) % len(MARKERS)]
         color = COLORS[number % len(COLORS)]
-        axes.plot(range(len(values)), values, color=color, lw=1.3, marker=marker, ms=4, label=layer)
+        axes.plot(range(1, len(values) + 1), values, color=color, lw=1.3, marker=marker, ms=4, label=layer)
     tasks = max(map(len, bits.values()))
-    axes.set(xticks=range(tasks), xlabel="after training task", ylabel="frozen bits, mean over the kernel")
+    axes.set(xticks=range(1, tasks + 1), xlabel="after training task", ylabel="frozen bits, mean over the kernel")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="0.9")
     figure.legend(loc="outside right center", frameon=False, fontsize=7, ncols=columns)

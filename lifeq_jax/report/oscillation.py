@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifeq_jax.report.groups import Group
-from lifeq_jax.report.runs import Run
+from lifeq_jax.runs.read import Run
 
 MEANINGS = {
     "accuracy_before_reestimation": "average accuracy after the last epoch with the running batch-norm statistics",
@@ -47,9 +47,9 @@ def reestimated(run: Run) -> dict[tuple[str, int], tuple[float, float]]:
 class DistanceEnds(NamedTuple):
     """Where weights lie between codes, after the first and after the last epoch of the last stage."""
 
-    first: np.ndarray  # (DISTANCE_BINS,) float64, shares of the tracked weights, mean over the runs
+    first: np.ndarray  # (BINS,) float64, shares of the tracked weights, mean over the runs
     last: np.ndarray  # likewise
-    labels: tuple[str, str]  # 'task 0, epoch 1', the first run's
+    labels: tuple[str, str]  # 'task 1, epoch 1', the first run's
 
 
 def distance_ends(group: Group) -> DistanceEnds | None:
@@ -63,13 +63,11 @@ def distance_ends(group: Group) -> DistanceEnds | None:
 
 def _ends_of(run: Run) -> DistanceEnds | None:
     distances, last_stage = run.distances, run.recipe.stages[-1].name
-    if distances is None:
-        return None
     totals = distances.counts.sum(axis=1)
     rows = [row for row, stage in enumerate(distances.stage) if stage == last_stage and totals[row]]
     if not rows:
         return None
     ends = rows[0], rows[-1]
     first, last = (distances.counts[row] / totals[row] for row in ends)
-    before, after = (f"task {distances.task[row]}, epoch {distances.epoch[row]}" for row in ends)
+    before, after = (f"task {distances.task[row] + 1}, epoch {distances.epoch[row]}" for row in ends)
     return DistanceEnds(first, last, (before, after))

@@ -1,4 +1,4 @@
-"""Plots of runs, each a matplotlib Figure. Accuracies in per cent."""
+"""Plots of runs, each a matplotlib Figure. Accuracies in per cent; tasks are shown counted from 1."""
 
 import itertools
 import textwrap
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from lifeq_jax.metrics.continual import forgetting_per_task
 from lifeq_jax.report.groups import Group
-from lifeq_jax.report.history import History
 from lifeq_jax.report.tables import mean_matrix, metric_over_seeds, per_cent, shown_metrics
+from lifeq_jax.runs.history import History
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -34,7 +34,10 @@ def draw_matrix(group: Group) -> Figure:
         text = f"{value:.1f}" if task <= after else f"({value:.1f})"
         color = "white" if value > 60 else "black"
         axes.text(task, after, text, ha="center", va="center", color=color, fontsize=9)
-    axes.set(xticks=range(tasks), yticks=range(tasks), xlabel="tested on task", ylabel="after training task")
+    numbers = [str(task + 1) for task in range(tasks)]
+    axes.set_xticks(range(tasks), numbers)
+    axes.set_yticks(range(tasks), numbers)
+    axes.set(xlabel="tested on task", ylabel="after training task")
     figure.colorbar(image, label="accuracy, %")
     axes.set_title("accuracy matrix", fontsize=10)
     return figure
@@ -67,7 +70,7 @@ def draw_training(group: Group) -> Figure:
             seen = np.isfinite(values)
             axes.plot(epochs[seen], values[seen], color=color, lw=1.3, marker=".", alpha=0.8)
     for task, color in enumerate(task_colors(tasks)):
-        axes.plot([], [], color=color, label=f"task {task}")
+        axes.plot([], [], color=color, label=f"task {task + 1}")
     mark_changes(axes, histories[0])
     name_changes(axes, histories[0])
     axes.set(xlabel="epoch, all stages", ylabel="accuracy, %", ylim=(-2, 102))
@@ -89,7 +92,7 @@ def name_changes(axes: Axes, history: History) -> None:
     """Names each stage, and each task in training, above the axes."""
     above = axes.get_xaxis_transform()
     for first, last in spans(list(zip(history.stage, history.task, strict=True))):
-        axes.text((first + last + 1) / 2, 1.02, str(history.task[first]), transform=above, ha="center", fontsize=8)
+        axes.text((first + last + 1) / 2, 1.02, str(history.task[first] + 1), transform=above, ha="center", fontsize=8)
     for first, last in spans(history.stage):
         axes.text((first + last + 1) / 2, 1.08, history.stage[first], transform=above, ha="center", fontsize=9)
     axes.text(-0.02, 1.02, "task", transform=axes.transAxes, ha="right", fontsize=8)
@@ -103,9 +106,9 @@ def draw_forgetting(group: Group) -> Figure:
     deviation = values.std(axis=0, ddof=1) if len(values) > 1 else None
     figure = Figure(figsize=(2.5 + 0.6 * tasks, 3.4), layout="constrained")
     axes = figure.subplots()
-    bars = axes.bar(range(tasks), values.mean(axis=0), yerr=deviation, color="tab:red", alpha=0.75, capsize=4)
+    bars = axes.bar(range(1, tasks + 1), values.mean(axis=0), yerr=deviation, color="tab:red", alpha=0.75, capsize=4)
     axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
-    axes.set(xticks=range(tasks), xlabel="task", ylabel="forgetting, points")
+    axes.set(xticks=range(1, tasks + 1), xlabel="task", ylabel="forgetting, points")
     axes.margins(y=0.15)
     axes.set_title("forgetting per task", fontsize=10)
     return figure

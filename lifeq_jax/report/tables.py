@@ -1,4 +1,5 @@
-"""Markdown tables of runs. Accuracies in per cent, their differences in percentage points."""
+"""Markdown tables of runs. Accuracies in per cent, their differences in percentage points; tasks are shown counted
+from 1."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,20 +7,14 @@ import numpy as np
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.core.markdown import markdown_table
-from lifeq_jax.metrics.continual import CONTINUAL, continual_metrics, formula
+from lifeq_jax.metrics.continual import CONTINUAL, continual_metrics, formula, mean_and_std
 from lifeq_jax.metrics.layers import whole_network
 from lifeq_jax.report import layers, oscillation
-from lifeq_jax.report.classes import NUMBERS, Classes, class_numbers, is_unbalanced
+from lifeq_jax.report.classes import NUMBERS, class_numbers, is_unbalanced
 from lifeq_jax.report.groups import Group
-from lifeq_jax.report.runs import Run
+from lifeq_jax.runs.read import Run
 
 MEANINGS = oscillation.MEANINGS | layers.MEANINGS
-
-
-def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1); of a single value the deviation is NaN."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), deviation
 
 
 def over_seeds(group: Group, number: Callable[[Run], float]) -> tuple[float, float]:
@@ -79,9 +74,9 @@ def comparison_table(groups: Sequence[Group]) -> str:
         bits = f"{last.weight_bits}/{last.act_bits}"
         numbers = [metric_over_seeds(group, name) for name in metrics]
         numbers += [_end_over_seeds(group, name) for name in meanings]
-        first = [group.label, recipe.method.name, recipe.loss.name, bits, str(len(group.runs))]
+        first = [group.label, recipe.method.name, recipe.loss.name, bits, recipe.data.evaluate_on, str(len(group.runs))]
         rows.append([*first, *(per_cent(*number) for number in numbers)])
-    return markdown_table(["recipe", "method", "loss", "bits (w/a)", "n", *metrics, *meanings], rows)
+    return markdown_table(["recipe", "method", "loss", "bits (w/a)", "images", "n", *metrics, *meanings], rows)
 
 
 def _end_over_seeds(group: Group, name: str) -> tuple[float, float]:
@@ -96,13 +91,12 @@ def formula_table(names: Sequence[str] = tuple(CONTINUAL)) -> str:
 def matrix_table(group: Group) -> str:
     """The accuracy matrix, mean over the seeds; brackets mark tasks that were not trained yet."""
     matrix = mean_matrix(group)
-    tasks = range(len(matrix))
     rows = []
-    for after in tasks:
-        cells = [per_cent(matrix[after, task]) for task in tasks]
+    for after, accuracies in enumerate(matrix):
+        cells = map(per_cent, accuracies)
         shown = [f"({cell})" if cell and task > after else cell for task, cell in enumerate(cells)]
-        rows.append([f"after task {after}", *shown])
-    return markdown_table(["", *(f"task {task}" for task in tasks)], rows)
+        rows.append([f"after task {after + 1}", *shown])
+    return markdown_table(["", *(f"task {task + 1}" for task in range(len(matrix)))], rows)
 
 
 def metrics_table(group: Group) -> str:
@@ -144,7 +138,7 @@ def reestimation_table(group: Group) -> str:
     for stage, task in (place for place in each[0] if all(place in one for one in each)):
         before, after = np.array([one[stage, task] for one in each]).T
         numbers = [per_cent(*mean_and_std(values)) for values in (before, after, after - before)]
-        rows.append([stage, str(task), *numbers])
+        rows.append([stage, str(task + 1), *numbers])
     return markdown_table(["stage", "after task", "before", "after", "gain, points"], rows) if rows else ""
 
 
@@ -158,32 +152,24 @@ def layers_table(group: Group) -> str:
     for task in range(len(group.runs[0].matrix)):
         each = [whole_network(run.layers[task]) for run in group.runs]
         cells = [per_cent(*mean_and_std([one[name] for one in each])) for name in layers.MEANINGS]
-        rows.append([str(task), *cells])
+        rows.append([str(task + 1), *cells])
     return markdown_table(["after task", "capacity used", "dead units"], rows)
 
 
 def shown_numbers(groups: Sequence[Group]) -> tuple[str, ...]:
-    """The names of NUMBERS that say something of the groups: none without per_class.csv; many, medium and few only
-    where the classes of some task differ in their training images."""
-    found = [classes for group in groups for classes in classes_of(group)]
-    if not found:
-        return ()
+    """The names of NUMBERS that say something of the groups: many, medium and few only where the classes of some task
+    differ in their training images."""
+    found = [run.classes for group in groups for run in group.runs]
     return tuple(NUMBERS) if any(map(is_unbalanced, found)) else ("accuracy", "balanced_accuracy")
 
 
-def classes_of(group: Group) -> list[Classes]:
-    """The per_class.csv of the runs that have one."""
-    return [run.classes for run in group.runs if run.classes]
-
-
 def class_table(groups: Sequence[Group], many: int, few: int) -> str:
-    """One row for each group with a per_class.csv: mean ± sample standard deviation over its seeds of NUMBERS."""
+    """One row for each group: mean ± sample standard deviation over its seeds of NUMBERS."""
     names, rows = shown_numbers(groups), []
     for group in groups:
-        numbers = [class_numbers(classes, many, few) for classes in classes_of(group)]
-        if numbers:
-            cells = [per_cent(*mean_and_std([one[name] for one in numbers])) for name in names]
-            rows.append([group.label, str(len(numbers)), *cells])
+        numbers = [class_numbers(run.classes, many, few) for run in group.runs]
+        cells = [per_cent(*mean_and_std([one[name] for one in numbers])) for name in names]
+        rows.append([group.label, str(len(numbers)), *cells])
     return markdown_table(["recipe", "n", *names], rows)
 
 

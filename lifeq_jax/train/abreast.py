@@ -1,4 +1,4 @@
-"""Several seeds in one program: their steps side by side, each with its own state, order, augmentation and noise."""
+"""The steps and evaluations of several seeds in one program: compiled once, over a leading axis of seeds."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,85 +13,65 @@ from tqdm import tqdm
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.inputs import Feed
 from lifeq_jax.data.order import test_plan, train_plan
-from lifeq_jax.data.tables import Rows
-from lifeq_jax.train.loop import Advance, EpochResult, Evaluation, Place, Scorer, label_of, pieces, result_of
-from lifeq_jax.train.step import Score, TrainState, zero_score, zero_totals
+from lifeq_jax.train.classify import Score, zero_score
+from lifeq_jax.train.loop import Advance, EpochResult, ScoreFeeds, pieces, result_of
+from lifeq_jax.train.stage import AllTasks, Compiled, Epoch
+from lifeq_jax.train.step import TrainState, zero_totals
+from lifeq_jax.train.world import World
 
 
-class Job(NamedTuple):
-    """An epoch of one seed."""
-
-    data: Scorer
-    rows: Rows
-    state: TrainState
-    place: Place
-
-    @property
-    def steps(self) -> int:
-        """Of the epoch."""
-        return len(self.rows.index) // self.data.batch_size
-
-
-class Abreast(NamedTuple):
-    """The functions of a stage, compiled over a leading axis of seeds in all but the number of steps."""
-
-    advances: list[Advance]  # state and totals are donated
-    score: Evaluation
-
-
-def make_abreast(functions: Sequence[Advance], evaluation: Evaluation, constants: Sequence[PyTree]) -> Abreast:
-    """Jits the functions for several seeds.
-
-    `constants`: those of each seed's input. Arrays that all seeds share, the images above all, get no leading axis."""
-    axes = jax.tree.map(lambda *leaves: None if _is_one(leaves) else 0, *constants)
-    train, test = (0, 0, axes, 0, None, 0), (0, 0, 0, axes, 0, None)
-    return Abreast(
-        advances=[jax.jit(jax.vmap(function, in_axes=train), donate_argnums=(0, 1)) for function in functions],
-        score=jax.jit(jax.vmap(evaluation, in_axes=test)),
-    )
-
-
-def gains() -> bool:
+def vmap_is_faster() -> bool:
     """Whether seeds side by side are faster than one after another. Not on a CPU, where products and convolutions with
     a batch of weights took three times as long (results/LOG.md)."""
     return jax.default_backend() != "cpu"
 
 
-def train_abreast(advance: Advance, jobs: Sequence[Job]) -> list[tuple[TrainState, EpochResult]]:
-    """One epoch of the same number of steps for every seed. Raises Diverged, naming step and seed, when a loss was not
-    finite. `advance` comes from `make_abreast`."""
-    start, label = time.perf_counter(), label_of(jobs[0].place)
-    where = np.array([job.place[:3] for job in jobs], np.int32)
-    state, totals = _stack([job.state for job in jobs]), _stack([zero_totals()] * len(jobs))
-    constants = _constants([job.data for job in jobs])
-    with tqdm(desc=label, total=jobs[0].steps, leave=False, disable=None, unit="step") as bar:
-        for feeds, count in _side_by_side(_pieces(job) for job in jobs):
-            state, totals = advance(state, totals, constants, feeds, np.int32(count), where)
-            bar.update(count)
-    totals, states = jax.device_get(totals), _unstack(state, len(jobs))
-    seconds = time.perf_counter() - start
-    results = [
-        result_of(jax.tree.map(lambda part, i=i: part[i], totals), job.place, seconds) for i, job in enumerate(jobs)
-    ]
-    return list(zip(states, results, strict=True))
+class Abreast(NamedTuple):
+    """The functions of a stage for several seeds, compiled over a leading axis in all but the number of steps."""
+
+    advances: tuple[Advance, ...]  # state and totals are donated
+    score_feeds: ScoreFeeds
+
+    def train(self, asks: Sequence[Epoch]) -> list[tuple[TrainState, EpochResult]]:
+        """What each `Epoch.compute` returns, for epochs of the same number of steps."""
+        start, task = time.perf_counter(), asks[0].place.task
+        worlds = [ask.seed.world for ask in asks]
+        where = np.array([ask.place[:3] for ask in asks], np.int32)
+        state = _stack([ask.state for ask in asks])
+        totals = _stack([zero_totals(asks[0].stage.objective)] * len(asks))
+        constants, advance = _constants(worlds), self.advances[asks[0].seed.keeps_norm(task)]
+        with tqdm(desc=str(asks[0].place), total=worlds[0].steps(task), leave=False, disable=None, unit="step") as bar:
+            for feeds, count in _side_by_side(_train_pieces(ask) for ask in asks):
+                state, totals = advance(state, totals, constants, feeds, np.int32(count), where)
+                bar.update(count)
+        totals, states = jax.device_get(totals), _unstack(state, len(asks))
+        seconds = time.perf_counter() - start
+        own = [jax.tree.map(lambda part, i=i: part[i], totals) for i in range(len(asks))]
+        results = [result_of(each, worlds[0].batch_size, seconds) for each in own]
+        return list(zip(states, results, strict=True))
+
+    def score(self, asks: Sequence[AllTasks]) -> list[list[Score]]:
+        """What each `AllTasks.compute` returns, for tasks of the same number of batches."""
+        worlds = [ask.seed.world for ask in asks]
+        params, batch_stats = _stack([(ask.state.params, ask.state.batch_stats) for ask in asks])
+        constants = _constants(worlds)
+        by_task = []
+        for task in range(len(worlds[0].tasks)):
+            so_far = _stack([zero_score(worlds[0].num_classes)] * len(worlds))
+            for feeds, count in _side_by_side(_score_pieces(world, task) for world in worlds):
+                so_far = self.score_feeds(params, batch_stats, so_far, constants, feeds, np.int32(count))
+            by_task.append(jax.device_get(so_far))
+        return [[jax.tree.map(lambda part, i=i: part[i], score) for score in by_task] for i in range(len(asks))]
 
 
-def score_abreast(
-    score: Evaluation, scorers: Sequence[Scorer], rows: Sequence[Rows], weights: Sequence[tuple[PyTree, PyTree]]
-) -> list[Score]:
-    """The score of every seed's rows, of the same number of batches, with its (params, batch_stats), on the host.
-
-    `score` comes from `make_abreast`."""
-    params, batch_stats = _stack(list(weights))
-    found = _stack([zero_score(scorers[0].num_classes)] * len(scorers))
-    passes = (
-        pieces(scorer.source, own, test_plan(len(own.index), scorer.batch_size, scorer.spec))
-        for scorer, own in zip(scorers, rows, strict=True)
-    )
-    for feeds, count in _side_by_side(passes):
-        found = score(params, batch_stats, found, _constants(scorers), feeds, np.int32(count))
-    found = jax.device_get(found)
-    return [jax.tree.map(lambda part, i=i: part[i], found) for i in range(len(scorers))]
+def make_abreast(stage: Compiled, worlds: Sequence[World]) -> Abreast:
+    """Jits a stage's functions for several seeds. Arrays that all seeds share, the images above all, get no leading
+    axis."""
+    constants = [world.constants for world in worlds]
+    axes = jax.tree.map(lambda *leaves: None if _is_one(leaves) else 0, *constants)
+    train, test = (0, 0, axes, 0, None, 0), (0, 0, 0, axes, 0, None)
+    advances = (jax.jit(jax.vmap(one, in_axes=train), donate_argnums=(0, 1)) for one in stage.functions)
+    return Abreast(tuple(advances), jax.jit(jax.vmap(stage.score_feeds, in_axes=test)))
 
 
 def _side_by_side(passes: Iterable[Iterator[tuple[Feed, int]]]) -> Iterator[tuple[Feed, int]]:
@@ -99,15 +79,21 @@ def _side_by_side(passes: Iterable[Iterator[tuple[Feed, int]]]) -> Iterator[tupl
         yield jax.tree.map(lambda *parts: np.stack(parts), *(feeds for feeds, _ in group)), group[0][1]
 
 
-def _constants(scorers: Sequence[Scorer]) -> PyTree:
-    every = (scorer.constants for scorer in scorers)
+def _constants(worlds: Sequence[World]) -> PyTree:
+    every = (world.constants for world in worlds)
     return jax.tree.map(lambda *leaves: leaves[0] if _is_one(leaves) else jnp.stack(leaves), *every)
 
 
-def _pieces(job: Job) -> Iterator[tuple[Feed, int]]:
-    data = job.data
-    plan = train_plan(len(job.rows.index), data.batch_size, data.spec, **job.place._asdict())
-    return pieces(data.source, job.rows, plan)
+def _train_pieces(ask: Epoch) -> Iterator[tuple[Feed, int]]:
+    world = ask.seed.world
+    rows = world.tasks[ask.place.task].train
+    plan = train_plan(len(rows.index), world.batch_size, world.spec, **ask.place._asdict())
+    return pieces(world.input, rows, plan)
+
+
+def _score_pieces(world: World, task: int) -> Iterator[tuple[Feed, int]]:
+    rows = world.tasks[task].score
+    return pieces(world.input, rows, test_plan(len(rows.index), world.batch_size, world.spec))
 
 
 def _is_one(leaves: tuple) -> bool:

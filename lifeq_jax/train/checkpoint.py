@@ -24,17 +24,26 @@ WORST = -1e30  # JSON has no infinity
 
 
 class Progress(NamedTuple):
-    """Where a stage stands. JSON in the checkpoint, so plain numbers only."""
+    """Where a stage stands, and all that a summary needs. JSON in the checkpoint, so plain numbers only."""
 
     task: int  # next task to train; the number of tasks once the stage is done
     epoch: int  # next epoch of it
+    done: bool
     matrix: list[list[float]]  # a row per finished task: accuracy on every task
+    balanced: list[float]  # balanced accuracy on every task after the newest finished one
+    layers: dict[str, dict[str, float]]  # what the method measured then, by leaf and quantity
     best: float  # of the task under way, on validation images: accuracy, or minus the loss; WORST before the first
     patience_left: int  # as in Patience
-    rate_factor: float  # likewise
-    seconds: float  # spent on the stage
+    rate_factor: float  # as in Patience
+    stages: dict[str, list[float]]  # accuracy on every task at the end of each finished stage of the run
+    seconds: float  # spent on the run
     method_seconds: float  # of these, on the method's work between tasks
-    done: bool
+    files: dict[str, list]  # how far each file of the run folder goes, as RunFiles.marks
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the checkpoint folder of a stage holds one."""
+    return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 class Checkpoints:
@@ -77,6 +86,11 @@ class Checkpoints:
             return None
         items = self._manager.restore(number, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
         return Progress(**items["progress"])
+
+    def weights(self) -> tuple[PyTree, PyTree]:
+        """(params, batch_stats) of the newest checkpoint. Refuses a folder without one."""
+        network = self.network()
+        return network["params"], network["batch_stats"]
 
     def network(self) -> PyTree:
         """{"params", "batch_stats"} of the newest checkpoint. Refuses a folder without one."""

@@ -3,18 +3,23 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.decode import naming_rows
 from lifeq_jax.data.heads import to_outputs
-from lifeq_jax.data.tables import catalog, read_table, rows_of
+from lifeq_jax.data.tables import catalog, naming_rows, read_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
-from lifeq_jax.train.build import build_network, for_tasks, open_images, read_sequence
-from lifeq_jax.train.loop import make_scorer, score_rows
-from lifeq_jax.train.per_class import training_images
+from lifeq_jax.runs.classes import most_training_images
+from lifeq_jax.runs.columns import CLASSES
+from lifeq_jax.runs.folder import CONFIG
+from lifeq_jax.train.build import build_network, complete
+from lifeq_jax.train.classify import make_score
+from lifeq_jax.train.loop import score_feeds_of, score_rows
+from lifeq_jax.train.mesh import Devices
 from lifeq_jax.train.run import latest_weights
+from lifeq_jax.train.world import World, for_tasks, open_images, read_sequence
 
 
 class Evaluation(NamedTuple):
@@ -27,7 +32,7 @@ class Evaluation(NamedTuple):
     accuracy: float
     balanced_accuracy: float  # mean over the classes that occur
     per_class: np.ndarray  # (K,), NaN for a class without images
-    train_images: np.ndarray | None  # (K,) int64, of `training_images`; None where the run folder does not say
+    train_images: np.ndarray | None  # (K,) int64, of `most_training_images`; None before a task has been finished
 
 
 def evaluate_run(
@@ -38,7 +43,7 @@ def evaluate_run(
     `root` is the folder the CSV's paths are relative to, by default the recipe's own. `task` is the task that the
     images belong to, which only a recipe whose tasks differ in more than their rows needs (heads per task, pixels
     permuted, normalization by task). Refuses to guess it there."""
-    recipe = read_recipe(folder / "config.json")
+    recipe = complete(read_recipe(folder / CONFIG))
     params, batch_stats = latest_weights(folder, stage)
     chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
     where = root or Path(recipe.data.root)
@@ -51,19 +56,19 @@ def evaluate_run(
     with naming_rows([csv]):
         source, spec = open_images(recipe, images, where)
         source = for_tasks(recipe, heads, source)
-        network = build_network(recipe, chosen)
-        scorer = make_scorer(network, source, spec, recipe.data.batch_size, recipe.data.num_classes)
-        score = score_rows(scorer, rows_of(images, table, number, False), params, batch_stats)
+        world = World((), source, source.constants, spec, Devices(), recipe.data.batch_size, recipe.data.num_classes)
+        score_feeds = jax.jit(score_feeds_of(make_score(build_network(recipe, chosen)), source))
+        score = score_rows(score_feeds, world, rows_of(images, table, number, False), params, batch_stats)
     matrix = np.asarray(score.confusion)
     return Evaluation(
         stage=chosen.name,
         bits=(chosen.weight_bits, chosen.act_bits),
         images=int(matrix.sum()),
         loss=float(score.loss / matrix.sum()),
-        accuracy=float(matrix.trace() / matrix.sum()),
+        accuracy=score.accuracy,
         balanced_accuracy=balanced_accuracy(matrix),
         per_class=per_class_accuracy(matrix),
-        train_images=training_images(folder, chosen.name, recipe.data.num_classes),
+        train_images=most_training_images(folder / CLASSES, chosen.name, recipe.data.num_classes),
     )
 
 

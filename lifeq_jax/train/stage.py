@@ -1,23 +1,112 @@
-"""A stage of one seed: what it is made of, what a checkpoint holds of it, and how it is opened."""
+"""What a stage compiles, what a seed owns, what a checkpoint holds, and what a run asks of the computer."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
 from lifeq_jax.core.config import Recipe, Stage
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.metrics.oscillation import Oscillations, oscillations
+from lifeq_jax.runs.write import Row, RunFiles
 from lifeq_jax.train.bn_stats import make_reestimate
-from lifeq_jax.train.build import Built, World, build_stage
+from lifeq_jax.train.build import Built, build_stage
 from lifeq_jax.train.checkpoint import Checkpoints, Progress
-from lifeq_jax.train.loop import Advance, Place, Scorer, advance_of, make_advance, make_scorer
-from lifeq_jax.train.run_folder import Metrics
-from lifeq_jax.train.step import TrainState, make_step
+from lifeq_jax.train.classify import Score, classification, make_score
+from lifeq_jax.train.loop import (
+    Advance,
+    Assemble,
+    EpochResult,
+    Place,
+    ScoreFeeds,
+    advance_of,
+    score_feeds_of,
+    score_rows,
+    train_epoch,
+)
+from lifeq_jax.train.step import Objective, Step, TrainState, make_step, zero_totals
+from lifeq_jax.train.world import World
+
+
+class Compiled(NamedTuple):
+    """A stage's objects and compiled functions, the same for all seeds.
+
+    Each is traced once for all tasks of the stage: they differ in data, not in shapes."""
+
+    number: int  # of the stage, from 0
+    stage: Stage
+    built: Built
+    objective: Objective
+    functions: tuple[Advance, Advance]  # with batch norm that follows the data, and that keeps its statistics
+    advances: tuple[Advance, Advance]  # these, compiled; state and totals are donated
+    score_feeds: ScoreFeeds
+    score: ScoreFeeds  # the same, compiled
+    assemble: Assemble
+    reestimate: Callable[[PyTree, Iterable[jax.Array]], PyTree]  # (params, images) -> batch_stats
+    measure: Callable[[PyTree, PyTree], Oscillations]  # (params, tracks by kernel name)
+
+
+def step_of(built: Built, axis_name: str | None = None, fixed_norm: bool = False) -> Step:
+    """The training step of a stage's objects; axis_name and fixed_norm as in `make_step` and `classification`."""
+    objective = classification(built.network, built.method, built.loss, axis_name, fixed_norm)
+    return make_step(objective, built.network, built.method, built.optimizer, axis_name)
+
+
+def compile_stage(recipe: Recipe, number: int, world: World) -> Compiled:
+    """Builds and jits the functions of a stage; `world` is that of any seed.
+
+    Raises:
+        Refusal: an argument of the recipe is out of range."""
+    stage, devices = recipe.stages[number], world.devices
+    built, axis = build_stage(recipe, stage, devices.axis_name), devices.axis_name
+    following, keeping = (advance_of(step_of(built, axis, fixed), world.input) for fixed in (False, True))
+    score_feeds = score_feeds_of(make_score(built.network, axis), world.input)
+    compiled = partial(devices.compile, split=3, donate=(0, 1))
+    return Compiled(
+        number=number,
+        stage=stage,
+        built=built,
+        objective=classification(built.network, built.method, built.loss),
+        functions=(following, keeping),
+        advances=(compiled(following), compiled(keeping)),
+        score_feeds=score_feeds,
+        score=devices.compile(score_feeds, split=4),
+        assemble=jax.jit(world.input.assemble),
+        reestimate=make_reestimate(built.network.moments),
+        measure=jax.jit(partial(oscillations, built.network.table)),
+    )
+
+
+class Moment(NamedTuple):
+    """What a run's `watch` is called with."""
+
+    kind: Literal["epoch", "task", "checkpoint"]
+    """epoch: one has been trained, evaluated and written; task: one has ended; both before the checkpoint that follows.
+    checkpoint: one has been written"""
+    place: Place  # of the epoch just trained
+    state: TrainState
+    row: Row  # of metrics.csv
+
 
 Log = Callable[[str], None]
+Watch = Callable[[Moment], None]
+
+
+class Seed(NamedTuple):
+    """What belongs to one seed: its recipe, data and run folder."""
+
+    recipe: Recipe
+    world: World
+    folder: Path
+    files: RunFiles
+    log: Log
+    watch: Watch
+
+    def keeps_norm(self, task: int) -> bool:
+        """Whether batch norm keeps its statistics in a task: which of `Compiled.advances` trains it."""
+        return 0 < self.recipe.norm_tasks <= task
 
 
 class Best(NamedTuple):
@@ -49,76 +138,44 @@ class Saved(NamedTuple):
         return {"state": rest, "best": self.best}
 
 
-class StageRun(NamedTuple):
-    """A stage under way: its objects, and where it reads and writes."""
+class Epoch(NamedTuple):
+    """Asks for the steps of one epoch."""
 
-    recipe: Recipe
-    number: int  # of the stage, from 0
-    stage: Stage
-    world: World
-    built: Built
-    functions: tuple[Advance, Advance]  # with batch norm that follows the data, and that keeps its statistics
-    advances: tuple[Advance, Advance]  # these, compiled
-    scorer: Scorer
-    reestimate: Callable[[PyTree, Iterable[jax.Array]], PyTree]  # (params, images) -> batch_stats
-    measure: Callable[[PyTree, PyTree], Oscillations]  # (params, tracks by kernel name)
-    checkpoints: Checkpoints
-    metrics: Metrics
-    log: Log
+    stage: Compiled
+    seed: Seed
+    state: TrainState  # donated
+    place: Place
 
-    def keeps_norm(self, task: int) -> bool:
-        """Whether batch norm keeps its statistics in a task: which of `advances` trains it."""
-        return 0 < self.recipe.norm_tasks <= task
+    def compute(self) -> tuple[TrainState, EpochResult]:
+        """The answer, for this seed alone."""
+        task, world = self.place.task, self.seed.world
+        advance, totals = self.stage.advances[self.seed.keeps_norm(task)], zero_totals(self.stage.objective)
+        return train_epoch(advance, totals, world, world.tasks[task].train, self.state, self.place)
 
-    def steps(self, task: int) -> int:
-        """Steps of an epoch of a task."""
-        return len(self.world.tasks[task].train.index) // self.recipe.data.batch_size
-
-    def place(self, progress: Progress) -> Place:
-        """Where training stands."""
-        return Place(self.recipe.seed, self.number, progress.task, progress.epoch)
-
-    def rate(self, state: TrainState) -> float:
-        """The learning rate of the next step."""
-        return float(self.built.schedule(state.step / state.num_steps) * state.rate_factor)
-
-    @property
-    def num_tasks(self) -> int:
-        """Tasks this stage trains on."""
-        return self.stage.tasks or len(self.world.tasks)
+    def order(self) -> tuple:
+        """The smallest is answered first; equal ones of several seeds may be answered together."""
+        return (*self.place[1:], 0, (self.seed.world.steps(self.place.task),))
 
 
-def open_stage(recipe: Recipe, number: int, world: World, folder: Path, metrics: Metrics, log: Log) -> StageRun:
-    """Builds and jits the functions of a stage and opens its checkpoint folder."""
-    stage, devices = recipe.stages[number], world.devices
-    built = build_stage(recipe, stage, devices.axis_name)
-    data = recipe.data
+class AllTasks(NamedTuple):
+    """Asks for the scores on every task of the sequence, those not yet trained on included."""
 
-    def advance(fixed_norm: bool) -> Advance:
-        parts = (built.network, built.method, built.optimizer, built.loss)
-        return advance_of(make_step(*parts, devices.axis_name, fixed_norm), world.input)
+    stage: Compiled
+    seed: Seed
+    state: TrainState
+    place: Place
 
-    scorer = make_scorer(built.network, world.input, world.spec, data.batch_size, data.num_classes, devices)
-    functions = (advance(fixed_norm=False), advance(fixed_norm=True))
-    return StageRun(
-        recipe=recipe,
-        number=number,
-        stage=stage,
-        world=world,
-        built=built,
-        functions=functions,
-        advances=(make_advance(functions[0], devices), make_advance(functions[1], devices)),
-        scorer=scorer,
-        reestimate=make_reestimate(built.network.moments),
-        measure=jax.jit(partial(oscillations, built.network.table)),
-        checkpoints=Checkpoints(folder / "checkpoints" / stage.name),
-        metrics=metrics,
-        log=log,
-    )
+    def compute(self) -> list[Score]:
+        """As of Epoch."""
+        world, state = self.seed.world, self.state
+        return [
+            score_rows(self.stage.score, world, task.score, state.params, state.batch_stats) for task in world.tasks
+        ]
+
+    def order(self) -> tuple:
+        """As of Epoch."""
+        return (*self.place[1:], 1, tuple(len(task.score.index) for task in self.seed.world.tasks))
 
 
-def with_seed(run: StageRun, recipe: Recipe, world: World, folder: Path, metrics: Metrics, log: Log) -> StageRun:
-    """The stage of a recipe that differs from the run's own in its seed: the same compiled functions, other data."""
-    scorer = run.scorer._replace(source=world.input, constants=world.input.constants)
-    checkpoints = Checkpoints(folder / "checkpoints" / run.stage.name)
-    return run._replace(recipe=recipe, world=world, scorer=scorer, checkpoints=checkpoints, metrics=metrics, log=log)
+Ask = Epoch | AllTasks
+Answer = Any  # (what `compute` returns, the seconds that the run has taken since the answer before)

@@ -1,404 +1,275 @@
-"""The sequence: a stage over its tasks, resumable at every checkpoint."""
+"""The story of one seed: stage after stage, task after task, epoch after epoch.
+
+What takes a computer's time, an epoch of steps or an evaluation, a run asks for with `yield`. train/run.py answers for
+one run; train/drive.py answers for several seeds, side by side where that is faster."""
 
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from time import perf_counter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from lifeq_jax.core.config import Recipe
-from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.tree import megabytes
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.data.tables import Rows, concat_rows
-from lifeq_jax.methods.base import TaskEnd
 from lifeq_jax.metrics.classify import balanced_accuracy
-from lifeq_jax.train.abreast import Abreast, Job, gains, make_abreast, score_abreast, train_abreast
+from lifeq_jax.models.loading import load_float
+from lifeq_jax.runs.columns import CLASSES, DISTANCES, LAYERS, METRICS
+from lifeq_jax.runs.write import class_rows, distance_row, layer_rows
 from lifeq_jax.train.calibrate import calibrate
-from lifeq_jax.train.checkpoint import WORST, Progress
-from lifeq_jax.train.loop import (
-    EpochResult,
-    Place,
-    accuracy_of,
-    batches,
-    score_rows,
-    train_epoch,
-    training_images,
-)
-from lifeq_jax.train.patience import Patience, after_epoch, fresh_patience, is_spent
-from lifeq_jax.train.per_class import class_rows
-from lifeq_jax.train.run_folder import layer_rows
-from lifeq_jax.train.stage import Best, Saved, StageRun
-from lifeq_jax.train.step import Score, TrainState
+from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress, has_checkpoint
+from lifeq_jax.train.classify import Score
+from lifeq_jax.train.finite import check_finite
+from lifeq_jax.train.loop import EpochResult, Place, augmented_images
+from lifeq_jax.train.selection import copied, fresh_patience, is_spent, select
+from lifeq_jax.train.stage import AllTasks, Answer, Ask, Best, Compiled, Epoch, Moment, Saved, Seed
+from lifeq_jax.train.step import fresh_state
+from lifeq_jax.train.task_end import conclude, with_new_statistics
+
+Weights = tuple[PyTree, PyTree]  # (params, batch_stats)
 
 
-def run_stage(runs: Sequence[StageRun], starts: Sequence[tuple[PyTree, PyTree]]) -> list[Progress]:
-    """Trains the stage's tasks of every seed from where its newest checkpoint stands, or from the given (params,
-    batch_stats). Seeds at one place train together, those behind first."""
-    progress = [run.checkpoints.progress() or fresh_progress(run.recipe) for run in runs]
-    saved = {
-        i: enter_stage(run, progress[i], *start)
-        for i, (run, start) in enumerate(zip(runs, starts, strict=True))
-        if not progress[i].done
-    }
-    together = len(runs) > 1 and gains()
-    constants = [run.scorer.constants for run in runs]
-    abreast = make_abreast(runs[0].functions, runs[0].scorer.evaluation, constants) if together else None
-    while group := _furthest_behind(runs, progress):
-        began = time.perf_counter()
-        reached_by = run_epoch([Standing(runs[i], saved[i], progress[i]) for i in group], abreast)
-        seconds = (time.perf_counter() - began) / len(group)
-        for i, (arrays, reached) in zip(group, reached_by, strict=True):
-            saved[i], progress[i] = arrays, reached._replace(seconds=reached.seconds + seconds)
-            if reached.epoch == 0 or reached.epoch % runs[i].recipe.checkpoint_every == 0:
-                arrays.save(runs[i].checkpoints, progress[i])
+def train_run(seed: Seed, stages: Sequence[Compiled], start: Weights) -> Generator[Ask, Answer, Progress]:
+    """Trains all stages from `start`, or from where the run folder's newest checkpoint stands; returns the last
+    stage's progress.
+
+    Raises:
+        Diverged: a loss, an update or a state to be saved is not finite."""
+    progress: Progress | None = None
+    for stage in stages[_newest(seed, stages) :]:
+        with closing(Checkpoints(seed.folder / "checkpoints" / stage.stage.name)) as checkpoints:
+            start = carried(start, stage.built.network.init(seed.recipe.seed))
+            progress = yield from train_stage(stage, seed, checkpoints, start, progress)
+            start = checkpoints.weights()
+    assert progress is not None  # a recipe has at least one stage
     return progress
 
 
-def _furthest_behind(runs: Sequence[StageRun], progress: Sequence[Progress]) -> list[int]:
-    """Numbers of the runs that train next, side by side: of one place and one number of steps."""
-    places = {
-        i: (at.task, at.epoch, run.steps(at.task))
-        for i, (run, at) in enumerate(zip(runs, progress, strict=True))
-        if not at.done
-    }
-    return [i for i, place in places.items() if place == min(places.values())]
+def train_stage(
+    stage: Compiled, seed: Seed, checkpoints: Checkpoints, start: Weights, before: Progress | None
+) -> Generator[Ask, Answer, Progress]:
+    """Trains the tasks of a stage; `before` is the progress of the stage before, None for the first."""
+    progress = checkpoints.progress() or begin_stage(seed, before)
+    if progress.done:
+        return progress
+    num_tasks, epochs = stage.stage.tasks or len(seed.world.tasks), stage.stage.epochs
+    with naming_stage(stage, checkpoints):
+        saved = enter_stage(stage, seed, checkpoints, progress, start)
+        for task in range(progress.task, num_tasks):
+            for epoch in range(progress.epoch, epochs):
+                place = Place(seed.recipe.seed, stage.number, task, epoch)
+                rate = learning_rate(stage, saved)
+                (state, result), seconds = yield Epoch(stage, seed, saved.state, place)
+                check_result(result, place)
+                saved = saved._replace(state=state)
+                measured = measure_oscillations(stage, seed, saved, place)
+                is_last = epoch + 1 == epochs
+                is_due = is_last or _is_due(seed, epoch)
+                saved, running, more = yield from reestimate(stage, seed, saved, place, is_due, is_last)
+                check_finite(saved.state, f"the state after {place} of seed {seed.recipe.seed}")
+                saved, progress = select(stage, seed, saved, progress)
+                is_last = is_last or is_spent(progress, stage.stage.learning_rate, seed.recipe.optimizer)
+                if is_last:
+                    saved, progress = _concluded(stage, seed, saved, progress, place, task + 1 == num_tasks)
+                scores, last = (yield AllTasks(stage, seed, saved.state, place)) if is_due or is_last else ([], 0.0)
+                row = epoch_row(stage, saved, place, result, rate) | measured | score_columns(scores, running)
+                seed.files.append(METRICS, row)
+                seed.log(_line(stage, seed, place, row, num_tasks))
+                seed.watch(Moment("epoch", place, saved.state, row))
+                progress = progress._replace(epoch=epoch + 1, seconds=progress.seconds + seconds + more + last)
+                if is_last:
+                    progress = end_of_task(stage, seed, saved, progress, scores)
+                    seed.watch(Moment("task", place, saved.state, row))
+                    saved, progress = next_task(stage, seed, saved, progress, num_tasks)
+                if is_last or progress.epoch % seed.recipe.checkpoint_every == 0:
+                    saved.save(checkpoints, progress._replace(files=seed.files.marks()))
+                    seed.watch(Moment("checkpoint", place, saved.state, row))
+                if is_last:
+                    break
+    return progress._replace(files=seed.files.marks())
 
 
-def enter_stage(run: StageRun, progress: Progress, params: PyTree, batch_stats: PyTree) -> Saved:
-    """The arrays that the stage goes on with: of the newest checkpoint, or of the given parameters, calibrated."""
-    begins = (progress.task, progress.epoch) == (0, 0)
-    if begins:
-        params = calibrated(run, params, batch_stats)
-    saved = first_saved(run, params, batch_stats)
-    if not begins:
-        saved = saved.restore(run.checkpoints)
-    run.metrics.begin(partial(_is_before, run, progress))
-    return saved
-
-
-def fresh_progress(recipe: Recipe) -> Progress:
-    """Where a stage begins."""
-    return Progress(0, 0, [], WORST, *fresh_patience(recipe.optimizer), 0.0, 0.0, False)
-
-
-def calibrated(run: StageRun, params: PyTree, batch_stats: PyTree) -> PyTree:
-    """`params` with the ranges of all quantizers found on the first training batches of the stage."""
-    place = Place(run.recipe.seed, run.number, 0, 0)
-    images = training_images(run.scorer, run.world.tasks[0].train, place, run.recipe.calibration_batches)
-    return calibrate(run.built.network.observe_ranges, params, batch_stats, images)
-
-
-def first_saved(run: StageRun, params: PyTree, batch_stats: PyTree) -> Saved:
-    """The arrays that the stage begins with."""
-    state = TrainState(
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=(),
-        method_state=run.built.method.init(params),
-        counts=jnp.zeros(()),
-        step=jnp.zeros((), jnp.int32),
-        num_steps=jnp.ones((), jnp.int32),
-        rate_factor=jnp.ones(()),
-    )
-    best = () if run.recipe.selection == "last" else Best(*_copy((params, batch_stats)))
-    return begin_task(run, Saved(state, best), 0)
-
-
-def begin_task(run: StageRun, saved: Saved, task: int) -> Saved:
-    """Renews what belongs to one task: optimizer state, step count, class counts, learning rate."""
-    rows = run.world.tasks[task]
-    steps = run.steps(task) * run.stage.epochs
-    state = saved.state._replace(
-        opt_state=run.built.optimizer.init(saved.state.params),
-        counts=jnp.asarray(rows.counts),
-        step=jnp.zeros((), jnp.int32),
-        num_steps=jnp.array(steps, jnp.int32),
-        rate_factor=jnp.ones(()),
-    )
-    return saved._replace(state=state)
-
-
-class Standing(NamedTuple):
-    """A run, and where it stands."""
-
-    run: StageRun
-    saved: Saved
-    progress: Progress
-
-
-class Settled(NamedTuple):
-    """A run after an epoch, before its evaluation."""
-
-    saved: Saved
-    progress: Progress  # of the epoch
-    is_due: bool  # whether it is evaluated
-    is_last: bool  # of its task
-    row: dict[str, Any]  # columns of metrics.csv
-    running: list[float]  # accuracies with the running statistics, where they have been replaced
-
-
-def run_epoch(group: Sequence[Standing], abreast: Abreast | None) -> list[tuple[Saved, Progress]]:
-    """One epoch of runs that stand at one place, its evaluation and its row of metrics.csv; after the last of a task,
-    the task's end as well. In one program where `abreast` is given."""
-    together = abreast if len(group) > 1 else None
-    rates = [run.rate(saved.state) for run, saved, _ in group]
-    with _naming_stage(group[0].run):
-        trained = _train(group, together)
-    settled = [
-        settle(run, saved._replace(state=state), progress, result, rate)
-        for (run, saved, progress), rate, (state, result) in zip(group, rates, trained, strict=True)
-    ]
-    scores = _evaluate(group, settled, together)
-    return [record(at.run, epoch, found) for at, epoch, found in zip(group, settled, scores, strict=True)]
-
-
-def _train(group: Sequence[Standing], abreast: Abreast | None) -> list[tuple[TrainState, EpochResult]]:
-    task, keeps_norm = group[0].progress.task, group[0].run.keeps_norm(group[0].progress.task)
-    jobs = [
-        Job(run.scorer, run.world.tasks[task].train, saved.state, run.place(progress)) for run, saved, progress in group
-    ]
-    if abreast is not None:
-        return train_abreast(abreast.advances[keeps_norm], jobs)
-    advance = group[0].run.advances[keeps_norm]
-    return [train_epoch(advance, job.data, job.rows, job.state, job.place) for job in jobs]
-
-
-def _evaluate(group: Sequence[Standing], settled: Sequence[Settled], abreast: Abreast | None) -> list[list[Score]]:
-    """The scores of every run on all tasks; none where no evaluation is due."""
-    runs, states = [at.run for at in group], [epoch.saved.state for epoch in settled]
-    by_task = [[run.world.tasks[task].score for run in runs] for task in range(len(runs[0].world.tasks))]
-    alike = all(len({len(own.index) for own in rows}) == 1 for rows in by_task)
-    if abreast is None or not alike or not all(epoch.is_due for epoch in settled):
-        return [
-            evaluate_tasks(at.run, epoch.saved.state) if epoch.is_due else []
-            for at, epoch in zip(group, settled, strict=True)
-        ]
-    scorers, weights = [run.scorer for run in runs], [(state.params, state.batch_stats) for state in states]
-    found = [score_abreast(abreast.score, scorers, rows, weights) for rows in by_task]
-    return [list(own) for own in zip(*found, strict=True)]
+def _newest(seed: Seed, stages: Sequence[Compiled]) -> int:
+    """The number of the stage that training goes on in: those before it are finished, even if their checkpoints have
+    been deleted since."""
+    begun = [n for n, item in enumerate(stages) if has_checkpoint(seed.folder / "checkpoints" / item.stage.name)]
+    return max(begun, default=0)
 
 
 @contextmanager
-def _naming_stage(run: StageRun) -> Iterator[None]:
+def naming_stage(stage: Compiled, checkpoints: Checkpoints) -> Iterator[None]:
+    """Adds to a Diverged which stage it was in, and what is left of it."""
     try:
         yield
     except Diverged as error:
-        raise Diverged(f"stage {run.stage.name}: {error}; the last good checkpoint is kept") from None
+        kept = "its last good checkpoint is kept" if checkpoints.progress() else "it has written no checkpoint yet"
+        raise Diverged(f"stage {stage.stage.name}: {error}; {kept}") from None
 
 
-def settle(run: StageRun, saved: Saved, progress: Progress, result: EpochResult, rate: float) -> Settled:
-    """What follows an epoch's steps: batch-norm statistics, selection and, after a task's last, the method's work."""
-    place, state = run.place(progress), saved.state
-    where = dict(stage=run.stage.name, task=place.task, epoch=place.epoch + 1)
-    is_last = place.epoch + 1 == run.stage.epochs
-    is_due = is_last or _is_due(run, place.epoch)
-    measured = _measure_oscillations(run, state, where)
-    state, running = _reestimated(run, state, place, is_due, is_last)
-    saved, progress = _select(run, saved._replace(state=state), progress)
-    is_last = is_last or is_spent(_patience(progress), run.stage.learning_rate, run.recipe.optimizer)
-    if is_last:
-        began = time.perf_counter()
-        saved = saved._replace(state=jax.block_until_ready(conclude(run, saved, place)))
-        spent = progress.method_seconds + time.perf_counter() - began
-        progress = progress._replace(method_seconds=spent)
-    row = where | dict(step=int(saved.state.step), loss=result.loss, penalty=result.penalty)
-    row |= dict(train_accuracy=result.accuracy, learning_rate=rate)
-    row |= dict(images_per_second=round(result.images_per_second, 1), state_megabytes=megabytes(saved.state))
-    return Settled(saved, progress, is_due or is_last, is_last, row | measured, running)
+def check_result(result: EpochResult, place: Place) -> None:
+    """Raises Diverged, naming the step, where a loss or an update of the epoch was not finite."""
+    if result.first_bad is not None:
+        where = f"step {result.first_bad} of {place} of seed {place.seed}"
+        raise Diverged(f"the loss or the update is not finite at {where}")
 
 
-def record(run: StageRun, epoch: Settled, scores: list[Score]) -> tuple[Saved, Progress]:
-    """Writes an epoch's row of metrics.csv, and what a task's end leaves; returns where training goes on."""
-    place, row = run.place(epoch.progress), dict(epoch.row)
-    accuracies = [accuracy_of(score) for score in scores]
-    confusions = [np.asarray(score.confusion) for score in scores]
-    row |= {f"accuracy_{task}": value for task, value in enumerate(accuracies)}
-    row |= {f"balanced_accuracy_{task}": balanced_accuracy(matrix) for task, matrix in enumerate(confusions)}
-    row |= {f"running_accuracy_{task}": value for task, value in enumerate(epoch.running)}
-    run.metrics.append(row)
-    run.log(_line(run, place, row, accuracies, epoch.running))
-    if not epoch.is_last:
-        return epoch.saved, epoch.progress._replace(epoch=place.epoch + 1)
-    _write_task_end(run, epoch.saved.state, place.task, confusions)
-    return next_task(run, epoch.saved, epoch.progress, accuracies)
+def carried(old: Weights, fresh: Weights) -> Weights:
+    """The weights of one stage in the structure of another's, whose quantizers have a fresh state."""
+    params, batch_stats = (load_float(given, wanted) for given, wanted in zip(old, fresh, strict=True))
+    return params, batch_stats
 
 
-def conclude(run: StageRun, saved: Saved, place: Place) -> TrainState:
-    """The state that a task ends with: what selection has kept, after the method's work between tasks."""
+def begin_stage(seed: Seed, before: Progress | None) -> Progress:
+    """Where a stage begins, after the progress of the stage before."""
+    patience = fresh_patience(seed.recipe.optimizer)
+    fresh = Progress(0, 0, False, [], [], {}, WORST, *patience, {}, 0.0, 0.0, {})
+    if before is None:
+        return fresh
+    return fresh._replace(**{name: getattr(before, name) for name in ("stages", "seconds", "method_seconds", "files")})
+
+
+def enter_stage(stage: Compiled, seed: Seed, checkpoints: Checkpoints, progress: Progress, start: Weights) -> Saved:
+    """The arrays that the stage goes on with: of the newest checkpoint, or of the given weights, their quantizers
+    calibrated on the first training batches. Cuts the files of the run folder back to that place."""
+    params, batch_stats = start
+    begins = checkpoints.progress() is None
+    if begins:
+        place = Place(seed.recipe.seed, stage.number, 0, 0)
+        images = augmented_images(stage.assemble, seed.world, place, seed.recipe.calibration_batches)
+        params = calibrate(stage.built.network.observe_ranges, params, batch_stats, images)
+    counts, steps = seed.world.tasks[0].counts, _steps(stage, seed, 0)
+    state = fresh_state(stage.built.method, stage.built.optimizer, params, batch_stats, counts, steps)
+    best = () if seed.recipe.selection == "last" else Best(*copied((params, batch_stats)))
+    seed.files.begin(progress.files)
+    saved = Saved(state, best)
+    return saved if begins else saved.restore(checkpoints)
+
+
+def _steps(stage: Compiled, seed: Seed, task: int) -> int:
+    return seed.world.steps(task) * stage.stage.epochs
+
+
+def learning_rate(stage: Compiled, saved: Saved) -> float:
+    """That of the next step."""
     state = saved.state
-    if run.recipe.selection != "last":
-        state = state._replace(**_copy(saved.best)._asdict())
-    method, is_final = run.built.method, place.task + 1 == run.num_tasks
-    if is_final and not method.concludes:
-        return state
-    state = state._replace(method_state=end_task(run, state, place.task))
-    params = jax.jit(method.settle)(state.method_state, state.params)
-    state = state._replace(params=_copy(params))  # apart from the method's own arrays, which are donated with it
-    return _with_new_statistics(run, state, place)
+    return float(stage.built.schedule(state.step / state.num_steps) * state.rate_factor)
 
 
-def _write_task_end(run: StageRun, state: TrainState, task: int, confusions: list[np.ndarray]) -> None:
-    for scored, (rows, matrix) in enumerate(zip(run.world.tasks, confusions, strict=True)):
-        run.metrics.append_classes(class_rows(run.stage.name, task, scored, rows.train, matrix))
-    found = jax.device_get(jax.jit(run.built.method.measure)(state.method_state, state.params))
-    run.metrics.append_layers(layer_rows(run.stage.name, task, found))
+def reestimate(
+    stage: Compiled, seed: Seed, saved: Saved, place: Place, is_due: bool, is_last: bool
+) -> Generator[Ask, Answer, tuple[Saved, list[Score], float]]:
+    """Measures batch norm anew where something is evaluated next; at the end of a task also returns the scores with the
+    running statistics, and the seconds they took."""
+    by_last = seed.recipe.selection == "last"
+    if not seed.recipe.reestimation_batches or (by_last and not is_due):
+        return saved, [], 0.0
+    running, seconds = (yield AllTasks(stage, seed, saved.state, place)) if is_last and by_last else ([], 0.0)
+    return saved._replace(state=with_new_statistics(stage, seed, saved.state, place)), running, seconds
 
 
-def next_task(run: StageRun, saved: Saved, progress: Progress, accuracies: list[float]) -> tuple[Saved, Progress]:
-    """A new row of the accuracy matrix, and the state that the next task begins with."""
-    task, done = progress.task, progress.task + 1 == run.num_tasks
-    if not done:
-        saved = begin_task(run, saved, task + 1)
-    left, factor = fresh_patience(run.recipe.optimizer)
-    return saved, progress._replace(
-        task=task + 1,
-        epoch=0,
-        matrix=[*progress.matrix, accuracies],
-        best=WORST,
-        patience_left=left,
-        rate_factor=factor,
-        done=done,
-    )
-
-
-def end_task(run: StageRun, state: TrainState, task: int) -> PyTree:
-    """The method's state after it has seen the finished task's network and the data kept of the finished tasks."""
-    network, stats = run.built.network, state.batch_stats
-    return run.built.method.end_task(
-        state.method_state,
-        TaskEnd(
-            task=task,
-            params=state.params,
-            weights=jax.jit(network.quantize)(state.params),
-            apply=Partial(network.evaluate, batch_stats=stats),
-            apply_weights=Partial(network.evaluate_weights, batch_stats=stats),
-            head=network.head,
-            loaders=tuple(partial(batches, run.scorer, _memory(run, finished)) for finished in range(task + 1)),
-            counts=state.counts,
-            key=key_for(run.recipe.seed, run.number, task),
-            squares=Partial(network.squares, batch_stats=stats),
-            squares_weights=Partial(network.squares_weights, batch_stats=stats),
-        ),
-    )
-
-
-def _memory(run: StageRun, task: int) -> Rows:
-    """What a method sees of a finished task. Some of the rows are drawn at random, since files go class by class."""
-    rows, count = run.world.tasks[task].memory, run.recipe.importance_batches * run.recipe.data.batch_size
-    if not 0 < count < len(rows.index):
-        return rows
-    drawn = generator_for(run.recipe.seed, run.number, task).permutation(len(rows.index))[:count]
-    return Rows(*(column[drawn] for column in rows))
-
-
-def evaluate_tasks(run: StageRun, state: TrainState) -> list[Score]:
-    """The score on every task of the sequence, the ones not yet trained on included."""
-    return [score_rows(run.scorer, task.score, state.params, state.batch_stats) for task in run.world.tasks]
-
-
-def _reestimated(
-    run: StageRun, state: TrainState, place: Place, is_due: bool, is_last: bool
-) -> tuple[TrainState, list[float]]:
-    """The state with batch-norm statistics measured anew where something is evaluated next; at the end of a task also
-    the accuracies with the running statistics."""
-    recipe = run.recipe
-    if recipe.reestimation_batches == 0 or not (is_due or recipe.selection != "last"):
-        return state, []
-    scores = evaluate_tasks(run, state) if is_last and recipe.selection == "last" else []
-    return _with_new_statistics(run, state, place), [accuracy_of(score) for score in scores]
-
-
-def _with_new_statistics(run: StageRun, state: TrainState, place: Place) -> TrainState:
-    count = run.recipe.reestimation_batches
-    if count == 0:
-        return state
-    images = training_images(run.scorer, run.world.tasks[place.task].train, place, count)
-    return state._replace(batch_stats=run.reestimate(state.params, images))
-
-
-def _measure_oscillations(run: StageRun, state: TrainState, where: dict) -> dict[str, float]:
+def measure_oscillations(stage: Compiled, seed: Seed, saved: Saved, place: Place) -> dict[str, float]:
     """The columns of metrics.csv about oscillating weights, and a row of weight_distance.csv; {} without tracking."""
-    _, control = state.method_state
+    _, control = saved.state.method_state
     if not control.tracks:
         return {}
-    found = jax.device_get(run.measure(state.params, control.tracks))
-    run.metrics.append_distances(where, found.distances)
-    return {"oscillating": float(found.oscillating), "frozen": float(found.frozen)}
+    result = jax.device_get(stage.measure(saved.state.params, control.tracks))
+    seed.files.append(DISTANCES, distance_row(_columns(stage, place), result.distances))
+    return {"oscillating": float(result.oscillating), "frozen": float(result.frozen)}
 
 
-def _select(run: StageRun, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
-    """Keeps what is better than anything in this task so far; lowers the rate when patience ends."""
-    recipe, state = run.recipe, saved.state
-    if recipe.selection == "last":
+def _concluded(
+    stage: Compiled, seed: Seed, saved: Saved, progress: Progress, place: Place, is_final: bool
+) -> tuple[Saved, Progress]:
+    began = perf_counter()
+    state = jax.block_until_ready(conclude(stage, seed, saved, place, is_final))
+    check_finite(state, f"what {seed.recipe.method.name} makes of the state at the end of task {place.task + 1}")
+    spent = progress.method_seconds + perf_counter() - began
+    return saved._replace(state=state), progress._replace(method_seconds=spent)
+
+
+def end_of_task(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, scores: list[Score]) -> Progress:
+    """Writes what a task's end leaves in per_class.csv and layers.csv; returns the progress with its numbers."""
+    name, after = stage.stage.name, progress.task
+    for task, (rows, score) in enumerate(zip(seed.world.tasks, scores, strict=True)):
+        seed.files.append(CLASSES, *class_rows(name, after, task, rows.own_counts, np.asarray(score.confusion)))
+    measured = jax.device_get(jax.jit(stage.built.method.measure)(saved.state.method_state, saved.state.params))
+    layers = {leaf: {key: float(value) for key, value in numbers.items()} for leaf, numbers in measured.items()}
+    seed.files.append(LAYERS, *layer_rows(name, after, layers))
+    accuracies = [score.accuracy for score in scores]
+    return progress._replace(
+        matrix=[*progress.matrix, accuracies],
+        balanced=[balanced_accuracy(np.asarray(score.confusion)) for score in scores],
+        layers=layers,
+        stages=progress.stages | {name: accuracies},
+    )
+
+
+def next_task(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, num_tasks: int) -> tuple[Saved, Progress]:
+    """Renews what belongs to one task: optimizer state, step count, class counts, learning rate, patience."""
+    task = progress.task + 1
+    left, factor = fresh_patience(seed.recipe.optimizer)
+    progress = progress._replace(
+        task=task, epoch=0, done=task == num_tasks, best=WORST, patience_left=left, rate_factor=factor
+    )
+    if progress.done:
         return saved, progress
-    score = _validation_score(run, state, progress.task)
-    if math.isnan(score):
-        raise Diverged(f"stage {run.stage.name}: the validation loss of task {progress.task} is not finite")
-    improved = score > progress.best
-    patience = after_epoch(_patience(progress), improved, recipe.optimizer)
-    if improved:
-        saved = saved._replace(best=Best(*_copy((state.params, state.batch_stats))))
-        progress = progress._replace(best=score)
-    if patience.rate_factor != progress.rate_factor:
-        begun_anew = run.built.optimizer.init(state.params)
-        state = state._replace(opt_state=begun_anew, rate_factor=jnp.float32(patience.rate_factor))
-        saved = saved._replace(state=state)
-    return saved, progress._replace(patience_left=patience.left, rate_factor=patience.rate_factor)
+    state = saved.state._replace(
+        opt_state=stage.built.optimizer.init(saved.state.params),
+        counts=jnp.asarray(seed.world.tasks[task].counts),
+        step=jnp.zeros((), jnp.int32),
+        num_steps=jnp.array(_steps(stage, seed, task), jnp.int32),
+        rate_factor=jnp.ones(()),
+    )
+    return saved._replace(state=state), progress
 
 
-def _patience(progress: Progress) -> Patience:
-    return Patience(progress.patience_left, progress.rate_factor)
-
-
-def _validation_score(run: StageRun, state: TrainState, task: int) -> float:
-    """The accuracy on the validation images of all tasks so far, or minus the mean loss on those of the newest."""
-    by_loss = run.recipe.selection == "lowest_loss"
-    held_out = [rows.validation for rows in run.world.tasks[task if by_loss else 0 : task + 1]]
-    score = score_rows(run.scorer, concat_rows(held_out), state.params, state.batch_stats)
-    return -float(score.loss / score.confusion.sum()) if by_loss else accuracy_of(score)
-
-
-def _copy(tree: PyTree) -> PyTree:
-    # the step donates its state, so what outlives it needs buffers of its own
-    return jax.tree.map(jnp.copy, tree)
-
-
-def _is_due(run: StageRun, epoch: int) -> bool:
-    every = run.recipe.evaluate_every
+def _is_due(seed: Seed, epoch: int) -> bool:
+    every = seed.recipe.evaluate_every
     return every > 0 and (epoch + 1) % every == 0
 
 
-def _is_before(run: StageRun, progress: Progress, row: dict[str, str]) -> bool:
-    number = [stage.name for stage in run.recipe.stages].index(row["stage"])
-    if "after" in row:  # a row of per_class.csv belongs to the end of a task
-        return (number, int(row["after"])) < (run.number, progress.task)
-    return (number, int(row["task"]), int(row["epoch"])) <= (run.number, progress.task, progress.epoch)
+def _columns(stage: Compiled, place: Place) -> dict[str, Any]:
+    return dict(stage=stage.stage.name, task=place.task, epoch=place.epoch + 1)
 
 
-def _line(run: StageRun, place: Place, row: dict, accuracies: list[float], running: list[float]) -> str:
+def epoch_row(stage: Compiled, saved: Saved, place: Place, result: EpochResult, rate: float) -> dict[str, Any]:
+    """The columns of metrics.csv about training."""
+    return _columns(stage, place) | dict(
+        step=int(saved.state.step),
+        loss=result.loss,
+        penalty=result.penalty,
+        train_accuracy=float(result.counts.correct / result.counts.total),
+        learning_rate=rate,
+        images_per_second=round(result.images_per_second, 1),
+        state_megabytes=megabytes(saved.state),
+    )
+
+
+def score_columns(scores: list[Score], running: list[Score]) -> dict[str, float]:
+    """The columns of metrics.csv about every task; `running`: scored before batch norm was measured anew."""
+    columns = {f"accuracy_{task}": score.accuracy for task, score in enumerate(scores)}
+    columns |= {f"balanced_accuracy_{t}": balanced_accuracy(np.asarray(s.confusion)) for t, s in enumerate(scores)}
+    return columns | {f"running_accuracy_{task}": score.accuracy for task, score in enumerate(running)}
+
+
+def _line(stage: Compiled, seed: Seed, place: Place, row: dict, num_tasks: int) -> str:
+    running = _shown(row, "running_accuracy_")
     parts = [
-        f"{run.stage.name}  task {place.task + 1}/{run.num_tasks}  epoch {place.epoch + 1}/{run.stage.epochs}",
+        f"{stage.stage.name}  task {place.task + 1}/{num_tasks}  epoch {place.epoch + 1}/{stage.stage.epochs}",
         f"loss {row['loss']:.4f}",
         f"train {100 * row['train_accuracy']:.1f} %",
-        f"{run.recipe.data.evaluate_on} {_shown(accuracies)}" + (f" (running {_shown(running)})" if running else ""),
+        f"{seed.recipe.data.evaluate_on} {_shown(row, 'accuracy_') or '-'}"
+        + (f" (running {running})" if running else ""),
         *(f"{name} {100 * row[name]:.2f} %" for name in ("oscillating", "frozen") if name in row),
         f"{row['images_per_second']:.0f} images/s",
     ]
     return "  ".join(parts)
 
 
-def _shown(accuracies: list[float]) -> str:
-    return " ".join(f"{100 * value:.1f}" for value in accuracies if not math.isnan(value)) or "-"
-
-
-def as_matrix(progress: Progress) -> np.ndarray:
-    """The accuracy matrix (T, T), 0..1: row after training task i, column accuracy on task j."""
-    return np.array(progress.matrix)
+def _shown(row: dict, prefix: str) -> str:
+    values = [value for name, value in row.items() if name.startswith(prefix) and not math.isnan(value)]
+    return " ".join(f"{100 * value:.1f}" for value in values)

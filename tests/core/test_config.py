@@ -39,6 +39,7 @@ def test_json_round_trip(tmp_path):
         (lambda: Stage("a", 4, 4, 0, 0.1), "stage.epochs=0 is out of range"),
         (lambda: Stage("a", 4, 4, 1, float("nan")), "stage.learning_rate=nan is not of type float"),
         (lambda: Optimizer(schedule="linear"), "optimizer.schedule='linear' is not of type Literal"),
+        (lambda: Optimizer(max_norm=-1.0), "optimizer.max_norm=-1.0 is out of range; choose from 0 to 1e+09"),
         (lambda: dataclasses.replace(RECIPE, stages=()), "recipe.stages=() is empty"),
         (lambda: dataclasses.replace(RECIPE, stages=(RECIPE.stages[0],) * 2), "repeated names: a, a"),
         (lambda: dataclasses.replace(RECIPE, stages=(Stage("a", 4, 4, 1, 0.1, 4),)), "exceeds data.num_tasks=3"),

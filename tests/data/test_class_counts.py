@@ -17,6 +17,9 @@ def counts_set(tmp_path):
     def copy(name):
         for path in (GOLDEN_CSV / f"counts_{name}").glob("*.csv"):
             shutil.copy(path, tmp_path / f"toy_{path.name}")
+        for task in range(SETS[name]):  # what training reads beside them
+            shutil.copy(tmp_path / f"toy_train{task}.csv", tmp_path / f"toy_test{task}.csv")
+        (tmp_path / f"toy_replay{SETS[name] - 1}.csv").write_text("image,label\n")
         return tmp_path / "toy"
 
     return copy
@@ -56,9 +59,13 @@ def test_weights_by_hand():
     np.testing.assert_array_equal(balanced_weights(np.full(4, 25)), np.full(4, 0.5, np.float32))
 
 
-def test_refuses_a_missing_replay_before_it_writes(counts_set):
+def test_refuses_what_training_refuses_before_it_writes(counts_set):
     prefix = counts_set("C")
-    (prefix.parent / "toy_replay0.csv").unlink()
-    with pytest.raises(Refusal, match=r"toy_replay0\.csv cannot be read"):
+    replay = prefix.parent / "toy_replay0.csv"
+    shutil.copy(prefix.parent / "toy_train1.csv", replay)
+    with pytest.raises(Refusal, match=r"toy_replay0\.csv: '.*' with label \d+ is not in the train CSV of its task"):
+        write_counts(prefix, 2)
+    replay.unlink()
+    with pytest.raises(Refusal, match=r"toy_replay\{i\}\.csv: 2 tasks need i = 0 to 1; found: 1$"):
         write_counts(prefix, 2)
     assert not list(prefix.parent.glob("*.json"))

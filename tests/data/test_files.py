@@ -1,7 +1,7 @@
 import pytest
 
+from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.files import write_whole
 
 
 def test_replaces_the_old_file_and_leaves_no_other(tmp_path):

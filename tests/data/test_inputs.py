@@ -8,17 +8,18 @@ from PIL import Image
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data import order, resident
 from lifeq_jax.data.augment import normalize
-from lifeq_jax.data.decode import BrokenImage
 from lifeq_jax.data.order import ImageSpec
 from lifeq_jax.data.pipeline import pipeline
-from lifeq_jax.data.tables import catalog, concat_rows, list_images, rows_of
+from lifeq_jax.data.tables import BrokenImage, catalog, concat_rows, rows_of
+from lifeq_jax.data.walk import list_images
+from tests.data import odd_files
 
 COLOR = ImageSpec((8, 10, 3), 2, (8, 8), (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), True)
 GRAY = COLOR._replace(stored=(8, 10, 1), mean=(0.3,), std=(0.2,))
 
 
 def rows_and_catalog(root):
-    table = list_images(root, "train")[1]
+    table = list_images(root, "train").table
     known = catalog([table])
     return known, concat_rows([rows_of(known, table, 1, False), rows_of(known, table, 0, True)])
 
@@ -122,29 +123,19 @@ def test_a_batch_is_traced_once_per_shape(make_tree):
     assert len(traces) == 1
 
 
-def broken(root, kind):
-    path = root / "train/b/0001.jpg"
-    if kind == "size":
-        Image.new("RGB", (8, 10)).save(path)
-    elif kind == "truncated":
-        path.write_bytes(path.read_bytes()[:-60])
-    elif kind == "text":
-        path.write_text("no image")
-    elif kind == "cmyk":
-        Image.new("CMYK", (10, 8)).save(path)
-    elif kind == "16 bits":
-        Image.fromarray(np.zeros((8, 10), np.uint16)).save(path, format="PNG")
-    elif kind == "gif":
-        Image.new("RGB", (10, 8)).save(path, format="GIF")
-    else:
-        path.unlink()
+REFUSED = {name: content for name, (_, content, _) in odd_files.REFUSED.items()} | odd_files.DAMAGED | {
+    "inks": odd_files.INKS["inks.jpg"][0],
+    "size": odd_files.saved(Image.new("RGB", (8, 10)), "JPEG"),
+    "missing": None,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["size", "truncated", "text", "cmyk", "16 bits", "gif", "missing"])
+@pytest.mark.parametrize("kind", REFUSED)
 def test_both_paths_refuse_the_same_file(kind, make_tree):
     root = make_tree({"train/a": 2, "train/b": 2}, (8, 10, 3), "jpg")
     known, rows = rows_and_catalog(root)
-    broken(root, kind)
+    path = root / "train/b/0001.jpg"
+    path.unlink() if REFUSED[kind] is None else path.write_bytes(REFUSED[kind])
     with pytest.raises(Refusal, match=r"train/b/0001\.jpg (is|has) ") as caught:
         resident.resident(root, known, COLOR)
     feeds = pipeline(root, known, COLOR).feeds(rows, order.test_plan(8, 2, COLOR), 0)
@@ -152,6 +143,19 @@ def test_both_paths_refuse_the_same_file(kind, make_tree):
     with pytest.raises(Refusal) as later:
         next(feeds)
     assert str(later.value) == str(caught.value) and "\n" not in str(later.value)
+
+
+@pytest.mark.parametrize("spec", [COLOR, GRAY], ids=["color", "gray"])
+def test_both_paths_read_the_same_of_files_out_of_the_ordinary(spec, make_tree):
+    contents = [content for content, _ in (odd_files.SAME | odd_files.FRAMES).values()]
+    root = make_tree({"train/a": len(contents)}, (8, 10, 3))
+    known, rows = rows_and_catalog(root)
+    for path, content in zip(known.paths, contents, strict=True):
+        (root / path).write_bytes(content)
+    plan = order.test_plan(len(rows.index), len(rows.index), spec)
+    inputs = resident.resident(root, known, spec), pipeline(root, known, spec)
+    for _ in range(2):  # the pipeline looks at a file's metadata at its first use alone
+        assert_same(*[one.assemble(one.constants, next(one.feeds(rows, plan, 0))) for one in inputs])
 
 
 def test_an_image_that_only_tensorflow_rejects_ends_in_a_refusal(make_tree, monkeypatch):

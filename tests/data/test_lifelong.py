@@ -58,13 +58,34 @@ def test_windows_by_hand():
     assert windows[1][:5] == windows[0][1:] and set(windows[1]) <= set(windows[0]) | set(windows[2])
 
 
-def test_refuses_tasks_without_classes():
-    with pytest.raises(Refusal, match="num_tasks=20 leaves empty tasks with 10 classes"):
-        class_windows(10, 20, 1.0, 0)
-    with pytest.raises(Refusal, match="num_tasks=0 is out of range"):
-        class_windows(10, 0, 1.0, 0)
-    with pytest.raises(Refusal, match="diminish_rate=0 is out of range"):
-        class_windows(10, 2, 0, 0)
+@pytest.mark.parametrize(
+    ("num_classes", "num_tasks", "rate", "told"),
+    [
+        (10, 20, 1.0, "gives empty tasks, with 10 classes and diminish_rate=1; choose at most 10 tasks"),
+        (10, 8, 25, "copies of one another, 3 classes in each, with 10 classes and .*=25; choose at most 7 tasks"),
+        (10, 2, 5, "copies of one another, 9 classes in each, .*; choose at most 1 tasks or a larger rate$"),
+        (2, 2, 1.0, None), (10, 7, 25, None), (10, 10, 100, None), (10, 1, 5, None),
+        (10, 0, 1.0, "num_tasks=0 is out of range"), (10, 2, 0, "diminish_rate=0 is out of range"),
+    ],
+)  # fmt: skip
+def test_refuses_tasks_that_are_empty_or_copies_and_names_the_largest_number(num_classes, num_tasks, rate, told):
+    if told is not None:
+        with pytest.raises(Refusal, match=told):
+            class_windows(num_classes, num_tasks, rate, 0)
+    else:
+        windows = class_windows(num_classes, num_tasks, rate, 0)
+        assert len({tuple(window) for window in windows}) == num_tasks and all(windows)
+
+
+def test_tasks_of_a_single_class_and_files_left_out_are_noted(make_tree, tmp_path):
+    root = make_tree({f"{split}/{name}": 2 for split in ("train", "test") for name in "abc"})
+    (root / "test/a/x.txt").write_text("")
+    made = make_lifelong(root, tmp_path / "toy", num_tasks=2, diminish_rate=1)
+    told = [f"task 0 has a single class in {split}" for split in ("train", "test")]
+    assert made.notes == (*told, "left out: 1 .txt")
+    made = make_lifelong(root, tmp_path / "more", num_tasks=3, diminish_rate=1, splits=("train",))
+    assert made.notes == ("tasks 0, 1, 2 have a single class in train",)
+    assert make_lifelong(root, tmp_path / "one", num_tasks=1, diminish_rate=1, splits=("train",)).notes == ()
 
 
 @pytest.mark.parametrize("rate", [1, 25])

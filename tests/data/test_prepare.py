@@ -1,11 +1,9 @@
 import io
 import json
 import os
-import socket
+import shutil
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,10 +11,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data import sources
 from lifeq_jax.data.prepare import fit, pad, prepare
 from lifeq_jax.data.sampling import stratified
-from lifeq_jax.data.tables import list_images
+from lifeq_jax.data.walk import list_images
+from tests.data import odd_files
 
 
 def files_of(root):
@@ -36,7 +34,7 @@ def test_digits_are_the_scans_of_scikit_learn(digits_root):
     scans = load_digits()
     mask = stratified(scans.target, 0.2, 0)
     for split, held in (("train", False), ("test", True)):
-        classes, table = list_images(digits_root, split)
+        classes, table, _ = list_images(digits_root, split)
         assert classes == [str(digit) for digit in range(10)]
         indices = [int(path[-8:-4]) for path in table.path.tolist()]
         assert sorted(indices) == np.flatnonzero(mask == held).tolist()
@@ -49,9 +47,10 @@ def test_digits_are_the_scans_of_scikit_learn(digits_root):
 def test_a_complete_tree_is_left_alone(digits_root):
     before = {path: path.stat().st_mtime_ns for path in digits_root.rglob("*")}
     again = prepare(digits_root, "digits", download=False, seed=0)
-    told = f"{digits_root}: 1438 train, 359 test images, 10 classes, 8x8 pixels"
-    assert again.already and str(again) == f"{told} (already there; nothing written)"
-    assert str(again._replace(already=False, sizes=((4, 9), (8, 8)))) == told.replace("8x8", "4x9 to 8x8")
+    told = f"{digits_root}: 1438 train, 359 test images of 10 classes, 8x8; "
+    assert again.already and str(again) == f"{told}complete already"
+    many = again._replace(already=False, sizes=((4, 9), (8, 8), (8, 9), (9, 9)))
+    assert str(many) == told.replace("8x8", "4x9, 8x8, 8x9, ...") + "ready"
     assert {path: path.stat().st_mtime_ns for path in digits_root.rglob("*")} == before
     assert [path.name for path in digits_root.parent.iterdir()] == ["digits"]
 
@@ -111,10 +110,110 @@ def test_refuses_trees_of_another_shape(make_tree, tmp_path):
     root = make_tree({"train": 1})
     with pytest.raises(Refusal, match=r"train/0000\.png is not in a class folder"):
         prepare(root, "folder", download=False, seed=0)
-    (root / "train/0000.png").unlink()
-    (root / "train/a").mkdir()
-    with pytest.raises(Refusal, match=r"train/a has no images"):
+    (root / "train").rename(root / "dog")
+    told = (
+        r"dog/0000\.png is in a class folder, but in no split; .* --from .*images --root NEW --test-share 0\.2` makes"
+    )
+    with pytest.raises(Refusal, match=told):
         prepare(root, "folder", download=False, seed=0)
+    (root / "dog/0000.png").unlink()
+    make_tree({"train/b": 1})
+    with pytest.raises(Refusal, match=r"dog has no images"):
+        prepare(root, "folder", download=False, seed=0)
+
+
+@pytest.fixture
+def odd_tree(tmp_path):
+    """A tree of the odd files, one class, with two files of other kinds."""
+    place = tmp_path / "odd/train/a"
+    place.mkdir(parents=True)
+    files = odd_files.SAME | odd_files.FRAMES | odd_files.INKS
+    contents = {name: content for name, (content, _) in files.items()}
+    contents |= {name: content for name, (_, content, _) in odd_files.REFUSED.items()}
+    for name, content in contents.items():
+        (place / name).write_bytes(content)
+    (place / "notes.txt").write_text("")
+    (place / "x.bmp.png").write_bytes(contents["plain.png"])
+    return tmp_path / "odd"
+
+
+def test_a_copy_is_what_training_reads_and_says_what_it_changed(odd_tree, tmp_path):
+    made = prepare(tmp_path / "plain", "folder", download=False, seed=0, source_folder=odd_tree)
+    assert made.converted == {
+        ".bmp": 1, ".gif": 1, ".pgm": 1, ".tif": 3, ".webp": 1, "of 16 bits": 6, "of inks (CMYK)": 1,
+        "of several frames": 3, "turned by their EXIF tag": 5,
+    }  # fmt: skip
+    assert made.left_out == {".txt": 1} and made.images == {"train": len(os.listdir(odd_tree / "train/a")) - 1}
+    assert str(made).splitlines()[1].startswith("converted: 1 .bmp, 1 .gif, ")
+    assert str(made).splitlines()[2] == "left out: 1 .txt"
+    checked = prepare(tmp_path / "plain", "folder", download=False, seed=0)
+    assert checked.images == made.images and not checked.noticed and not checked.left_out
+    again = prepare(tmp_path / "plain", "folder", download=False, seed=0, source_folder=odd_tree)
+    assert again == made._replace(already=True)
+    copied, given = files_of(tmp_path / "plain/train/a"), files_of(odd_tree / "train/a")
+    for name in odd_files.SAME:
+        assert copied[name] == given[name]
+    assert {"x.bmp.png", "x.bmp.png.png", "turned.tif.png", "turned.jpg"} <= copied.keys()
+    assert Image.open(tmp_path / "plain/train/a/turned.jpg").size == (8, 10)
+
+
+def test_a_check_says_what_it_leaves_out_and_how_odd_images_are_read(odd_tree):
+    for name, (_, content, _) in odd_files.REFUSED.items():
+        if content[:2] in (b"\x89P", b"\xff\xd8") or name.endswith((".png", ".jpg")):
+            (odd_tree / "train/a" / name).unlink()
+    made = prepare(odd_tree, "folder", download=False, seed=0)
+    assert made.already and made.noticed == {"of several frames": 2, "of inks (CMYK)": 1}
+    assert made.left_out == {".bmp": 1, ".gif": 1, ".pgm": 1, ".tif": 3, ".txt": 1, ".webp": 1}
+    assert str(made).splitlines()[1] == "read as they are: 1 of inks (CMYK), 2 of several frames"
+    assert str(made).splitlines()[2].startswith("left out: 1 .bmp, 1 .gif, 1 .pgm, 3 .tif, 1 .txt, 1 .webp; `lifeq-jax")
+
+
+def share(root, **how):
+    return prepare(root.parent / "split", "folder", download=False, source_folder=root, test_fraction=0.25, **how)
+
+
+@pytest.mark.parametrize("inside", ["", "train/", "raw/"])
+def test_a_test_split_is_made_where_there_is_none(make_tree, inside):
+    root = make_tree({f"{inside}a": 8, f"{inside}b": 2, f"{inside}a/deep": 4})
+    kept = inside.removeprefix("train/")
+    made = share(root, seed=0)
+    assert made.images == {"train": 10, "test": 4}
+    both = [set(files_of(root.parent / "split" / split)) for split in ("train", "test")]
+    assert both[0] | both[1] == {name.replace(inside, kept, 1) for name in files_of(root)} and not both[0] & both[1]
+    assert sum(name.startswith(f"{kept}a/deep") for name in both[1]) == sum(
+        name.startswith(f"{kept}b") for name in both[1]
+    )
+    shutil.rmtree(root.parent / "split")
+    assert share(root, seed=0) == made and set(files_of(root.parent / "split/test")) == both[1]
+    shutil.rmtree(root.parent / "split")
+    share(root, seed=1)
+    assert set(files_of(root.parent / "split/test")) != both[1]
+
+
+def test_equal_images_are_on_one_side(make_tree):
+    root = make_tree({"a": 12})
+    for path in sorted((root / "a").iterdir())[1:9]:
+        shutil.copy(root / "a/0000.png", path)
+    for seed in range(3):
+        share(root, seed=seed)
+        sides = [set(files_of(root.parent / f"split/{split}").values()) for split in ("train", "test")]
+        assert sides[0] and sides[1] and not sides[0] & sides[1]
+        shutil.rmtree(root.parent / "split")
+
+
+def test_refuses_a_share_of_what_is_split_or_cannot_be(make_tree):
+    root = make_tree({"train/a": 2, "val/a": 1})
+    with pytest.raises(Refusal, match=r"val/a/0000\.png is in a test split already"):
+        share(root, seed=0)
+    with pytest.raises(Refusal, match=r"is only checked: to change its images give it as --from, and another --root"):
+        prepare(root, "folder", download=False, seed=0, test_fraction=0.5)
+    shutil.rmtree(root)
+    with pytest.raises(Refusal, match=r"^a has 2 image\(s\), all equal"):
+        root = make_tree({"a": 1})
+        shutil.copy(root / "a/0000.png", root / "a/0001.png")
+        share(root, seed=0)
+    with pytest.raises(Refusal, match=r"test_fraction=1\.5 is out of range"):
+        prepare(root.parent / "x", "folder", download=False, seed=0, source_folder=root, test_fraction=1.5)
 
 
 def test_writes_a_copy_of_one_size(make_tree, tmp_path):
@@ -182,11 +281,13 @@ def test_a_broken_image_leaves_no_copy(make_tree, tmp_path):
     assert os.listdir(tmp_path) == ["images"]
 
 
-def test_refuses_half_of_the_arguments_of_a_copy_and_an_unwritable_root(make_tree, tmp_path):
+def test_refuses_arguments_that_say_nothing_together_and_an_unwritable_root(make_tree, tmp_path):
     root = make_tree({"train/a": 1})
-    for half in ({"size": 8}, {"canvas": 8}, {"source_folder": root}):
-        with pytest.raises(Refusal, match="needs both source_folder and one of size and canvas"):
-            prepare(tmp_path / "small", "folder", download=False, seed=0, **half)
+    for change in ({"size": 8}, {"canvas": 8}):
+        with pytest.raises(Refusal, match="images is only checked: to change its images give it as --from"):
+            prepare(root, "folder", download=False, seed=0, **change)
+    with pytest.raises(Refusal, match="source 'digits' takes no other folder; choose source folder to copy"):
+        prepare(tmp_path / "small", "digits", download=False, seed=0, source_folder=root)
     with pytest.raises(Refusal, match=r"0000\.png/digits cannot be written: Not a directory"):
         prepare(root / "train/a/0000.png/digits", "digits", download=False, seed=0)
 
@@ -222,7 +323,7 @@ def test_writes_a_tfds_set_that_is_there(tiny_set, tmp_path):
     made = prepare(tmp_path / "tiny", name, download=False, seed=0, data_dir=data_dir)
     assert made.images == {"train": 4, "test": 2} and made.classes == ("a_b", "cat") and made.sizes == ((6, 5),)
     values = {}
-    for path in list_images(tmp_path / "tiny", "train")[1].path.tolist():
+    for path in list_images(tmp_path / "tiny", "train").table.path.tolist():
         pixels = np.asarray(Image.open(tmp_path / "tiny" / path))
         assert pixels.shape == (6, 5) and len(np.unique(pixels)) == 1
         values[pixels[0, 0].item()] = path.split("/")[1]
@@ -230,7 +331,7 @@ def test_writes_a_tfds_set_that_is_there(tiny_set, tmp_path):
     assert json.loads((tmp_path / "tiny/prepared.json").read_text())["recipe"] == {"source": name, "size": None}
     wide = prepare(tmp_path / "wide", name, download=False, seed=0, canvas=8, data_dir=data_dir)
     assert wide.sizes == ((8, 8),) and wide.images == made.images
-    path = list_images(tmp_path / "wide", "train")[1].path.tolist()[-1]
+    path = list_images(tmp_path / "wide", "train").table.path.tolist()[-1]
     pixels = np.asarray(Image.open(tmp_path / "wide" / path))
     assert (pixels[1:7, 1:6] == pixels[1, 1]).all() and pixels.sum() == 30 * int(pixels[1, 1]) > 0
 
@@ -271,16 +372,18 @@ def test_imagenet_keeps_its_jpeg_files(imagenet, tmp_path):
         signature = {"image": tf.TensorSpec((), tf.string), "label": tf.TensorSpec((), tf.int64)}
         return tf.data.Dataset.from_generator(lambda: iter(given[split]), output_signature=signature)
 
+    given["train"][1]["image"] = odd_files.REFUSED["turned.jpg"][1]
     with tfds.testing.mock_data(as_dataset_fn=examples, data_dir=imagenet):
         made = prepare(tmp_path / "whole", "imagenet2012", download=False, seed=0, data_dir=imagenet)
         small = prepare(tmp_path / "small", "imagenet2012", download=False, seed=0, size=8, data_dir=imagenet)
         wide = prepare(tmp_path / "wide", "imagenet2012", download=False, seed=0, canvas=40, data_dir=imagenet)
         given["validation"][0]["image"] = b"no image"
-        with pytest.raises(Refusal, match=r"val/n01484850/000000\.jpg is not a readable image$"):
+        with pytest.raises(Refusal, match=r"val/n01484850/000000\.jpg is not a readable image of a known format$"):
             prepare(tmp_path / "bad", "imagenet2012", download=False, seed=0, data_dir=imagenet)
     assert made.images == small.images == wide.images == {"train": 4, "val": 2}
     assert made.classes == ("n01440764", "n01443537", "n01484850")
-    assert made.sizes == ((20, 30), (21, 30), (22, 30), (23, 30)) and small.sizes == ((8, 8),)
+    assert made.sizes == ((10, 8), (20, 30), (21, 30), (22, 30), (23, 30)) and small.sizes == ((8, 8),)
+    assert made.converted == small.converted == {"turned by their EXIF tag": 1}
     assert wide.sizes == ((40, 40),)
     assert (tmp_path / "whole/train/n01484850/000003.jpg").read_bytes() == given["train"][3]["image"]
     assert (tmp_path / "whole/val/n01440764/000001.jpg").read_bytes() == given["validation"][1]["image"]
@@ -296,59 +399,54 @@ def test_a_mocked_imagenet_is_trees_of_jpegs(imagenet, tmp_path):
         made = prepare(tmp_path / "whole", "imagenet2012", download=False, seed=0, data_dir=imagenet)
     assert made.images == {"train": 3, "val": 3, "test": 3}
     for split in made.images:
-        classes, table = list_images(tmp_path / "whole", split)
+        classes, table, _ = list_images(tmp_path / "whole", split)
         assert {Image.open(tmp_path / "whole" / path).format for path in table.path.tolist()} == {"JPEG"}
 
 
-def test_a_set_that_is_not_there_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "network_answers", lambda: pytest.fail("no network without --download"))
-    with pytest.raises(Refusal, match=r"'cifar100' is not in .*; pass --download to fetch it"):
-        prepare(tmp_path / "c", "cifar100", download=False, seed=0, data_dir=tmp_path / "sets")
-    with pytest.raises(
-        Refusal, match=r"source 'cifar1000' is unknown; choose digits, folder, or the name of a tfds set"
-    ):
-        prepare(tmp_path / "c", "cifar1000", download=False, seed=0, data_dir=tmp_path / "sets")
-    with pytest.raises(Refusal, match=r"'coco' is not image classification"):
-        prepare(tmp_path / "c", "coco", download=False, seed=0, data_dir=tmp_path / "sets")
-    assert not (tmp_path / "c").exists()
+UNKNOWN = r"source '{}' is unknown; choose digits, folder, or the name of a tfds set"
 
 
-def test_download_without_a_network_is_refused_in_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "getproxies", dict)
-    over = threading.Event()
-
-    def no_answer(*args, **kwargs):
-        over.wait(60)
-        raise OSError("timed out")
-
-    monkeypatch.setattr(socket, "create_connection", no_answer)
-    start = time.monotonic()
-    assert not sources.network_answers(seconds=0.2)
-    assert time.monotonic() - start < 2
-    over.set()
-    monkeypatch.setattr(sources, "network_answers", lambda: False)
-    with pytest.raises(Refusal, match=r"'cifar100' is not in .* and the network does not answer"):
-        prepare(tmp_path / "c", "cifar100", download=True, seed=0, data_dir=tmp_path / "sets")
-
-
-def test_the_probe_asks_the_proxy_where_there_is_one(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        monkeypatch.setattr(sources, "getproxies", lambda: {"https": f"http://127.0.0.1:{port}"})
-        assert sources.network_answers()
-    assert not sources.network_answers()
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cifar100", r"'cifar100' is not in .*; pass --download to fetch it$"),
+        ("coco", r"'coco' is not image classification"),
+        *(
+            (name, UNKNOWN.format(name))
+            for name in ("cifar1000", "cifar-10", "./cifar10", "", "mnist/none", "mnist:9.9.9")
+        ),
+    ],
+)
+def test_a_set_that_is_not_there_is_refused_in_a_line(name, told, tmp_path):
+    with pytest.raises(Refusal, match=told) as caught:
+        prepare(tmp_path / "c", name, download=False, seed=0, data_dir=tmp_path / "sets")
+    assert len(str(caught.value).splitlines()) == 1 and not (tmp_path / "c").exists()
+    assert name != "cifar-10" or "a tfds set, as cifar10, cifar100" in str(caught.value)
 
 
-def test_a_failed_download_is_a_refusal(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_tfds_raises_is_a_refusal(tiny_set, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     def fail(*args, **kwargs):
-        raise RuntimeError("checksum differs\nfor some file")
+        raise RuntimeError("\nchecksum differs\nfor some file")
 
-    monkeypatch.setattr(sources, "network_answers", lambda: True)
+    name, data_dir = tiny_set
+    made = {"seed": 0, "data_dir": data_dir}
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
-    with pytest.raises(Refusal, match=r"'mnist' could not be fetched: checksum differs$"):
-        prepare(tmp_path / "c", "mnist", download=True, seed=0, data_dir=tmp_path / "sets")
+    with pytest.raises(Refusal, match=r"'mnist' could not be fetched \(checksum differs\)$"):
+        prepare(tmp_path / "c", "mnist", download=True, **made)
+    (record,) = data_dir.rglob("*train.tfrecord*")
+    content = record.read_bytes()
+    record.write_bytes(content[:100] + b"damage" + content[106:])
+    try:
+        with pytest.raises(Refusal, match=r"'tiny_scans' cannot be read \(.+\)$"):
+            prepare(tmp_path / "c", name, download=False, **made)
+    finally:
+        record.write_bytes(content)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", fail)
+    with pytest.raises(Refusal, match=r"'tiny_scans' cannot be read \(checksum differs\)$"):
+        prepare(tmp_path / "c", name, download=False, **made)
 
 
 def test_tensorflow_is_not_imported_before_it_is_needed():

@@ -153,7 +153,9 @@ def test_refuses_a_missing_tree_and_writes_nothing(make_tree, tmp_path):
         make_sequence("five_datasets", root, tmp_path / "toy")
     with pytest.raises(Refusal, match=r"none: cifar_alternating needs .*; missing: cifar10, cifar100; there: none$"):
         make_sequence("cifar_alternating", tmp_path / "none", tmp_path / "toy")
-    with pytest.raises(Refusal, match=r"images/train is not a folder; splits under .*: mnist, svhn$"):
+    with pytest.raises(
+        Refusal, match=r"images/train is not a folder; splits under .*: mnist, svhn; `lifeq-jax data prepare"
+    ):
         make_sequence("mnist5", root, tmp_path / "toy")
     with pytest.raises(Refusal, match=r"none is not a folder; splits under .*: none$"):
         make_sequence("mini_imagenet", tmp_path / "none", tmp_path / "toy")

@@ -9,22 +9,26 @@ from hypothesis import strategies as st
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.tables import (
+    BrokenImage,
     Rows,
     Table,
     catalog,
     class_counts_of,
     concat_rows,
-    list_images,
     load_tasks,
+    naming_rows,
     read_table,
+    rows_for_seed,
     rows_of,
     split_validation,
     table_of,
     task_csv,
     task_csvs,
+    task_rows,
     training_rows,
     write_table,
 )
+from lifeq_jax.data.walk import list_images
 
 GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv"
 GOOD = "image,label\ntrain/a/0000.png,0\ntrain/b/0000.png,1\n"
@@ -83,7 +87,12 @@ REFUSED = {
     "image,label\n..,0\n": r"row 2: '..' leaves the image root",
     "image,label\n,0\n": r"row 2: '' is not an image path",
     "image,label\na\0b,0\n": r"row 2: 'a\\x00b' is not an image path",
-    "image,label\ntrain/a/none.png,0\n": r"row 2: 'train/a/none.png' is not a file under ",
+    "image,label\n/../etc,0\n": r"row 2: '/../etc' leaves the image root",
+    "image,label\ntrain/a/none.png,0\n": r"row 2: 'train/a/none.png' is not a file under .*moved, name .*--data\.root",
+    "image,label\ntrain\\none.png,0\n": r"row 2: 'train\\\\none.png' is not a file under ",
+    "image,label\ntrain/a/0000.png,nan\n": r"row 2: label 'nan' is not an integer",
+    "image,label\ntrain/a/0000.png,\n": r"row 2: label '' is not an integer",
+    "image,label\ntrain/a/0000.png,dog\n": r"rows.csv: labels are names of classes, and .*/classes.json, which numbers",
     "image,label\ntrain/a,0\n": r"row 2: 'train/a' is not a file under ",
     "image,label\ntrain/a/0000.png\n": r"row 2: 1 values where the header has 2",
     'image,label\n"train/a/0000.png,0\n': r"row 2: not readable as CSV",
@@ -107,6 +116,70 @@ def test_refuses_files_that_are_no_text(write_csv, tmp_path):
         read_table(tmp_path / "none.csv")
     with pytest.raises(Refusal, match=r"cannot be read: Is a directory"):
         read_table(tmp_path)
+
+
+def test_paths_are_found_in_the_root_however_they_are_written(make_tree, write_csv, tmp_path):
+    root = make_tree({"train/a": 3})
+    (root / r"train\odd.png").write_bytes(b"")
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    written = [r"train\a\0000.png", f"{root}/train/../train/a/0001.png", r"train\odd.png", "train//a/./0002.png"]
+    path = write_csv("image,label\n" + "".join(f"{name},0\n" for name in written))
+    found = ["train/a/0000.png", "train/a/0001.png", r"train\odd.png", "train/a/0002.png"]
+    for place in (root, tmp_path / "link"):
+        assert read_table(path, root=place).path.tolist() == found
+    assert read_table(path).path.tolist()[1] == f"{root}/train/a/0001.png"
+    with pytest.raises(Refusal, match=r"wrong\.csv, row 3: .*0001\.png' leaves the image root .*/images/train$"):
+        read_table(write_csv("image,label\na/0000.png,0\n" + f"{root}/0001.png,0\n", "wrong.csv"), root=root / "train")
+    with pytest.raises(Refusal, match=r"rows\.csv, row 2: x is broken"), naming_rows([path]):
+        raise BrokenImage("x is broken", "train/a/0000.png", root)
+
+
+NAMED = {"train0": ["b", "a"], "test0": ["b"], "train1": ["d e"], "test1": ["c"], "replay0": [1], "replay1": []}
+
+
+def write_named(write_csv):
+    for kind, labels in NAMED.items():
+        write_csv("image,label\n" + "".join(f"x/{label},{label}\n" for label in labels), f"toy_{kind}.csv")
+    write_csv("image,label\nx,z\n", "other_train0.csv")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "labels"),
+    [
+        (None, {"train0": [1, 0], "test0": [1], "train1": [3], "test1": [2], "replay0": [1]}),
+        ('["d e", "c", "b", "a"]', {"train0": [2, 3], "test0": [2], "train1": [0], "test1": [1], "replay0": [1]}),
+        ('{"a": 0, "b": 0, "c": 7, "d e": 1}', {"train0": [0, 0], "test0": [0], "train1": [1], "test1": [7]}),
+    ],
+)
+def test_names_of_classes_are_labels(numbers, labels, write_csv, tmp_path):
+    write_named(write_csv)
+    if numbers:
+        write_csv(numbers, "classes.json")
+    for kind, expected in labels.items():
+        assert read_table(tmp_path / f"toy_{kind}.csv").label.tolist() == expected
+    if numbers is None:
+        write_csv("image,label\nx,a0\n", "toy_test1.csv")  # the names of a sequence are read anew
+        assert read_table(tmp_path / "toy_train0.csv").label.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ('["a", "c"]', r"toy_train0\.csv, row 2: class 'b' has no number in .*classes\.json$"),
+        ('["a", "a"]', r"classes\.json is neither a list of different names of classes nor an object"),
+        ('{"a": 0.5}', r"classes\.json is neither"),
+        ("[1, 2]", r"classes\.json is neither"),
+        ("3", r"classes\.json is neither"),
+        ("[", r"classes\.json is not JSON: "),
+        ('{"a": 0, "b": -1}', r"row 2: label -1 \(class 'b'\) is out of range; choose from 0 to 2"),
+        ('["a", "c", "d e", "b"]', r"row 2: label 3 \(class 'b'\) is out of range; choose from 0 to 2"),
+    ],
+)
+def test_refuses_names_without_a_number(numbers, told, write_csv, tmp_path):
+    write_named(write_csv)
+    write_csv(numbers, "classes.json")
+    with pytest.raises(Refusal, match=told):
+        read_table(tmp_path / "toy_train0.csv", num_classes=3)
 
 
 def test_an_empty_table_is_allowed_where_asked_for(write_csv):
@@ -155,29 +228,6 @@ def test_a_mutated_csv_is_read_or_refused_and_never_changed(changes, tmp_path_fa
     assert path.read_bytes() == data
 
 
-def test_lists_classes_as_strings_and_files_sorted(make_tree):
-    root = make_tree({"train/2": 2, "train/10": 1, "test/2": 1})
-    (root / "train" / ".hidden").mkdir()
-    (root / "train" / "2" / "notes.txt").write_text("no image")
-    classes, table = list_images(root, "train")
-    assert classes == ["10", "2"]
-    assert table.path.tolist() == ["train/10/0000.png", "train/2/0000.png", "train/2/0001.png"]
-    assert table.label.tolist() == [0, 1, 1]
-
-
-def test_list_images_refuses_what_is_not_there(make_tree):
-    root = make_tree({"train/a": 1, "test/a": 1})
-    with pytest.raises(Refusal, match=r"val is not a folder; splits under .*: test, train$"):
-        list_images(root, "val")
-    with pytest.raises(Refusal, match=r"nowhere/train is not a folder; splits under .*: none$"):
-        list_images(root / "nowhere", "train")
-    with pytest.raises(Refusal, match=r"train/a has no class folders"):
-        list_images(root / "train", "a")
-    (root / "train" / "b").mkdir()
-    with pytest.raises(Refusal, match=r"train/b has no images"):
-        list_images(root, "train")
-
-
 @pytest.fixture
 def tasks(make_tree, tmp_path):
     """Two tasks on classes {0, 1} and {1, 2}; returns (root, prefix)."""
@@ -185,7 +235,7 @@ def tasks(make_tree, tmp_path):
     prefix = tmp_path / "toy"
     for task, classes in enumerate(([0, 1], [1, 2])):
         for split in ("train", "test"):
-            _, table = list_images(root, split)
+            table = list_images(root, split).table
             keep = np.isin(table.label, classes)
             write_table(task_csv(prefix, split, task), Table(table.path[keep], table.label[keep]))
         train = read_table(task_csv(prefix, "train", task))
@@ -257,6 +307,39 @@ def test_a_task_trains_on_its_rows_and_the_replay_of_the_tasks_before(tasks):
     assert class_counts_of(rows, 4).tolist() == [2.0, 5.0, 4.0, 0.0]
     without = training_rows(known, [task._replace(replay=None) for task in loaded], 1)
     assert without.task.tolist() == [1] * 8
+
+
+def paths_of(known, rows):
+    return [known.paths[index] for index in rows.index]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_reading_serves_every_seed(tasks, seed):
+    loaded = load(tasks)
+    known = catalog(table for task in loaded for table in task)
+    first, second = rows_for_seed(known, task_rows(known, loaded), 0.4, seed)
+    held = {path for path in known.paths if path in split_validation(loaded[0].train, 0.4, seed)[1].path.tolist()}
+    assert paths_of(known, first.own) == [path for path in loaded[0].train.path.tolist() if path not in held]
+    assert paths_of(known, first.validation) == [path for path in loaded[0].train.path.tolist() if path in held]
+    assert paths_of(known, first.replay) == [path for path in loaded[0].replay.path.tolist() if path not in held]
+    assert held and equal(first.train, first.own) and equal(first.test, rows_of(known, loaded[0].test, 0, False))
+    assert equal(second.train, concat_rows([second.own, first.replay]))
+    assert set(second.own.task) == {1} and not second.own.is_replay.any() and first.replay.is_replay.all()
+    plain = [task._replace(replay=None) for task in loaded]
+    assert rows_for_seed(known, task_rows(known, plain), 0.0, seed)[1].replay is None
+    assert equal(rows_for_seed(known, task_rows(known, plain), 0.0, seed)[1].train, training_rows(known, plain, 1))
+
+
+def test_a_broken_image_gets_the_row_of_the_file(write_csv):
+    one = write_csv("image,label\nb,1\n", "one.csv")
+    two = write_csv('image,label,note\n\na,0,"two\nlines"\n\nb,1,\n./c/../b,1,\n', "two.csv")
+    for image, named in {"b": "one.csv, row 2: b is broken", "a": "two.csv, row 4: a is"}.items():
+        with pytest.raises(Refusal, match=named), naming_rows([one, two]):
+            raise BrokenImage(f"{image} is broken", image)
+    with pytest.raises(Refusal, match=r"two\.csv, row 6: b is broken"), naming_rows([two]):
+        raise BrokenImage("b is broken", "b")
+    with pytest.raises(BrokenImage, match=r"^z is broken"), naming_rows([one, two]):
+        raise BrokenImage("z is broken", "z")
 
 
 def test_class_counts_are_float32():

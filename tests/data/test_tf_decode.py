@@ -33,7 +33,7 @@ def test_a_box_of_a_jpeg_is_cut_from_pillows_bits(subsampling, progressive):
         height, width = random.integers(1, 90, 2)
         content = content_of(noise(random, (height, width, 3)), subsampling=subsampling, progressive=progressive)
         whole = color(content)
-        np.testing.assert_array_equal(decoded(tf, content, inks=False), whole)
+        np.testing.assert_array_equal(decoded(tf, content), whole)
         y, x = random.integers(0, height), random.integers(0, width)
         size = random.integers(1, height - y + 1), random.integers(1, width - x + 1)
         box = np.array([y, x, *size], np.int32)
@@ -52,7 +52,7 @@ def test_a_box_of_a_png_is_cut_from_pillows_bits(mode):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_gray_file_gives_three_equal_channels(kind):
     content = content_of(noise(np.random.default_rng(0), (9, 14, 3)).convert("L"), kind)
-    image = decoded(tf, content, inks=False).numpy()
+    image = decoded(tf, content).numpy()
     np.testing.assert_array_equal(image, color(content))
     assert image.shape == (9, 14, 3) and (image == image[..., :1]).all() and len(np.unique(image)) > 9
 
@@ -60,25 +60,9 @@ def test_a_gray_file_gives_three_equal_channels(kind):
 def test_inks_are_within_one_of_pillow():
     content = content_of(noise(np.random.default_rng(0), (41, 30, 4)).convert("RGB").convert("CMYK"), quality=95)
     assert Image.open(io.BytesIO(content)).mode == "CMYK"
-    np.testing.assert_allclose(decoded(tf, content, inks=True), color(content), rtol=0, atol=1)
+    np.testing.assert_allclose(decoded(tf, content), color(content), rtol=0, atol=1)
     cut = decoded_box(tf, content, lambda sides: tf.constant([5, 7, 20, 11]))
-    np.testing.assert_array_equal(cut, decoded(tf, content, inks=True)[5:25, 7:18])
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        decoded(tf, content, inks=False)
-
-
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "WEBP", "TIFF", "16 bits", "bytes"])
-def test_fails_on_what_pillow_refuses(kind):
-    if kind == "bytes":
-        content = b"\xff\xfe\x89 no image"
-    elif kind == "16 bits":
-        content = content_of(Image.fromarray(np.zeros((8, 8), np.uint16)), "PNG")
-    else:
-        content = content_of(noise(np.random.default_rng(0), (8, 8, 3)), kind)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        decoded(tf, content, inks=True)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        decoded_box(tf, content, lambda sides: tf.constant([0, 0, 1, 1]))
+    np.testing.assert_array_equal(cut, decoded(tf, content)[5:25, 7:18])
 
 
 def test_gray_is_pillows():

@@ -11,11 +11,12 @@ from PIL import Image
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data import order
 from lifeq_jax.data.augment import normalize
-from lifeq_jax.data.decode import ALL_MODES, open_image
+from lifeq_jax.data.decode import stored_image
 from lifeq_jax.data.order import TRIES, ImageSpec, box_draws, train_plan
 from lifeq_jax.data.pipeline import pipeline
-from lifeq_jax.data.tables import catalog, list_images, rows_of
+from lifeq_jax.data.tables import catalog, rows_of
 from lifeq_jax.data.tf_resize import random_box
+from lifeq_jax.data.walk import list_images
 
 SPEC = ImageSpec((16, 16, 3), 0, (14, 12), (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), True, "random_resized_crop")
 GRAY = SPEC._replace(stored=(16, 16, 1), mean=(0.3,), std=(0.2,))
@@ -45,7 +46,7 @@ def images(tmp_path_factory):
     for name, ((width, height), mode, how) in FILES.items():
         pixels = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
         Image.fromarray(pixels).convert(mode).save(root / "train/a" / name, **how)
-    table = list_images(root, "train")[1]
+    table = list_images(root, "train").table
     known = catalog([table])
     return root, known, rows_of(known, table, 0, False)
 
@@ -108,7 +109,7 @@ def test_draws_cover_8_to_100_per_cent_at_ratios_of_3_4_to_4_3():
 
 
 def pillow(path, spec):
-    return open_image(path, ALL_MODES).convert("L" if spec.stored[2] == 1 else "RGB")
+    return stored_image(path.read_bytes(), inks=True)[0].convert("L" if spec.stored[2] == 1 else "RGB")
 
 
 def in_training(path, draw, flip, spec):
@@ -169,7 +170,7 @@ def test_an_image_of_the_evaluation_size_is_cut_exactly(images):
 def test_a_plain_image_stays_plain(tmp_path, value, size):
     (tmp_path / "train/a").mkdir(parents=True)
     Image.new("RGB", size, (value, value, value)).save(tmp_path / "train/a/x.png")
-    table = list_images(tmp_path, "train")[1]
+    table = list_images(tmp_path, "train").table
     rows = rows_of(catalog([table]), table, 0, False)
     for plan in (train_plan(1, 1, SPEC, **PLACE), order.test_plan(1, 1, SPEC)):
         (feed,) = pipeline(tmp_path, catalog([table]), SPEC).feeds(rows, plan, 0)
@@ -212,7 +213,7 @@ def test_a_batch_is_normalized_in_the_compiled_step(images):
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_refuses_a_broken_file_by_name(make_tree, kind, training):
     root = make_tree({"train/a": 2}, (30, 20, 3), "jpg")
-    table = list_images(root, "train")[1]
+    table = list_images(root, "train").table
     known = catalog([table])
     rows, path = rows_of(known, table, 0, False), root / "train/a/0001.jpg"
     if kind == "truncated":

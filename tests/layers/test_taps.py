@@ -115,17 +115,20 @@ def test_the_working_set_does_not_change_the_sums(monkeypatch):
     close(by_layer(apply, params, image), expected, tolerance=2e-6)
 
 
-def test_parts_of_a_batch_fit_the_working_set(monkeypatch):
-    monkeypatch.setattr(taps, "WORKING_SET", {"cpu": 1000})
-    assert [taps._part(100, values) for values in (10, 11, 300, 501, 2000)] == [100, 50, 2, 1, 1]
-
-
 def test_only_a_part_of_the_products_is_held_at_once(monkeypatch):
     monkeypatch.setattr(taps, "WORKING_SET", {"cpu": 1})
     window = taps.Window((3, 3), 1, 1, 1)
     x, gradient = jnp.ones((BATCH, 5, 5, 4)), jnp.ones((BATCH, 5, 5, 8))
     text = str(jax.make_jaxpr(partial(taps._kernel_squares, window))(x, gradient))
     assert "f32[1,1,9,4,8]" in text and f"f32[{BATCH},1,9,4,8]" not in text
+
+
+def test_a_prime_number_of_examples_is_cut_as_any_other(monkeypatch):
+    monkeypatch.setattr(taps, "WORKING_SET", {"cpu": 4 * (25 * (9 * 4 + 8) + 9 * 4 * 8)})  # of four examples
+    squares = partial(taps._kernel_squares, taps.Window((3, 3), 1, 1, 1))
+    x, gradient = (jax.random.normal(jax.random.key(channels), (13, 5, 5, channels)) for channels in (4, 8))
+    assert "f32[4,1,9,4,8]" in str(jax.make_jaxpr(squares)(x, gradient))
+    close(squares(x, gradient), sum(squares(x[i : i + 1], gradient[i : i + 1]) for i in range(13)), tolerance=2e-6)
 
 
 def test_every_example_runs_as_a_batch_of_its_own():
@@ -159,7 +162,7 @@ class Own(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        scale = self.param("scale", LECUN_NORMAL.initializer(), (2, 1))
+        scale = self.param("scale", LECUN_NORMAL, (2, 1))
         return QuantDense(CLASSES, weight=FLOAT.weight("inner"), name="dense")(x.reshape(len(x), -1) @ scale)
 
 

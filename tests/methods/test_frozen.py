@@ -1,7 +1,5 @@
 """Frozen features: which leaves still learn, and when."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lifeq_jax.methods.frozen import frozen
@@ -21,23 +19,6 @@ def test_only_the_head_learns_from_the_second_task_on():
     for name, leaf in second["classifier"].items():
         np.testing.assert_array_equal(leaf[..., :2], first["classifier"][name][..., :2])
         assert not np.array_equal(leaf[..., 2:], first["classifier"][name][..., 2:])
-
-
-def test_the_number_of_finished_tasks_is_traced():
-    constraint, params = frozen().constraint, toy.init()
-    ones = jax.tree.map(jnp.ones_like, params)
-    traces = []
-
-    @jax.jit
-    def update(state):
-        traces.append(1)
-        return constraint.update(ones, constraint.init(params), params, method_state=state)[0]
-
-    for tasks, expected in ((0, 1.0), (1, 0.0), (2, 0.0)):
-        updates = update(jnp.array(tasks, jnp.int32))
-        assert bool(jnp.all(updates["hidden"]["kernel"] == expected))
-        assert bool(jnp.all(updates["classifier"]["kernel"] == 1.0))
-    assert len(traces) == 1
 
 
 def test_the_head_by_name():

@@ -11,7 +11,7 @@ from lifeq_jax.core.types import Batch
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.losses.base import Examples
 from lifeq_jax.methods.base import Outputs
-from lifeq_jax.methods.importance import FISHERS, Probe, estimator, mean
+from lifeq_jax.methods.importance import CHUNK, FISHERS, Probe, estimator, mean
 from tests.methods import recorded
 
 CROSS_ENTROPY = LOSSES["cross_entropy"]()
@@ -77,6 +77,20 @@ def test_empirical_is_the_mean_over_examples(loss):
     batches = [batch(0, 6), batch(1, 2)]
     expected = average([squares(PARAMS, single(b, i), LOSSES[loss]()) for b in batches for i in range(len(b.label))])
     recorded.close(estimate(FISHERS["empirical"](LOSSES[loss]()), batches), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("size", [17, 37])
+def test_examples_of_any_batch_go_together_and_no_more_than_a_chunk_of_them(size):
+    whole, contribution = batch(0, size), FISHERS["empirical"](CROSS_ENTROPY)
+    found = contribution(probe(), whole, jax.random.key(0))
+    recorded.close(
+        found.total,
+        jax.tree.map(lambda *leaves: sum(leaves), *(squares(PARAMS, single(whole, i)) for i in range(size))),
+        rtol=2e-5,
+    )
+    text = str(jax.make_jaxpr(contribution)(probe(), whole, jax.random.key(0)))
+    number = -(-size // CHUNK)
+    assert f"length={number}\n" in text and f"f32[{-(-size // number)},3,3,2,4]" in text
 
 
 def test_sampled_tends_to_the_true_fisher():

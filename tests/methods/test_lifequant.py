@@ -60,7 +60,7 @@ def test_golden_with_noise(golden, balanced):
 
         def objective(probe, batch, key, draws=draws):
             outputs = probe.apply(probe.point, batch.image)
-            noise = noise_loss(probe, *outputs, batch.weight, draws, bits=4)
+            noise = noise_loss(probe, *outputs, batch.weight, draws, step=2 / 15)
             return noise / probe.num_batches + mean_over(loss, probe, outputs, batch)
 
         parts.append(squared_objective(objective)(recorded.probe(arrays), batch, jax.random.key(0)))
@@ -83,6 +83,8 @@ def test_noise_counts_batches_and_follows_the_key(golden):
     # 100 draws per feature: a fresh sample agrees with the recorded one
     recorded.close(noisy, recorded.tree(arrays, "ours_mobilenet_balanced_False/importance"), rtol=0.1)
     assert not bool(jnp.all(noisy["fc1.bias"] == other["fc1.bias"]))
+    wide = original(loss="cross_entropy", noise_bits=4, act_range=50.0).end_task(method.init(params), task).importance
+    assert not np.allclose(wide["fc1.bias"], noisy["fc1.bias"], rtol=0.01)
 
 
 def finished(method, seed=0, task=0):
@@ -200,6 +202,7 @@ def test_proximal_step_is_the_constraint():
             {"fisher": "sampled", "noise_bits": 4},
             "method.args.noise_bits=4 needs method.args.fisher='batch', not 'sampled'",
         ),
+        ({"noise_bits": 4, "act_range": 0.0}, "method.args.act_range=0.0 is not a finite number above 0"),
         ({"prox": -1.0}, "proximal strength=-1.0 is not a number from 0 to inf"),
     ],
 )

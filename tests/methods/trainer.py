@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from lifeq_jax.losses import LOSSES
-from lifeq_jax.train.step import Network, TrainState, make_step
+from lifeq_jax.train.classify import classification
+from lifeq_jax.train.network import Network
+from lifeq_jax.train.step import fresh_state, make_step
 
 
 def network(apply, quantize=lambda params: params, quantized=None):
@@ -19,15 +21,15 @@ def network(apply, quantize=lambda params: params, quantized=None):
 
 
 def train(net, method, optimizer, params, tasks, counts, task_end):
-    """Trains on the batches of each task in turn, with `task_end` (task, params) as `train.tasks.conclude` has it.
+    """Trains on the batches of each task in turn, with `task_end` (task, params) as `train.task_end.conclude` has it.
 
     Yields (params, method state) at the end of each task."""
-    step = jax.jit(make_step(net, method, optimizer, LOSSES["cross_entropy"]()))
-    zero = jnp.zeros((), jnp.int32)
-    state = TrainState(params, (), (), method.init(params), counts, zero, zero, jnp.ones(()))
+    objective = classification(net, method, LOSSES["cross_entropy"]())
+    step = jax.jit(make_step(objective, net, method, optimizer))
+    state = fresh_state(method, optimizer, params, (), counts, num_steps=0)
     for task, batches in enumerate(tasks):
         opt_state, size = optimizer.init(state.params), jnp.array(len(batches), jnp.int32)
-        state = state._replace(opt_state=opt_state, step=zero, num_steps=size)
+        state = state._replace(opt_state=opt_state, step=jnp.zeros((), jnp.int32), num_steps=size)
         for batch in batches:
             state, _ = step(state, batch, jax.random.key(0))
         if task + 1 < len(tasks) or method.concludes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lifeq_jax.metrics.layers import by_task, whole_network
+from lifeq_jax.metrics.layers import whole_network
 
 CASES = json.loads((Path(__file__).parent.parent / "golden" / "blip_bit_cases.json").read_text())
 
@@ -45,19 +45,3 @@ def test_capacity_is_the_original(golden, case):
         for name, bits, units in [("a/kernel", kernel, {"units": len(kernel), "dead_units": 0}), ("a/bias", bias, {})]
     }
     np.testing.assert_allclose(whole_network(found)["capacity"], arrays[f"{case}_capacity"], rtol=1e-12)
-
-
-def test_rows_of_one_stage_by_task_layer_and_quantity():
-    names = ("stage", "after", "layer", "quantity", "value")
-    lines = [
-        ("float", "0", "a/kernel", "bits", "9.0"),
-        ("four", "0", "a/kernel", "bits", "1.5"),
-        ("four", "0", "a/kernel", "values", "4.0"),
-        ("four", "0", "a/bias", "bits", "0.5"),
-        ("four", "10", "a/kernel", "bits", "2e-1"),
-    ]
-    assert by_task([dict(zip(names, line, strict=True)) for line in lines], "four") == {
-        0: {"a/kernel": {"bits": 1.5, "values": 4.0}, "a/bias": {"bits": 0.5}},
-        10: {"a/kernel": {"bits": 0.2}},
-    }
-    assert by_task([], "four") == {}

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.core.tree import map_named
-from lifeq_jax.layers.quant import bit_table, observe_ranges, quantizer_table
+from lifeq_jax.core.tree import map_named, named_leaves
+from lifeq_jax.layers.quant import bit_table, observe_ranges, quantizer_table, traced
 from lifeq_jax.layers.setups import ROLES, Quantizers, quantizers
 from lifeq_jax.models import MODELS, mobilenet_v2
 from lifeq_jax.models.loading import initialize, variable_shapes
@@ -161,6 +162,43 @@ def test_float_model_has_no_table(name, weight_bits):
     activations = {bits.activation for bits in table.values()} - {None}
     assert weights == ({32} if weight_bits == 32 else {4, 8})
     assert activations == ({4, 8, 32} if weight_bits == 32 else {32})
+
+
+@rows
+def test_fresh_parameters_are_what_their_layers_state(name):
+    model, shape, own = small(name), shape_of(name), {}
+
+    def record(next_method, args, kwargs, context):
+        if context.method_name == "param":  # (name, initializer, shape, ...)
+            own["/".join(("params", *context.module.path, args[0]))] = args[1]
+        return next_method(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False))
+    stated, fresh = traced(model, shape).initial, named_leaves(initialize(model, 0, shape))
+    assert set(stated) == set(fresh) and set(own) <= set(stated)
+    assert all(stated[leaf] is initial for leaf, initial in own.items())
+    for leaf, value in fresh.items():
+        if not leaf.endswith("/kernel"):
+            np.testing.assert_array_equal(value, 1.0 if leaf.endswith(("/scale", "/var")) else 0.0, leaf)
+            continue
+        fan = value.size // value.shape[-1 if stated[leaf].fan == "fan_in" else -2]
+        deviation = (stated[leaf].scale / fan) ** 0.5
+        assert abs(np.std(value) / deviation - 1) < 6 / (2 * value.size) ** 0.5, leaf
+        assert abs(np.mean(value)) < 6 * deviation / value.size**0.5, leaf
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_fresh_parameters_have_the_distributions_of_the_models_own_init(name):
+    model, shape = small(name), shape_of(name)
+    fresh = named_leaves(initialize(model, 0, shape))
+    own = named_leaves(jax.jit(lambda key: model.init(key, jnp.zeros((1, *shape)), False))(jax.random.key(0)))
+    assert list(fresh) == list(own)
+    for leaf, value in fresh.items():
+        assert (value.shape, value.dtype) == (own[leaf].shape, own[leaf].dtype)
+        bound = 6 * np.std(own[leaf]) / np.sqrt(value.size)  # six standard errors
+        assert abs(np.std(value) - np.std(own[leaf])) <= bound, leaf
+        assert abs(np.mean(value) - np.mean(own[leaf])) <= 1.5 * bound, leaf
 
 
 @functools.cache

@@ -126,3 +126,18 @@ def test_gradients_link_comes_before_momentum():
     halve = optax.with_extra_args_support(optax.scale(0.5))
     transform = chain(halve, sgd(constant(RATE), 0.9, DECAY), adam(constant(RATE)), NOTHING)
     np.testing.assert_allclose(run(transform, [2 * g for g in GRADS]), torch_sgd(0.9), rtol=1e-6)
+
+
+def test_clipping_is_by_the_norm_of_all_leaves_before_weight_decay_and_momentum():
+    double = optax.with_extra_args_support(optax.scale(2.0))
+    transform = chain(double, sgd(constant(RATE), 0.9, DECAY), sgd(constant(RATE), 0.9), NOTHING, max_norm=2.5)
+    params = {"w": jnp.array([2.0]), "quantizer": {"scale": jnp.array([1.0])}}
+    p, q, b, c, state = 2.0, 1.0, 0.0, 0.0, transform.init(params)
+    for g, h in ((3.0, 4.0), (0.3, 0.4), (0.0, -5.0)):  # norms 5, 0.5 and 5, twice as much behind the first link
+        factor = 2 * min(1.0, 2.5 / (2 * (g**2 + h**2) ** 0.5))
+        b, c = 0.9 * b + factor * g + DECAY * p, 0.9 * c + factor * h
+        p, q = p - RATE * b, q - RATE * c
+        gradient = {"w": jnp.array([g]), "quantizer": {"scale": jnp.array([h])}}
+        updates, state = transform.update(gradient, state, params, progress=jnp.float32(0.0))
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose([params["w"][0], params["quantizer"]["scale"][0]], [p, q], rtol=1e-6)

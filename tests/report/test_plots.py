@@ -3,19 +3,27 @@
 import numpy as np
 import pytest
 
-from lifeq_jax.metrics.continual import forgetting_per_task
-from lifeq_jax.report import plots
-from lifeq_jax.report.groups import group_runs
-from lifeq_jax.report.runs import read_run
-from tests.report.folders import MATRIX, recipe, write_run
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report import oscillation_plots, plots
+from lifeq_jax.report.oscillation import DistanceEnds
+from lifeq_jax.runs.columns import METRICS
+from lifeq_jax.runs.read import read_run
+from tests.runs.folders import MATRIX, SHARES, make_group, recipe, rewrite
 
 SECOND = [[0.7, 0.1, 0.0], [0.75, 0.6, 0.2], [0.3, 0.65, 0.5]]
 
 
 @pytest.fixture
 def two(tmp_path):
-    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", recipe(seed=1), SECOND)]
-    return group_runs([read_run(folder) for folder in folders])[0]
+    return make_group(tmp_path, None, {"lower": 0.5}, {"lower": 0.5, "matrix": SECOND})
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def curves(axes):
+    return [line for line in axes.lines if line.get_marker() == "."]
 
 
 def test_matrix_carries_its_numbers(two):
@@ -25,28 +33,25 @@ def test_matrix_carries_its_numbers(two):
     bracketed = {(0, 1), (0, 2), (1, 2)}
     plain = {place: f"{mean[place]:.1f}" for place in np.ndindex(3, 3)}
     assert shown == {place: f"({text})" if place in bracketed else text for place, text in plain.items()}
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["1", "2", "3"]
 
 
 def test_matrix_leaves_empty_cells_empty(tmp_path):
-    folder = write_run(tmp_path / "run")
-    (folder / "accuracy_matrix.csv").write_text("task_0,task_1\n0.5,\n0.25,1\n")
-    axes = plots.draw_matrix(group_runs([read_run(folder)])[0]).axes[0]
-    assert sorted(text.get_text() for text in axes.texts) == ["100.0", "25.0", "50.0"]
+    (run,) = (group := make_group(tmp_path)).runs
+    group = group._replace(runs=(run._replace(matrix=np.array([[0.5, np.nan], [0.25, 1.0]])),))
+    assert sorted(texts(plots.draw_matrix(group).axes[0])) == ["100.0", "25.0", "50.0"]
 
 
-def test_training_has_a_line_for_each_seed_and_task(two):
-    axes = plots.draw_training(two).axes[0]
-    lines = [line for line in axes.lines if line.get_marker() == "."]
-    assert len(lines) == 6
-    np.testing.assert_array_equal(lines[1].get_xdata(), [2, 4, 6, 8])  # epochs that were evaluated
-    np.testing.assert_allclose(lines[1].get_ydata(), [10, 10, 80, 85])  # task 1 of the first seed
-
-
-def test_training_marks_each_change(two):
-    axes = plots.draw_training(two).axes[0]
+def test_training_has_a_line_for_each_seed_and_task_and_marks_each_change(two):
+    figure = plots.draw_training(two)
+    (axes,) = figure.axes
+    assert len(curves(axes)) == 6
+    np.testing.assert_allclose(curves(axes)[1].get_xydata(), [[2, 10], [4, 10], [6, 80], [8, 85]])  # evaluated epochs
     uprights = {line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1}
     assert uprights == {2.5, 4.5, 6.5, 8.5}
-    assert [text.get_text() for text in axes.texts] == ["0", "0", "1", "2", "float", "four", "task", "stage"]
+    assert texts(axes) == ["1", "1", "2", "3", "float", "four", "task", "stage"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["task 1", "task 2", "task 3"]
 
 
 def test_spans_by_hand():
@@ -56,37 +61,28 @@ def test_spans_by_hand():
 
 def test_forgetting_bars_by_hand(two):
     axes = plots.draw_forgetting(two).axes[0]
-    heights = [bar.get_height() for bar in axes.patches]
-    np.testing.assert_allclose(heights, [45, 0, 0], atol=1e-12)  # both seeds: 95 - 50 and 75 - 30
-    np.testing.assert_allclose(forgetting_per_task(np.array(MATRIX)), [0.45, 0, 0], atol=1e-12)
+    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [45, 0, 0], atol=1e-12)  # 95-50, 75-30
+    assert axes.get_xticks().tolist() == [bar.get_x() + bar.get_width() / 2 for bar in axes.patches] == [1, 2, 3]
 
 
 def test_comparison_draws_best_on_top(tmp_path, two):
-    other = group_runs([read_run(write_run(tmp_path / "c", recipe("other", method="ewc")))])[0]
-    panels = plots.draw_comparison([other, two]).axes
-    np.testing.assert_allclose([bar.get_width() for bar in panels[0].patches], [68.3333, 58.3333], atol=1e-3)
-    assert panels[0].yaxis_inverted()
-    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["other, n=1", "digits, n=2"]
-    assert "58.33 ± 14.14" in [text.get_text() for text in panels[0].texts]
+    other = make_group(tmp_path, recipe("other", method="ewc"))
+    panels = plots.draw_comparison([other, two, two]).axes
+    widths = [bar.get_width() for bar in panels[0].patches]  # groups of one label keep bars of their own
+    np.testing.assert_allclose(widths, [68.3333, 58.3333, 58.3333], atol=1e-3)
+    assert panels[0].yaxis_inverted() and "58.33 ± 14.14" in texts(panels[0])
+    named = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert named == ["other, n=1", "digits, n=2", "digits, n=2"]
 
 
-def test_comparison_of_single_tasks_has_no_forgetting(tmp_path):
-    configs = [(recipe(tasks=1), [[0.75]]), (recipe("b", tasks=1), [[0.5]])]
-    groups = group_runs([read_run(write_run(tmp_path / config.name, config, matrix)) for config, matrix in configs])
-    (axes,) = plots.draw_comparison(groups).axes
+def test_single_tasks_have_no_forgetting(tmp_path, two):
+    first, second = (make_group(tmp_path, recipe(name, tasks=1), {"matrix": [[0.75]]}) for name in "ab")
+    (axes,) = plots.draw_comparison([first, second]).axes
     assert axes.get_xlabel() == "average accuracy, %"
-    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [75, 50])
-
-
-def test_a_single_task_beside_several_has_no_forgetting_bar(tmp_path, two):
-    single = group_runs([read_run(write_run(tmp_path / "c", recipe("c", tasks=1), [[0.75]]))])[0]
-    axes = plots.draw_comparison([two, single]).axes[1]
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [75, 75])
+    axes = plots.draw_comparison([two, first]).axes[1]
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [22.5, 0], atol=1e-12)
-    assert [text.get_text() for text in axes.texts] == ["22.50 ± 0.00", ""]
-
-
-def test_groups_of_one_label_keep_bars_of_their_own(two):
-    assert len(plots.draw_comparison([two, two]).axes[0].patches) == 2
+    assert texts(axes) == ["22.50 ± 0.00", ""]
 
 
 @pytest.mark.parametrize("tasks", [1, 10, 11, 20])
@@ -97,3 +93,63 @@ def test_tasks_differ_in_color(tasks):
 def test_saves_a_png(tmp_path, two):
     path = plots.save(plots.draw_matrix(two), tmp_path / "m.png")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_shares_have_a_panel_each_and_a_line_for_each_seed(two):
+    panels = oscillation_plots.draw_shares(two).axes
+    assert [axes.get_ylabel() for axes in panels] == ["oscillating, % of weights", "frozen, % of weights"]
+    for axes, name in zip(panels, SHARES, strict=True):
+        assert len(curves(axes)) == 2
+        for line in curves(axes):
+            expected = [np.nan] * 4 + [100 * share for share in SHARES[name]]
+            np.testing.assert_allclose(line.get_xydata(), np.stack([np.arange(1, 9), expected], axis=1))
+    assert texts(panels[0]) == ["1", "1", "2", "3", "float", "four", "task", "stage"] and not texts(panels[1])
+    for run in two.runs:
+        rewrite(run.folder / METRICS, lambda row: row | {"frozen": ""})
+    unfrozen = two._replace(runs=tuple(read_run(run.folder) for run in two.runs))
+    (axes,) = oscillation_plots.draw_shares(unfrozen).axes
+    assert axes.get_ylabel() == "oscillating, % of weights" and axes.get_xlabel() == "epoch, all stages"
+
+
+def test_distances_are_drawn_in_per_cent_over_one_step():
+    ends = DistanceEnds(np.full(20, 0.05), np.eye(20)[3], ("task 1, epoch 1", "task 3, epoch 5"))
+    axes = oscillation_plots.draw_distances(ends).axes[0]
+    for patch, shares in zip(axes.patches, ends[:2], strict=True):
+        values, edges, _ = patch.get_data()
+        np.testing.assert_allclose(values, 100 * shares)
+        np.testing.assert_allclose(edges, np.arange(-10, 11) / 20, atol=1e-12)
+    assert [patch.get_label() for patch in axes.patches] == ["first: task 1, epoch 1", "last: task 3, epoch 5"]
+
+
+GRID = np.array([-0.5, -0.25, 0.0, 0.25])
+DISTANCE = np.array([0.1, 0.3])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_toy_has_a_panel_for_each_series_and_one_for_frequency(number):
+    series = {f"run {index}": np.linspace(0.1, 0.15, 7) + index / 100 for index in range(number)}
+    frequency = {"ste": np.array([0.2, 0.6]), "freeze": np.array([0.0, 0.1])}
+    figure = oscillation_plots.draw_toy(series, GRID, DISTANCE, frequency)
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in panels] == [*series, "frequency"]
+    for axes, values in zip(panels, series.values(), strict=False):
+        np.testing.assert_array_equal(axes.lines[-1].get_ydata(), values)
+        np.testing.assert_allclose(axes.get_ylim(), (-0.025, 0.275))  # the grid points around 0.1 to 0.18
+    dashed = [line.get_ydata()[0] for line in panels[0].lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed, [-0.375, -0.125, 0.125])  # half-way
+    drawn = {line.get_label(): line.get_xydata() for line in panels[-1].lines}
+    assert drawn.keys() == frequency.keys()
+    for label, values in frequency.items():
+        np.testing.assert_array_equal(drawn[label], np.stack([DISTANCE, values], axis=1))
+
+
+def test_toy_shows_several_weights_and_values_beyond_the_grid():
+    values = np.stack([np.linspace(-0.6, 0.4, 7)] * 3, axis=1)
+    axes = oscillation_plots.draw_toy({"out": values}, GRID, DISTANCE, {"out": DISTANCE}).axes[0]
+    np.testing.assert_allclose(axes.get_ylim(), (-0.625, 0.425))
+    assert len([line for line in axes.lines if len(line.get_ydata()) == 7]) == 3
+
+
+def test_toy_refuses_frequencies_of_another_length():
+    with pytest.raises(Refusal, match=r"frequency of 'ste' has shape \(3,\), distance \(2,\)"):
+        oscillation_plots.draw_toy({"ste": np.zeros(4)}, GRID, DISTANCE, {"ste": np.zeros(3)})

@@ -11,35 +11,46 @@ import sys
 from pathlib import Path
 
 from lifeq_jax.core.config import read_recipe
-from lifeq_jax.train import tasks
+from lifeq_jax.train.mesh import join_processes
 from lifeq_jax.train.run import run_recipe
+from lifeq_jax.train.stage import Moment, Watch
 
 
-def kill_at(number: int, function, after: bool):
-    """`function`, which kills the process at its `number`-th call: after the call, or in the middle of its work."""
+def killing(kind: str, number: int) -> Watch:
+    """A watch that kills the process at its `number`-th moment of a kind."""
+    calls = []
+
+    def watch(moment: Moment) -> None:
+        calls.extend([None] * (moment.kind == kind))
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return watch
+
+
+def kill_inside(function, number: int):
+    """`function`, which kills the process at its `number`-th call, before any of its work."""
     calls = []
 
     def counted(*args, **kwargs):
         calls.append(None)
-        if len(calls) == number and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = function(*args, **kwargs)
         if len(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        return function(*args, **kwargs)
 
     return counted
 
 
 def main(config: str, run: str, what: str, number: str = "0") -> None:
-    """Arms the kill and trains."""
-    if what == "epoch":
-        tasks.run_epoch = kill_at(int(number), tasks.run_epoch, after=True)
+    """Arms the kill and trains, as one of several processes where the environment names them."""
     if what == "save":
         # orbax commits a checkpoint by renaming it: dying just before leaves all its files under a temporary name
-        Path.rename = kill_at(int(number), Path.rename, after=False)
-        os.rename = kill_at(int(number), os.rename, after=False)
-    run_recipe(read_recipe(Path(config)), run)
+        Path.rename = kill_inside(Path.rename, int(number))
+        os.rename = kill_inside(os.rename, int(number))
+    recipe = read_recipe(Path(config))
+    if recipe.parallel == "mesh":
+        join_processes()
+    run_recipe(recipe, run, watch=killing("epoch", int(number) if what == "epoch" else 0))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,10 @@
-"""What needs devices or processes of its own.
-
-python -m tests.train.many_devices methods           a step of every method on 8 devices, uneven, against one device
-python -m tests.train.many_devices run CONFIG RUN N  a recipe as one of the processes that the environment names,
-                                                     killed after its N-th epoch (0: never)
-"""
-
-import os
-import signal
-import sys
-from pathlib import Path
+"""What needs 8 devices: a step of every method on all of them, uneven, against one device."""
 
 
 def compare_methods() -> None:
     """Prints `method difference` for every method: the largest relative difference in the parameters after two steps,
     the second on a batch whose last 5 of 16 rows are padding."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from lifeq_jax.core.config import Data, Part, Recipe, Stage
@@ -23,7 +12,8 @@ def compare_methods() -> None:
     from lifeq_jax.methods import METHODS
     from lifeq_jax.train.build import build_stage, complete
     from lifeq_jax.train.mesh import Devices, devices_for
-    from lifeq_jax.train.step import TrainState, make_step
+    from lifeq_jax.train.stage import step_of
+    from tests.train.jobs import state_of
 
     assert jax.device_count() == 8
     random = np.random.default_rng(0)
@@ -41,11 +31,7 @@ def compare_methods() -> None:
         recipe = Recipe("r", data, Part("mlp", {"hidden": 8}), (Stage("s", 4, 4, 1, 0.1),), method=Part(method))
         recipe = complete(recipe)
         built = build_stage(recipe, recipe.stages[0], devices.axis_name)
-        params, stats = built.network.init(0)
-        ones, zero = jnp.ones(()), jnp.zeros((), jnp.int32)
-        states = built.optimizer.init(params), built.method.init(params)
-        state = TrainState(params, stats, *states, jnp.ones(3), zero, jnp.array(10, jnp.int32), ones)
-        step = make_step(built.network, built.method, built.optimizer, built.loss, devices.axis_name)
+        state, step = state_of(built, num_classes=3), step_of(built, devices.axis_name)
 
         def first(state, batches, seed):
             return step(state, jax.tree.map(lambda leaf: leaf[0], batches), jax.random.key(seed))
@@ -54,7 +40,7 @@ def compare_methods() -> None:
         state = devices.replicate(state)
         for part in batches:
             state, totals = compiled(state, devices.split(part), np.int32(0))
-        assert float(totals.images) == 11
+        assert float(totals.counts.total) == 11
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves((state.params, totals.loss))])
 
     for method in sorted(METHODS):
@@ -64,26 +50,5 @@ def compare_methods() -> None:
             print(method, parallel, np.max(np.abs(ours - wanted) / (np.abs(wanted) + 1e-3)))
 
 
-def run(config: str, folder: str, epochs: str) -> None:
-    """Trains; every process kills itself after the given number of epochs."""
-    from lifeq_jax.core.config import read_recipe
-    from lifeq_jax.train import tasks
-    from lifeq_jax.train.mesh import join_processes
-    from lifeq_jax.train.run import run_recipe
-
-    join_processes()
-    run_epoch, calls = tasks.run_epoch, []
-
-    def counted(*args):
-        result = run_epoch(*args)
-        calls.append(None)
-        if len(calls) == int(epochs):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    tasks.run_epoch = counted
-    run_recipe(read_recipe(Path(config)), folder)
-
-
 if __name__ == "__main__":
-    {"methods": compare_methods, "run": run}[sys.argv[1]](*sys.argv[2:])
+    compare_methods()

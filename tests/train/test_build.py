@@ -3,14 +3,17 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.methods import METHODS
-from lifeq_jax.train.build import TABLES, build_stage, build_world, complete
+from lifeq_jax.train.build import TABLES, build_stage, complete
+from tests.train.jobs import world_of
 
 
 def test_complete_writes_out_every_default_and_changes_nothing_twice(recipe):
@@ -53,7 +56,7 @@ def test_tables_name_fields_of_a_recipe(recipe):
 
 
 def test_task_rows_hold_replay_of_the_tasks_before_and_never_test_images(recipe):
-    world = build_world(complete(recipe))
+    world = world_of(recipe)
     shown = [set(rows.score.index) for rows in world.tasks]
     for number, rows in enumerate(world.tasks):
         replayed = rows.train.is_replay
@@ -65,7 +68,7 @@ def test_task_rows_hold_replay_of_the_tasks_before_and_never_test_images(recipe)
 
 def test_validation_images_are_in_no_training_rows(recipe, changed):
     held = complete(changed(recipe, {"validation": 0.2, "evaluate_on": "validation"}))
-    world = build_world(held)
+    world = world_of(held)
     validation = set().union(*(rows.validation.index for rows in world.tasks))
     assert validation
     for rows in world.tasks:
@@ -74,14 +77,14 @@ def test_validation_images_are_in_no_training_rows(recipe, changed):
 
 
 def test_without_replay_a_task_trains_on_its_own_rows(recipe, changed):
-    world = build_world(complete(changed(recipe, {"replay": False}, method=Part("ewc"), importance_data="train")))
+    world = world_of(changed(recipe, {"replay": False}, method=Part("ewc"), importance_data="train"))
     assert not any(rows.train.is_replay.any() for rows in world.tasks)
     assert [len(rows.memory.index) for rows in world.tasks] == [len(rows.train.index) for rows in world.tasks]
 
 
 def test_a_missing_image_root_is_refused(recipe, changed):
     with pytest.raises(Refusal, match="data.root='nowhere' is not a folder"):
-        build_world(complete(changed(recipe, {"root": "nowhere"})))
+        world_of(changed(recipe, {"root": "nowhere"}))
 
 
 def test_quantized_leaves_are_the_kernels_of_convolutions(recipe):
@@ -96,6 +99,17 @@ def test_quantized_leaves_are_the_kernels_of_convolutions(recipe):
         assert len(np.unique(np.asarray(weights[name]))) <= 16
 
 
+def test_gradients_are_clipped_where_the_recipe_says_so(recipe):
+    optimizer = dataclasses.replace(recipe.optimizer, max_norm=2.0, momentum=0.0, weight_decay=0.0)
+    full = complete(dataclasses.replace(recipe, optimizer=optimizer, method=Part("finetune")))
+    built = build_stage(full, full.stages[0])
+    params, _ = built.network.init(0)
+    extra = dict(progress=jnp.zeros(()), method_state=built.method.init(params), quantized=built.network.quantized)
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = jax.jit(lambda: built.optimizer.update(ones, built.optimizer.init(params), params, **extra))()
+    np.testing.assert_allclose(optax.tree.norm(updates), 2.0 * full.stages[0].learning_rate, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
@@ -105,4 +119,4 @@ def test_quantized_leaves_are_the_kernels_of_convolutions(recipe):
 )
 def test_too_few_images_are_refused_before_training(recipe, changed, data, text):
     with pytest.raises(Refusal, match=text):
-        build_world(complete(changed(recipe, data)))
+        world_of(changed(recipe, data))

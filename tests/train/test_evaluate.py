@@ -1,7 +1,5 @@
 """A trained stage on any CSV."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -39,12 +37,6 @@ def test_evaluation_knows_the_training_images(run, digits):
     last, first = (evaluate_run(run, digits / "tasks_test0.csv", stage=stage) for stage in (None, "float"))
     np.testing.assert_array_equal(last.train_images, counts.max(axis=0))
     np.testing.assert_array_equal(first.train_images, counts[0])  # the float stage trains on task 0 alone
-
-
-def test_a_run_without_per_class_csv_is_evaluated_all_the_same(run, digits, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "run")
-    (copy / "per_class.csv").unlink()
-    assert evaluate_run(copy, digits / "tasks_test0.csv").train_images is None
 
 
 def test_an_unknown_stage_is_refused(run, digits):

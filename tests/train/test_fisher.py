@@ -15,9 +15,10 @@ from lifeq_jax.methods import importance
 from lifeq_jax.methods.base import Method, no_squares
 from lifeq_jax.methods.importance import FISHERS, Probe, estimator, mean
 from lifeq_jax.methods.penalty import probe_of
-from lifeq_jax.train.build import build_network, build_world, complete
-from lifeq_jax.train.stage import open_stage
-from lifeq_jax.train.tasks import end_task, first_saved
+from lifeq_jax.train.build import build_network, complete
+from lifeq_jax.train.stage import Seed, compile_stage
+from lifeq_jax.train.task_end import end_task
+from tests.train.jobs import silent, state_of, world_of
 
 CROSS_ENTROPY = LOSSES["cross_entropy"]()
 
@@ -101,10 +102,12 @@ def ended(recipe, changed, tmp_path_factory):
 
     def end(task, stage=1, **fields):
         full = complete(changed(recipe, importance_data="train", **fields))
-        world = build_world(full)
-        run = open_stage(full, stage, world, tmp_path_factory.mktemp("run"), None, None)
-        run = run._replace(built=run.built._replace(method=Method(end_task=lambda state, seen: seen)))
-        return end_task(run, first_saved(run, *run.built.network.init(0)).state, task), world
+        world = world_of(full)
+        compiled = compile_stage(full, stage, world)
+        state = state_of(compiled.built)
+        compiled = compiled._replace(built=compiled.built._replace(method=Method(end_task=lambda state, seen: seen)))
+        seed = Seed(full, world, tmp_path_factory.mktemp("run"), None, silent, silent)
+        return end_task(compiled, seed, state, task), world
 
     return end
 

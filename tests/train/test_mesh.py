@@ -18,10 +18,11 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.order import test_plan as plan_of_test
 from lifeq_jax.methods import METHODS
 from lifeq_jax.train import mesh
-from lifeq_jax.train.build import build_world, complete
+from lifeq_jax.train.build import complete
 from lifeq_jax.train.loop import pieces
 from lifeq_jax.train.mesh import devices_for, join_processes
 from lifeq_jax.train.run import run_recipe
+from tests.train.jobs import world_of
 from tests.train.killed_runs import checkpointed, metrics
 
 
@@ -62,7 +63,7 @@ def test_a_run_on_four_devices_equals_one_on_one(short, alone, changed, tmp_path
 
 def test_every_image_counts_once_over_devices(short, changed):
     recipe = complete(changed(short, parallel="mesh"))
-    world = build_world(recipe)
+    world = world_of(recipe)
     rows = world.tasks[0].score
     assert len(rows.index) % 28
     plan = world.devices.part(plan_of_test(len(rows.index), 28, world.spec))
@@ -72,7 +73,7 @@ def test_every_image_counts_once_over_devices(short, changed):
 
 
 def test_each_process_reads_its_part_of_every_batch(short, monkeypatch):
-    world = build_world(complete(short))
+    world = world_of(short)
     plan = plan_of_test(len(world.tasks[0].score.index), 28, world.spec)
     monkeypatch.setattr(mesh.jax, "process_count", lambda: 2)
     parts = []
@@ -121,7 +122,7 @@ def test_an_incomplete_environment_is_refused(monkeypatch, environment, said):
 
 
 def test_every_method_on_eight_devices_equals_one():
-    done = in_process(["methods"], {"XLA_FLAGS": flags(8)})
+    done = in_process("many_devices", [], {"XLA_FLAGS": flags(8)})
     lines = [line.split() for line in done.communicate(timeout=600)[0].splitlines()]
     assert done.returncode == 0
     assert {(name, parallel) for name, parallel, _ in lines} == set(itertools.product(METHODS, ("pmap", "mesh")))
@@ -135,8 +136,8 @@ def test_two_processes_train_one_run_are_killed_and_resume(short, alone, changed
     def train(name: str, epochs: int) -> list[str]:
         port = free_port()
         shared = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2", "XLA_FLAGS": flags(2)}
-        words = ["run", str(config), str(tmp_path / name), str(epochs)]
-        both = [in_process(words, {**shared, "JAX_PROCESS_ID": str(number)}) for number in range(2)]
+        words = [str(config), str(tmp_path / name), "epoch", str(epochs)]
+        both = [in_process("killed", words, {**shared, "JAX_PROCESS_ID": str(number)}) for number in range(2)]
         said = [process.communicate(timeout=600) for process in both]
         assert [process.returncode != 0 for process in both] == [epochs > 0] * 2, said
         return [out for out, _ in said]
@@ -162,9 +163,9 @@ def flags(devices: int) -> str:
     return re.sub(r"(device_count=)\d+", rf"\g<1>{devices}", os.environ["XLA_FLAGS"])
 
 
-def in_process(words: list[str], environment: dict[str, str]) -> subprocess.Popen:
-    """many_devices.py with some words, started."""
-    command = [sys.executable, "-m", "tests.train.many_devices", *words]
+def in_process(module: str, words: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    """A module of this folder with some words, started."""
+    command = [sys.executable, "-m", f"tests.train.{module}", *words]
     root = Path(__file__).parent.parent.parent
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=root, env=os.environ | environment, **pipes)

@@ -13,11 +13,13 @@ from lifeq_jax.core.keys import key_for
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.models.loading import load_float
 from lifeq_jax.quant.codes import codes
-from lifeq_jax.train.build import build_stage, build_world, complete
+from lifeq_jax.train.build import build_stage, complete
 from lifeq_jax.train.calibrate import calibrate
-from lifeq_jax.train.loop import Place, make_scorer, training_images
+from lifeq_jax.train.loop import Place, augmented_images
 from lifeq_jax.train.run import latest_weights, run_recipe
-from lifeq_jax.train.step import TrainState, make_step
+from lifeq_jax.train.stage import step_of
+from lifeq_jax.train.step import fresh_state
+from tests.train.jobs import world_of
 from tests.train.killed_runs import checkpointed, metrics, train_killed
 from tests.train.test_step import batch_of
 
@@ -83,10 +85,8 @@ def test_a_frozen_code_never_moves_within_a_task(recipe, changed, quantizer, met
     built = build_stage(recipe, Stage("w3a3", 3, 3, 1, 0.3))
     params, batch_stats = built.network.init(0)
     params = calibrate(built.network.observe_ranges, params, batch_stats, [batch_of(32).image])
-    counts, zero, steps = jnp.arange(1.0, 11.0), jnp.zeros((), jnp.int32), jnp.array(40, jnp.int32)
-    opt_state, method_state = built.optimizer.init(params), built.method.init(params)
-    state = TrainState(params, batch_stats, opt_state, method_state, counts, zero, steps, jnp.ones(()))
-    step = jax.jit(make_step(built.network, built.method, built.optimizer, built.loss))
+    state = fresh_state(built.method, built.optimizer, params, batch_stats, jnp.arange(1.0, 11.0), num_steps=40)
+    step = jax.jit(step_of(built))
     integers = jax.jit(lambda params: codes(built.network.table, params))
     frozen, total = {}, 0
     for number in range(40):
@@ -103,12 +103,11 @@ def test_a_frozen_code_never_moves_within_a_task(recipe, changed, quantizer, met
 
 def test_the_checkpoint_holds_the_reestimated_statistics(finished, frozen_recipe):
     recipe = complete(frozen_recipe)
-    world, stage = build_world(recipe), recipe.stages[-1]
+    world, stage = world_of(recipe), recipe.stages[-1]
     network = build_stage(recipe, stage).network
     params, batch_stats = latest_weights(finished)
-    scorer = make_scorer(network, world.input, world.spec, recipe.data.batch_size, recipe.data.num_classes)
     place = Place(recipe.seed, 1, 2, stage.epochs - 1)
-    images = list(training_images(scorer, world.tasks[2].train, place, 2))
+    images = list(augmented_images(world.input.assemble, world, place, 2))
     expected = jax.tree.map(lambda a, b: (a + b) / 2, *(network.moments(params, image) for image in images))
     for name, leaf in named_leaves(load_float(expected, batch_stats)).items():
         np.testing.assert_allclose(named_leaves(batch_stats)[name], leaf, rtol=1e-4, atol=1e-5, err_msg=name)

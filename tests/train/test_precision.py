@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.bench.work import first_state, random_batch
 from lifeq_jax.core.config import Part, Recipe, Stage
 from lifeq_jax.core.keys import key_for
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.train.build import build_stage, complete
-from lifeq_jax.train.run import run_seeds
-from lifeq_jax.train.step import make_step
+from lifeq_jax.train.drive import run_seeds
+from lifeq_jax.train.stage import step_of
+from tests.train.jobs import state_of
+from tests.train.test_step import batch_of
 
 BITS = 4
 
@@ -24,25 +25,16 @@ def built(recipe, changed):
     return {name: (one, build_stage(one, one.stages[-1])) for name, one in recipes.items()}
 
 
-def start(recipe, stage):
-    batch = random_batch(recipe.data)
-    return first_state(stage, batch, recipe.data.num_classes), batch
-
-
-def step_of(stage):
-    return make_step(stage.network, stage.method, stage.optimizer, stage.loss)
-
-
 def test_a_float32_recipe_has_no_trace_of_it(built, recipe):
     assert recipe.precision == "float32"
-    one, stage = built["float32"]
-    text = str(jax.make_jaxpr(step_of(stage))(*start(one, stage), key_for(0)))
+    _, stage = built["float32"]
+    text = str(jax.make_jaxpr(step_of(stage))(state_of(stage), batch_of(32), key_for(0)))
     assert "reduce_precision" not in text and "bf16" not in text
 
 
 def test_outputs_differ_a_little_and_codes_of_weights_not_at_all(built):
     params, batch_stats = built["float32"][1].network.init(0)
-    image = random_batch(built["float32"][0].data).image
+    image = batch_of(32).image
     found = {
         name: jax.jit(stage.network.evaluate_weights)(params, image, batch_stats) for name, (_, stage) in built.items()
     }
@@ -54,9 +46,9 @@ def test_outputs_differ_a_little_and_codes_of_weights_not_at_all(built):
 
 
 def test_a_step_keeps_all_that_it_keeps_in_float32(built):
-    one, stage = built["bfloat16"]
-    before, batch = start(one, stage)
-    after, totals = jax.jit(step_of(stage))(before, batch, key_for(0))
+    _, stage = built["bfloat16"]
+    before = state_of(stage)
+    after, totals = jax.jit(step_of(stage))(before, batch_of(32), key_for(0))
     kept = jax.tree.map(lambda leaf: leaf.dtype, before)
     assert jax.tree.map(lambda leaf: leaf.dtype, after) == kept
     assert jnp.bfloat16 not in jax.tree.leaves(kept) and totals.loss.dtype == jnp.float32

@@ -1,7 +1,6 @@
 """Whole runs: the chain, exact resume after a kill, selection, divergence, one trace."""
 
 import collections
-import dataclasses
 import json
 import shutil
 
@@ -11,26 +10,24 @@ import pytest
 from PIL import Image
 
 from lifeq_jax.core.config import Optimizer, Part, Stage
-from lifeq_jax.core.refusal import Diverged, Refusal
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.data.tables import read_table
-from lifeq_jax.train import loop
-from lifeq_jax.train import run as run_module
+from lifeq_jax.runs.folder import only_writer
+from lifeq_jax.runs.rows import read_rows
 from lifeq_jax.train import stage as stage_module
 from lifeq_jax.train.run import latest_weights, run_recipe
-from lifeq_jax.train.run_folder import only_writer, read_metrics
-from lifeq_jax.train.stage import open_stage
 from tests.train.killed_runs import metrics, train_killed
 
 
 @pytest.fixture(scope="module")
 def finished(recipe, tmp_path_factory):
     """An unbroken run of the tiny recipe: (folder, summary, calls of what each stage compiles: one per trace)."""
-    folder, calls = tmp_path_factory.mktemp("runs") / "unbroken", []
+    folder, calls = tmp_path_factory.mktemp("runs") / "unbroken", collections.Counter()
 
     def counted(name, function):
         def call(*args):
-            calls[-1][name] += 1
+            calls[name] += 1
             return function(*args)
 
         return call
@@ -38,15 +35,9 @@ def finished(recipe, tmp_path_factory):
     def counting(name, make):
         return lambda *args, **fields: counted(name, make(*args, **fields))
 
-    def spy(recipe, number, world, *rest):
-        calls.append(collections.Counter())
-        source = world.input._replace(assemble=counted("assemble", world.input.assemble))
-        return open_stage(recipe, number, world._replace(input=source), *rest)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "open_stage", spy)
-        patch.setattr(stage_module, "make_step", counting("step", stage_module.make_step))
-        patch.setattr(loop, "make_evaluate", counting("evaluate", loop.make_evaluate))
+        for name in ("make_step", "make_score"):
+            patch.setattr(stage_module, name, counting(name, getattr(stage_module, name)))
         summary = run_recipe(recipe, folder, log=lambda line: None)
     return folder, summary, calls
 
@@ -66,7 +57,7 @@ def test_a_run_leaves_all_its_files(finished, recipe):
 
 def test_classes_are_counted_at_the_end_of_every_task(finished, digits):
     folder, summary, _ = finished
-    rows = read_metrics(folder / "per_class.csv")
+    rows = read_rows(folder / "per_class.csv")[1]
     ends = {(row["stage"], int(row["after"]), int(row["task"])): [] for row in rows}
     for row in rows:
         ends[row["stage"], int(row["after"]), int(row["task"])].append(row)
@@ -90,9 +81,7 @@ def test_classes_are_counted_at_the_end_of_every_task(finished, digits):
 
 def test_each_function_is_traced_once_for_all_tasks(finished):
     _, _, calls = finished
-    # a batch is assembled inside the step, inside the evaluation, and alone where a method looks at the data
-    once = {"step": 1, "evaluate": 1}
-    assert calls == [once | {"assemble": 2}, once | {"assemble": 3}]
+    assert calls == {"make_step": 2, "make_score": 2}  # once a stage
 
 
 def test_training_learns_every_task(finished):
@@ -140,21 +129,6 @@ def test_an_unwritable_run_folder_is_refused(recipe, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Refusal, match="cannot be written: Not a directory"):
         run_recipe(recipe, tmp_path / "file" / "run")
-
-
-def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(recipe, changed, tmp_path):
-    stages = (Stage("good", 32, 32, 1, 0.1, tasks=1), Stage("bad", 32, 32, 1, 1e6, tasks=1))
-    bad = changed(recipe, stages=stages, method=Part("finetune"), optimizer=Optimizer(0.9, 0.5, "constant"))
-    bad = changed(bad, model=Part("resnet8", {"width": 4}), act_quantizer=Part("activation"))
-    jax.config.update("jax_debug_nans", False)
-    try:
-        with pytest.raises(Diverged, match=r"stage bad: the loss is not finite at step \d+ of task 0 epoch 1"):
-            run_recipe(changed(bad, stages=(stages[0], dataclasses.replace(stages[1], epochs=40))), tmp_path / "run")
-    finally:
-        jax.config.update("jax_debug_nans", True)
-    assert not (tmp_path / "run" / "summary.json").exists()
-    weights = named_leaves(latest_weights(tmp_path / "run", "good"))
-    assert all(np.isfinite(leaf).all() for leaf in weights.values())
 
 
 def test_best_selection_keeps_the_best_epoch_on_validation_and_resumes(recipe, changed, tmp_path):

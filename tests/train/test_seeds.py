@@ -5,30 +5,26 @@ import json
 from collections import Counter
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lifeq_jax.cli import main
 from lifeq_jax.core.config import Part, Stage
-from lifeq_jax.core.refusal import Diverged, Refusal
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.methods import METHODS
-from lifeq_jax.train import loop, stage, tasks
-from lifeq_jax.train.abreast import Job, make_abreast, score_abreast, train_abreast
-from lifeq_jax.train.build import build_stage, build_world, complete
-from lifeq_jax.train.loop import Place, advance_of, make_advance, make_scorer, score_rows, train_epoch
-from lifeq_jax.train.mesh import Devices
-from lifeq_jax.train.run import run_recipe, run_seeds
-from lifeq_jax.train.stage import Saved
-from lifeq_jax.train.step import TrainState, make_step
+from lifeq_jax.train import drive, loop
+from lifeq_jax.train import stage as stage_module
+from lifeq_jax.train.abreast import make_abreast
+from lifeq_jax.train.build import complete
+from lifeq_jax.train.drive import run_seeds
+from lifeq_jax.train.loop import Place
+from lifeq_jax.train.run import run_recipe
+from lifeq_jax.train.stage import AllTasks, Epoch, Seed, compile_stage
+from tests.train.jobs import silent, state_of, stopping, world_of
 from tests.train.killed_runs import checkpointed, metrics
 
 SEEDS = (3, 0, 1)
-
-
-def silent(line: str) -> None:
-    """A log that nobody reads."""
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +58,21 @@ def assert_equal_runs(ours, wanted):
 
 @pytest.mark.parametrize("abreast", [True, False])
 def test_seeds_side_by_side_equal_separate_runs(short, alone, tmp_path, monkeypatch, abreast):
-    monkeypatch.setattr(tasks, "gains", lambda: abreast)
-    traces, make_step = [], stage.make_step
+    monkeypatch.setattr(drive, "vmap_is_faster", lambda: abreast)
+    traces, make_step = [], stage_module.make_step
 
     def counting(*args):
         step = make_step(*args)
         return lambda *parts: traces.append(None) or step(*parts)
 
-    monkeypatch.setattr(stage, "make_step", counting)
+    monkeypatch.setattr(stage_module, "make_step", counting)
     said = []
     found = run_seeds(short, SEEDS, tmp_path, said.append)
     assert len(traces) == 1
     assert Counter(line.split()[1] for line in said) == {str(seed): 4 for seed in SEEDS}
     assert_equal_runs(tmp_path, alone)
     assert found == json.loads((tmp_path / "seeds.json").read_text())
-    assert found["seeds"] == list(SEEDS)
+    assert found["seeds"] == sorted(SEEDS)
     summaries = [json.loads((tmp_path / f"seed{seed}" / "summary.json").read_text()) for seed in SEEDS]
     for name, both in found["metrics"].items():
         values = [summary["metrics"][name] for summary in summaries]
@@ -85,26 +81,16 @@ def test_seeds_side_by_side_equal_separate_runs(short, alone, tmp_path, monkeypa
 
 
 def test_a_kill_between_the_saves_of_two_seeds_costs_nothing(short, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "gains", lambda: True)
-    save, calls = Saved.save, []
-
-    def interrupted(*args):
-        calls.append(None)
-        if len(calls) == 5:  # the second seed's second epoch
-            raise KeyboardInterrupt
-        save(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Saved, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_seeds(short, SEEDS, tmp_path, silent)
+    monkeypatch.setattr(drive, "vmap_is_faster", lambda: True)
+    with pytest.raises(KeyboardInterrupt):  # at the second seed's second epoch, before its checkpoint
+        run_seeds(short, SEEDS, tmp_path, silent, watch=stopping("epoch", 5))
     run_recipe(dataclasses.replace(short, seed=SEEDS[2]), tmp_path / f"seed{SEEDS[2]}", silent)
     run_seeds(short, SEEDS, tmp_path, silent)
     assert_equal_runs(tmp_path, alone)
 
 
 def test_every_seed_has_its_own_permutations(short, changed, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "gains", lambda: True)
+    monkeypatch.setattr(drive, "vmap_is_faster", lambda: True)
     stages = (Stage("float", 32, 32, 1, 0.05, tasks=2),)
     whole = {"permuted": True, "pad": 0, "replay": False}
     recipe = changed(short, whole, stages=stages, importance_data="train")
@@ -125,45 +111,29 @@ def test_an_epoch_of_every_method_abreast_equals_single_ones(short, method, leng
     monkeypatch.setattr(loop, "piece_length", lambda: length)
     fields = CONTROLLED if method == "frozen lsq" else {"method": Part(method)}
     recipe = complete(dataclasses.replace(short, **fields, stages=(Stage("w4a4", 4, 4, 1, 0.01),)))
-    world = build_world(recipe)
-    rows = jax.tree.map(lambda part: part[:128], world.tasks[0].train)
-    built = build_stage(recipe, recipe.stages[0])
-    advance = advance_of(make_step(built.network, built.method, built.optimizer, built.loss), world.input)
-    scorer = make_scorer(built.network, world.input, world.spec, 32, 10)
+    world = world_of(recipe)
+    task = world.tasks[0]._replace(train=jax.tree.map(lambda part: part[:128], world.tasks[0].train))
+    world = world._replace(tasks=(task,))
+    stage = compile_stage(recipe, 0, world)
 
-    def job(seed: int) -> Job:
-        params, stats = built.network.init(seed)
-        states = built.optimizer.init(params), built.method.init(params)
-        zero, ten = jnp.zeros((), jnp.int32), jnp.array(10, jnp.int32)
-        state = TrainState(params, stats, *states, jnp.ones(10), zero, ten, jnp.ones(()))
-        return Job(scorer, rows, state, Place(seed, 0, 0, 0))
+    def ask(seed: int) -> Epoch:
+        own = Seed(dataclasses.replace(recipe, seed=seed), world, None, None, silent, silent)
+        return Epoch(stage, own, state_of(stage.built, seed), Place(seed, 0, 0, 0))
 
-    compiled = make_abreast([advance], scorer.evaluation, [world.input.constants] * 2)
-    found = train_abreast(compiled.advances[0], [job(seed) for seed in (0, 1)])
-    weights = [(state.params, state.batch_stats) for state, _ in found]
-    scores = score_abreast(compiled.score, [scorer] * 2, [rows] * 2, weights)
-    one = make_advance(advance, Devices())
-    for seed, (state, result) in enumerate(found):
-        wanted, expected = train_epoch(one, scorer, rows, job(seed).state, Place(seed, 0, 0, 0))
+    compiled = make_abreast(stage, [world] * 2)
+    trained = compiled.train([ask(seed) for seed in (0, 1)])
+    asks = [AllTasks(stage, ask(seed).seed, state, Place(seed, 0, 0, 0)) for seed, (state, _) in enumerate(trained)]
+    scored = compiled.score(asks)
+    for seed, (state, result) in enumerate(trained):
+        wanted, expected = ask(seed).compute()
         assert result.loss == pytest.approx(expected.loss, rel=1e-3)
-        score = score_rows(scorer, rows, *weights[seed])
-        assert float(scores[seed].loss) == pytest.approx(float(score.loss), rel=1e-3)
-        assert scores[seed].confusion.sum() == score.confusion.sum() == len(rows.index)
+        (ours,), (score,) = scored[seed], asks[seed].compute()
+        assert float(ours.loss) == pytest.approx(float(score.loss), rel=1e-3)
+        assert ours.confusion.sum() == score.confusion.sum() == len(task.score.index)
         leaves = named_leaves(state._asdict())
         for name, leaf in named_leaves(wanted._asdict()).items():
             np.testing.assert_allclose(leaves[name], leaf, rtol=1e-2, atol=1e-4, err_msg=name)
-    assert int(wanted.step) == 4
-
-
-@pytest.mark.parametrize("abreast", [True, False])
-def test_a_seed_that_diverges_is_named(short, changed, tmp_path, monkeypatch, abreast):
-    monkeypatch.setattr(tasks, "gains", lambda: abreast)
-    stages = (dataclasses.replace(short.stages[0], learning_rate=1e6),)
-    with (
-        jax.debug_nans(False),
-        pytest.raises(Diverged, match=r"stage float: .* of task 0 epoch \d of seed 0; the last"),
-    ):
-        run_seeds(changed(short, stages=stages), (0, 1), tmp_path, silent)
+        assert int(wanted.step) == 4
 
 
 def test_what_cannot_run_side_by_side_is_refused(short, changed, tmp_path, capsys):

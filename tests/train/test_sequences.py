@@ -13,11 +13,11 @@ from lifeq_jax.data.permute import permutations
 from lifeq_jax.methods.blip import limits_of, protected
 from lifeq_jax.quant import bit_alloc
 from lifeq_jax.report.layers import at_end
-from lifeq_jax.report.runs import read_run
-from lifeq_jax.train.build import build_world
+from lifeq_jax.runs.read import read_run
+from lifeq_jax.runs.rows import read_rows
 from lifeq_jax.train.evaluate import evaluate_run
 from lifeq_jax.train.run import latest_weights, run_recipe
-from lifeq_jax.train.run_folder import read_metrics
+from tests.train.jobs import world_of
 from tests.train.killed_runs import checkpointed, metrics, train_killed
 
 
@@ -47,7 +47,7 @@ def finished(sequence, tmp_path_factory):
 
 
 def test_labels_are_outputs_and_each_task_has_its_own(sequence):
-    world = build_world(sequence)
+    world = world_of(sequence)
     labels = [np.unique(task.train.label).tolist() for task in world.tasks]
     assert labels == [list(range(6)), list(range(6, 12)), list(range(12, 20))]
     assert [np.unique(task.score.label).tolist() for task in world.tasks] == labels
@@ -68,7 +68,7 @@ def test_blip_learns_every_task_and_forgets_nothing(finished):
 
 def test_the_run_says_what_is_frozen_after_every_task(finished):
     folder, summary = finished
-    rows = read_metrics(folder / "layers.csv")
+    rows = read_rows(folder / "layers.csv")[1]
     assert {(row["after"], row["layer"]) for row in rows} == {
         (str(task), f"stem/dense/{leaf}") for task in range(3) for leaf in ("kernel", "bias")
     }
@@ -85,7 +85,7 @@ def test_the_report_reads_the_shares_of_the_summary(finished):
 
 
 def test_the_train_state_does_not_grow_with_the_tasks(finished):
-    sizes = {float(row["state_megabytes"]) for row in read_metrics(finished[0] / "metrics.csv")}
+    sizes = {float(row["state_megabytes"]) for row in read_rows(finished[0] / "metrics.csv")[1]}
     assert len(sizes) == 1 and sizes.pop() > 4 * 4 * (64 * 32) / 1e6  # weights, anchors, bits, information of the stem
 
 
@@ -126,7 +126,7 @@ def test_a_csv_is_evaluated_on_the_head_of_its_task(finished, digits):
 def test_permuted_tasks_are_one_csv_with_other_pixels(sequence, changed):
     permuted = changed(sequence, {"heads": "shared", "num_classes": 10, "permuted": True, "num_tasks": 2})
     plain = changed(sequence, {"heads": "shared", "num_classes": 10})
-    worlds = build_world(permuted), build_world(plain)
+    worlds = world_of(permuted), world_of(plain)
     pixels = permutations(2, 64, permuted.seed)
     images = []
     for world, task in ((worlds[0], 0), (worlds[0], 1), (worlds[1], 0)):
@@ -145,8 +145,8 @@ def test_pixels_of_cropped_images_cannot_be_permuted(sequence, changed):
 
 def test_every_task_may_have_its_own_normalization(sequence, changed):
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    world = build_world(changed(sequence, {"mean": mean, "std": std}))
-    plain = build_world(changed(sequence, {"mean": (0.0,), "std": (1.0,)}))
+    world = world_of(changed(sequence, {"mean": mean, "std": std}))
+    plain = world_of(changed(sequence, {"mean": (0.0,), "std": (1.0,)}))
     for task in range(3):
         feed = next(iter(world.input.feeds(world.tasks[task].train, _plan(4), 0)))
         raw = plain.input.assemble(plain.input.constants, feed).image
@@ -163,7 +163,7 @@ def test_patience_lowers_the_rate_ends_tasks_and_keeps_the_lowest_loss(sequence,
         sequence, method=Part("finetune"), optimizer=optimizer, selection="lowest_loss", stages=(stage,)
     )
     run_recipe(impatient, tmp_path / "run", log=quiet)
-    rows = read_metrics(tmp_path / "run/metrics.csv")
+    rows = read_rows(tmp_path / "run/metrics.csv")[1]
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates[0] == pytest.approx(4.0) and rates[-1] == pytest.approx(0.4)
     assert len(rows) < 30

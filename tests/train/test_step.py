@@ -14,7 +14,9 @@ from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.core.types import Batch
 from lifeq_jax.methods import METHODS
 from lifeq_jax.train.build import build_stage, complete
-from lifeq_jax.train.step import NEVER_BAD, TrainState, add_totals, make_step, zero_totals
+from lifeq_jax.train.stage import step_of
+from lifeq_jax.train.step import NEVER_BAD, Objective, add_totals, zero_totals
+from tests.train.jobs import state_of
 
 BATCH = 16
 
@@ -37,11 +39,7 @@ def job(recipe, method: str, axis_name: str | None = None):
     fields = CONTROLLED if method == "frozen lsq" else {"method": Part(method)}
     recipe = complete(dataclasses.replace(recipe, **fields))
     built = build_stage(recipe, recipe.stages[-1], axis_name)
-    params, batch_stats = built.network.init(0)
-    counts, step, num_steps = jnp.arange(1.0, 11.0), jnp.zeros((), jnp.int32), jnp.array(10, jnp.int32)
-    opt_state, method_state = built.optimizer.init(params), built.method.init(params)
-    state = TrainState(params, batch_stats, opt_state, method_state, counts, step, num_steps, jnp.ones(()))
-    return make_step(built.network, built.method, built.optimizer, built.loss, axis_name), state
+    return step_of(built, axis_name), state_of(built)
 
 
 @pytest.mark.parametrize("method", [*sorted(METHODS), "frozen lsq"])
@@ -54,8 +52,8 @@ def test_pmap_over_four_devices_equals_one(recipe, method):
     parallel = jax.pmap(step, axis_name="devices", in_axes=(0, 0, None))
     many, many_totals = parallel(jax_utils.replicate(state), shards, key)
     many, many_totals = jax_utils.unreplicate((many, many_totals))
-    assert float(many_totals.correct) == float(single_totals.correct)
-    assert float(many_totals.images) == BATCH
+    assert float(many_totals.counts.correct) == float(single_totals.counts.correct)
+    assert float(many_totals.counts.total) == BATCH
     np.testing.assert_allclose(many_totals.loss, single_totals.loss, rtol=1e-5)
     other = named_leaves(many._asdict())
     for name, leaf in named_leaves(single._asdict()).items():
@@ -82,14 +80,15 @@ def test_rows_of_weight_zero_change_nothing_in_the_loss(recipe):
     wrong = half._replace(label=half.label.at[BATCH // 2 :].add(1) % 10)
     totals = [jax.jit(step)(state, b, key_for(0))[1] for b in (half, wrong)]
     assert float(totals[0].loss) == float(totals[1].loss)
-    assert float(totals[0].images) == BATCH // 2
+    assert float(totals[0].counts.total) == BATCH // 2
 
 
 def test_totals_remember_the_first_bad_step():
-    first, second = (zero_totals()._replace(first_bad=jnp.array(step, jnp.int32)) for step in (7, 5))
-    assert int(add_totals(first, zero_totals()).first_bad) == 7
+    none = zero_totals(Objective(None, tuple))
+    first, second = (none._replace(first_bad=jnp.array(step, jnp.int32)) for step in (7, 5))
+    assert int(add_totals(first, none).first_bad) == 7
     assert int(add_totals(first, second).first_bad) == 5
-    assert int(add_totals(zero_totals(), zero_totals()).first_bad) == NEVER_BAD
+    assert int(add_totals(none, none).first_bad) == NEVER_BAD
 
 
 CLIMBQ = {"weight_quantizer": Part("cdf"), "loss": Part("homovar")}

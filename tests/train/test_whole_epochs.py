@@ -6,16 +6,12 @@ import pytest
 
 from lifeq_jax.core.config import Part
 from lifeq_jax.data.order import train_plan
-from lifeq_jax.train import loop, stage, tasks
-from lifeq_jax.train.build import build_world, complete
+from lifeq_jax.train import loop, stage
 from lifeq_jax.train.run import run_recipe
+from tests.train.jobs import silent, stopping, world_of
 from tests.train.killed_runs import checkpointed, metrics
 
 LENGTH = 7  # epochs of the tiny recipe are no multiple of it
-
-
-def silent(line: str) -> None:
-    """A log that nobody reads."""
 
 
 @pytest.fixture
@@ -30,7 +26,7 @@ def in_pieces(monkeypatch):
 
 
 def test_pieces_are_the_steps_in_their_order(small, in_pieces):
-    world = build_world(complete(small))
+    world = world_of(small)
     rows = world.tasks[1].train
     plan = train_plan(len(rows.index), 32, world.spec, seed=0, stage=0, task=1, epoch=0)
     found = list(loop.pieces(world.input, rows, plan))
@@ -63,20 +59,10 @@ def test_a_run_in_pieces_equals_a_run_step_by_step(small, in_pieces, monkeypatch
         np.testing.assert_allclose(ours[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-def test_a_run_in_pieces_resumes_bit_for_bit(small, in_pieces, monkeypatch, tmp_path):
+def test_a_run_in_pieces_resumes_bit_for_bit(small, in_pieces, tmp_path):
     run_recipe(small, tmp_path / "unbroken", silent)
-    run_epoch, calls = tasks.run_epoch, []
-
-    def interrupted(*args):
-        calls.append(None)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return run_epoch(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tasks, "run_epoch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_recipe(small, tmp_path / "broken", silent)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(small, tmp_path / "broken", silent, watch=stopping("epoch", 4))
     run_recipe(small, tmp_path / "broken", silent)
     assert metrics(tmp_path / "broken") == metrics(tmp_path / "unbroken")
     ours, wanted = (checkpointed(tmp_path / name, "w4a4") for name in ("broken", "unbroken"))

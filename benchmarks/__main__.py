@@ -1,0 +1,95 @@
+"""python -m benchmarks: parses, measures, prints the table."""
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lifeq_jax.cli import run_command
+from lifeq_jax.cli_keys import override
+from lifeq_jax.cli_parser import Parser, add_command
+from lifeq_jax.core.config import load_recipe
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measures what the words ask for and returns the exit code, as of the command lifeq-jax."""
+    return run_command(_parser(), words)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks", description="Measure speed on this machine.")
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    text = (
+        "training images/s, float, LifeQuant, ClimbQ, LSQ with freezing and BLIP, beside what the device can do at most"
+    )
+    _add_network(_add(commands, "step", text))
+    text = "images/s of a whole resident training epoch, float and LifeQuant, relative to its training step alone"
+    epoch = _add(commands, "epoch", text, steps=8)
+    epoch.add_argument("--model", help="network for 32x32 images (default: resnet20 and mlp)")
+    _add_batch(epoch)
+    text = "time of a resident epoch of five seeds side by side, relative to one seed's"
+    _add_network(_add(commands, "seeds", text, steps=8))
+    text = "images/s of the resident and the tf.data input, alone and feeding a training step"
+    _add_network(_add(commands, "input", text, steps=8))
+    text = "seconds from the start of a process to its first training step, with an empty and a full compilation cache"
+    _add_network(_add(commands, "compile", text, repeats=3, steps=None))
+    text = "time of the exact Fisher information of BLIP's networks, relative to a training step"
+    fisher = _add(commands, "fisher", text)
+    fisher.add_argument("--model", help="alexnet_32 or resnet18_84 (default: both)")
+    fisher.add_argument("--batch-size", type=int, default=100, help="images in a batch")
+    text = "time of a recipe's training step with tracking, dampening and freezing, relative to none of them"
+    oscillation = _add(commands, "oscillation", text)
+    oscillation.set_defaults(takes_keys=True)
+    oscillation.add_argument("recipe", type=Path, help="recipe file; its keys can be overridden as in train")
+    text = "training images/s of ResNet-20 beside the same network written in PyTorch, where torch is installed"
+    _add_batch(_add(commands, "torch", text))
+    return parser
+
+
+def _add(commands: Any, name: str, text: str, repeats: int = 9, steps: int | None = 4) -> argparse.ArgumentParser:
+    command = add_command(commands, name, _measure, text)
+    command.add_argument("--repeats", type=int, default=repeats, help="alternating repeats; medians are printed")
+    if steps is not None:
+        command.add_argument("--steps", type=int, default=steps, help="steps in a repeat")
+    command.add_argument("--json", type=Path, help="also write the numbers to this file")
+    return command
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="resnet20", help="network for 32x32 images, row of the recipes' models")
+    _add_batch(command)
+
+
+def _add_batch(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--batch-size", type=int, default=128, help="images in a batch")
+    command.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
+
+
+def _measure(options: argparse.Namespace) -> None:
+    # they import JAX, which reads the environment that run_command sets
+    from benchmarks import beside_torch, epochs, fisher, inputs, start, steps
+
+    benchmarks: dict[str, Callable[..., Any]] = {
+        "step": steps.bench_step,
+        "epoch": epochs.bench_epoch,
+        "seeds": epochs.bench_seeds,
+        "input": inputs.bench_input,
+        "compile": start.bench_compile,
+        "fisher": fisher.bench_fisher,
+        "oscillation": steps.bench_oscillation,
+        "torch": beside_torch.bench_torch,
+    }
+    if options.what == "oscillation":
+        options.recipe = override(load_recipe(options.recipe), options.rest)
+    benchmark = benchmarks[options.what]
+    found = benchmark(**{name: getattr(options, name) for name in inspect.signature(benchmark).parameters})
+    print(found.text())
+    if options.json:
+        options.json.write_text(json.dumps(found.numbers(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Training steps beside each other and beside what the device can do at most."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.timing import AGAIN, BenchmarkResult, Run, alternate, load, medians, medians_of_ratios, surroundings
+from benchmarks.work import Work, bench_recipe, lifequant, step_work
+from lifeq_jax.core.config import Part, Recipe
+from lifeq_jax.methods import OSCILLATIONS
+from lifeq_jax.train.build import complete
+
+COPIED = 2**26  # float32 values of the copy that measures bandwidth: no cache holds them
+SIDE = 4096  # of the square matrices whose product measures the rate of operations
+
+
+def bench_step(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
+    """The training step of a model on 32x32 images: float, four systems, and float again as a control.
+
+    LifeQuant, ClimbQ and LSQ with freezing at `bits` bits; BLIP in float: it rounds weights between tasks only."""
+    return compare(f"training step, {model}, 32x32", systems(model, batch_size, bits), repeats, steps)
+
+
+def systems(model: str, batch_size: int, bits: int) -> dict[str, Recipe]:
+    """What `bench_step` compares."""
+    quantizers = {key: Part("lsq") for key in ("weight_quantizer", "act_quantizer")}
+    lsq: dict[str, Any] = {**quantizers, "quant_setup": "LSQ_paper", "oscillation": Part("freeze")}
+    climbq = {"weight_quantizer": Part("cdf"), "act_quantizer": Part("cdf_activation"), "loss": Part("homovar")}
+    floating = bench_recipe(model, batch_size, 32)
+    return {
+        "float": floating,
+        f"LifeQuant {bits}-bit": lifequant(model, batch_size, bits),
+        f"ClimbQ {bits}-bit": bench_recipe(model, batch_size, bits, **climbq),
+        f"LSQ {bits}-bit, freezing": bench_recipe(model, batch_size, bits, **lsq),
+        "BLIP": bench_recipe(model, batch_size, 32, method=Part("blip")),
+        "float" + AGAIN: floating,
+    }
+
+
+def bench_oscillation(recipe: Recipe, repeats: int, steps: int) -> BenchmarkResult:
+    """The training step of a recipe's last stage under every row of OSCILLATIONS, and without any again as a control.
+
+    Rows other than the recipe's own take their default arguments."""
+
+    def with_row(name: str) -> Recipe:
+        own = recipe.oscillation
+        return dataclasses.replace(recipe, oscillation=own if own.name == name else Part(name))
+
+    others = {name: with_row(name) for name in OSCILLATIONS if name != "none"}
+    variants = {"none": with_row("none"), **others, "none" + AGAIN: with_row("none")}
+    last = recipe.stages[-1]
+    bits = f"{last.weight_bits}/{last.act_bits} bits"
+    return compare(f"training step, {recipe.model.name}, {bits}, {recipe.data.crop}", variants, repeats, steps)
+
+
+def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int) -> BenchmarkResult:
+    """Images per second of the last stage of each recipe, and how near they come to what the device can do. Their batch
+    sizes are equal.
+
+    Each repeat runs `steps` steps of every variant in turn, then one large copy and one large product. Found: the
+    median rate, and the medians over repeats of the ratio of a variant's time to the first's, of processor time
+    likewise, and of the shares of copy and product. A control's ratio says how far from 1 noise alone leads."""
+    names = list(variants)
+    batch_size = variants[names[0]].data.batch_size
+    works = {name: step_work(complete(recipe)) for name, recipe in variants.items()}
+    ceilings = {"copy": _copy(), "product": _product()}
+    before = load()
+    runs = {name: work.run for name, work in {**works, **ceilings}.items()}
+    times, processor = alternate(runs, repeats, steps)
+    own, own_processor = ({name: found[name] for name in names} for found in (times, processor))
+
+    def share(name: str, ceiling: str, part: str) -> float:
+        amounts = getattr(works[name], part) / getattr(ceilings[ceiling], part)
+        return amounts * statistics.median(b / a for a, b in zip(times[name], times[ceiling], strict=True))
+
+    def rate(ceiling: str, part: str) -> float:
+        return getattr(ceilings[ceiling], part) / statistics.median(times[ceiling]) / 1e9
+
+    return BenchmarkResult(
+        what,
+        {"batch_size": batch_size, "alternating_repeats": repeats, "steps_of_each": steps},
+        {
+            "images_per_second": {name: batch_size / seconds for name, seconds in medians(own).items()},
+            f"time_ratio_to_{names[0]}": medians_of_ratios(own, names[0]),
+            f"processor_ratio_to_{names[0]}": medians_of_ratios(own_processor, names[0]),
+            "processor_seconds_per_step": medians(own_processor),
+            "gigaoperations_per_step": {name: work.operations / 1e9 for name, work in works.items()},
+            "gigabytes_per_step": {name: work.bytes / 1e9 for name, work in works.items()},
+            "share_of_product": {name: share(name, "product", "operations") for name in names},
+            "share_of_copy": {name: share(name, "copy", "bytes") for name in names},
+        },
+        {
+            "copy_gigabytes_per_second": rate("copy", "bytes"),
+            "product_gigaoperations_per_second": rate("product", "operations"),
+        },
+        surroundings(before),
+    )
+
+
+def _timed(function: Callable[..., jax.Array], *arguments: jax.Array) -> Run:
+    compiled = jax.jit(function)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(compiled(*arguments))
+
+    return run
+
+
+def _copy() -> Work:
+    values = jnp.ones(COPIED)
+    return Work(_timed(lambda x: x + 1, values), 0, 2 * values.nbytes)
+
+
+def _product() -> Work:
+    matrix = jnp.ones((SIDE, SIDE))
+    return Work(_timed(jnp.matmul, matrix, matrix), 2 * SIDE**3, 3 * matrix.nbytes)

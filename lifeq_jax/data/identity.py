@@ -1,0 +1,73 @@
+"""What a run has been trained on, in a few lines of text: to be seen again, or to be told from other data."""
+
+import base64
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data.tables import Table, Task, catalog, task_csv
+
+SIZES = "images"
+
+
+def digest_of(prefix: Path, tasks: Sequence[Task], root: Path) -> dict[str, str]:
+    """The name of every CSV file of a sequence, with a hash of its rows (paths, labels, order), and SIZES, with the
+    sizes of all image files in bytes, packed.
+
+    Does not depend on where `prefix` and `root` lie, nor on what a CSV file says besides its rows. Refuses an image
+    file that is not there."""
+    tables = {task_csv(prefix, kind, number).name: table for number, kind, table in _each(tasks)}
+    sizes = []
+    for path in catalog(tables.values()).paths:
+        try:
+            sizes.append(os.stat(os.path.join(root, path)).st_size)
+        except OSError as error:
+            raise Refusal(f"{os.path.join(root, path)} cannot be read: {error.strerror}") from None
+    packed = zlib.compress(np.array(sizes, "<i8").tobytes())
+    return {name: _hash(table) for name, table in tables.items()} | {SIZES: base64.b64encode(packed).decode()}
+
+
+def changed_file(before: Mapping[str, str], now: Mapping[str, str], tasks: Sequence[Task]) -> str | None:
+    """The first file in which two digests differ, a CSV file's name or an image's path; None where they are equal.
+
+    `tasks` are those of `now`. A CSV file that only one of them has differs."""
+    for name in sorted({*before, *now} - {SIZES}):
+        if before.get(name) != now.get(name):
+            return name
+    if before.get(SIZES) == now.get(SIZES):
+        return None
+    paths = catalog(table for _, _, table in _each(tasks)).paths
+    old, new = (_unpacked(digest.get(SIZES, "")) for digest in (before, now))
+    if old.shape != new.shape:
+        return SIZES
+    differ = np.flatnonzero(old != new)  # nowhere, where another zlib has packed the same
+    return paths[int(differ[0])] if differ.size else None
+
+
+def _each(tasks: Sequence[Task]) -> list[tuple[int, str, Table]]:
+    kinds = ("train", "test", "replay")
+    return [
+        (number, kind, table)
+        for number, task in enumerate(tasks)
+        for kind, table in zip(kinds, task, strict=True)
+        if table is not None
+    ]
+
+
+def _hash(table: Table) -> str:
+    rows = zip(table.path.tolist(), table.label.tolist(), strict=True)
+    text = "".join(f"{len(path)}:{path},{label}\n" for path, label in rows)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _unpacked(text: str) -> np.ndarray:
+    """The sizes; none where the text is damaged."""
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i8")
+    except (ValueError, zlib.error):
+        return np.zeros(0, "<i8")

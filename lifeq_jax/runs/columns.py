@@ -1,0 +1,26 @@
+"""Names and columns of the CSV files of a run folder. docs/formats.md says what they mean."""
+
+from lifeq_jax.metrics.oscillation import BINS
+
+METRICS, DISTANCES, CLASSES, LAYERS = "metrics.csv", "weight_distance.csv", "per_class.csv", "layers.csv"
+
+ACCURACIES = ("accuracy", "balanced_accuracy", "running_accuracy")  # of metrics.csv, a column for each task
+OSCILLATIONS = ("oscillating", "frozen")
+CLASS_COLUMNS = ("stage", "after", "task", "class", "train_images", "images", "correct")
+LAYER_COLUMNS = ("stage", "after", "layer", "quantity", "value")
+DISTANCE_COLUMNS = ("stage", "task", "epoch", *(f"bin_{number}" for number in range(BINS)))
+
+
+def metric_columns(num_tasks: int) -> tuple[str, ...]:
+    """The columns of metrics.csv of a sequence of `num_tasks` tasks."""
+    return (
+        *("stage", "task", "epoch", "step", "loss", "penalty", "train_accuracy", "learning_rate"),
+        *("images_per_second", "state_megabytes"),
+        *(f"{kind}_{task}" for kind in ACCURACIES for task in range(num_tasks)),
+        *OSCILLATIONS,
+    )
+
+
+def matrix_columns(num_tasks: int) -> tuple[str, ...]:
+    """The columns of accuracy_matrix.csv, of the tasks of the last stage."""
+    return tuple(f"task_{task}" for task in range(num_tasks))

@@ -1,0 +1,188 @@
+"""A run folder as a whole: whose it is, who writes it, how its run ended; and the folder of several seeds."""
+
+import dataclasses
+import json
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from lifeq_jax.core.config import Recipe, flatten, read_recipe, to_json
+from lifeq_jax.core.files import read_json, write_whole
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.metrics.continual import mean_and_std
+from lifeq_jax.runs.columns import matrix_columns
+
+CONFIG, SUMMARY, MATRIX, DIVERGED, SEEDS = (
+    "config.json",
+    "summary.json",
+    "accuracy_matrix.csv",
+    "diverged.json",
+    "seeds.json",
+)
+
+
+def open_run_folder(folder: Path, recipe: Recipe, writes: bool = True) -> None:
+    """Makes the folder and writes config.json, where this process `writes`.
+
+    Raises:
+        Refusal: the folder is there and belongs to another recipe, or cannot be written."""
+    config = folder / CONFIG
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if config.exists():
+            _refuse_other_recipe(config, recipe)
+    except OSError as error:
+        raise Refusal(f"run folder {folder} cannot be written: {error.strerror}") from None
+    if writes:
+        write_whole(config, to_json(recipe))
+
+
+def _refuse_other_recipe(config: Path, recipe: Recipe) -> None:
+    before, now = (flatten(json.loads(to_json(one))) for one in (read_recipe(config), recipe))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise Refusal(
+                f"run folder {config.parent} belongs to a recipe with {key}={before.get(key)!r}, "
+                f"this one has {now.get(key)!r}; choose another --run folder"
+            )
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Holds the folder for this run while the block runs; the system lets go of it even when the process is killed.
+
+    Raises:
+        Refusal: another run holds it."""
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Refusal(f"run folder {folder} is being written by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any], matrix: np.ndarray) -> None:
+    """Writes accuracy_matrix.csv of matrix (T, T) and summary.json, whose presence says that the run is finished."""
+    lines = [",".join(matrix_columns(matrix.shape[1]))]
+    lines += [",".join(repr(float(value)) for value in row) for row in matrix]
+    write_whole(folder / MATRIX, "\n".join(lines) + "\n")
+    write_whole(folder / SUMMARY, json.dumps(summary, indent=2))
+    (folder / DIVERGED).unlink(missing_ok=True)
+
+
+def write_diverged(folder: Path, reason: str) -> None:
+    """diverged.json: why the run stopped. Gone once the run finishes."""
+    write_whole(folder / DIVERGED, json.dumps({"reason": reason}, indent=2))
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The content of a finished run's summary.json.
+
+    Raises:
+        Refusal: the file is missing or damaged, or does not say that the run is finished."""
+    path = folder / SUMMARY
+    summary = read_json(path, f"{folder} is not a finished run")
+    if not isinstance(summary, dict) or summary.get("finished") is not True:
+        raise Refusal(f"{path} does not say finished: true; {folder} is not a finished run")
+    for key, kind in SUMMARY_KEYS.items():
+        if not isinstance(summary.get(key), kind):
+            raise Refusal(f"{path}: {key}={reprlib.repr(summary.get(key))} is missing or of another type")
+    if not _is_number(summary["seconds"], 0, 1e12):
+        raise Refusal(f"{path}: seconds={summary['seconds']!r} is not a time")
+    for name, value in summary["metrics"].items():
+        if not _is_number(value, -1, 1):
+            raise Refusal(f"{path}: metrics.{name}={reprlib.repr(value)} is not a number from -1 to 1")
+    for name, accuracies in summary["stages"].items():
+        if not isinstance(accuracies, list) or not all(_is_number(value, 0, 1) for value in accuracies):
+            raise Refusal(f"{path}: stages.{name}={reprlib.repr(accuracies)} is not a list of accuracies from 0 to 1")
+    return summary
+
+
+SUMMARY_KEYS = {
+    "name": str,
+    "seed": int,
+    "metrics": dict,
+    "stages": dict,
+    "seconds": int | float,
+    "commit": str,
+    "machine": str,
+}
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def status(folder: Path) -> str:
+    """'finished', 'diverged: <why>' or 'unfinished'."""
+    if (folder / SUMMARY).exists():
+        return "finished"
+    path = folder / DIVERGED
+    if not path.exists():
+        return "unfinished"
+    content = read_json(path, "it vanished")
+    if not isinstance(content, dict) or not isinstance(content.get("reason"), str):
+        raise Refusal(f"{path} does not hold the reason why the run stopped")
+    return f"diverged: {content['reason']}"
+
+
+def seed_folders(folder: Path) -> dict[int, Path]:
+    """The run folders seed<N> under `folder`, by seed in ascending order; {} where there are none."""
+    found = {
+        int(match[1]): path
+        for path in folder.glob("seed*")
+        if (match := re.fullmatch("seed(0|[1-9][0-9]*)", path.name))
+    }
+    return {seed: found[seed] for seed in sorted(found) if (found[seed] / CONFIG).exists()}
+
+
+def refuse_other_seeds(folder: Path, recipe: Recipe) -> None:
+    """Raises Refusal where a run `seed_folders(folder)` differs from the recipe in more than the seed."""
+    for seed, path in seed_folders(folder).items():
+        if read_recipe(path / CONFIG) != dataclasses.replace(recipe, seed=seed):
+            raise Refusal(f"{path} belongs to another recipe than seed {recipe.seed}; choose another --run folder")
+
+
+def write_seeds(folder: Path) -> dict[str, Any]:
+    """Writes seeds.json of all runs `seed_folders(folder)` and returns its content: of those that are finished, `seeds`
+    and the mean and sample standard deviation `std` (None for one seed) of every metric; of the others, `unfinished`:
+    {seed: status}.
+
+    Raises:
+        Refusal: the runs differ in more than the seed."""
+    found = seed_folders(folder)
+    recipe = read_recipe(next(iter(found.values())) / CONFIG)
+    refuse_other_seeds(folder, recipe)
+    summaries = {seed: read_summary(path) for seed, path in found.items() if status(path) == "finished"}
+    names = _metric_names({found[seed]: summary for seed, summary in summaries.items()})
+    spread = {name: mean_and_std([summary["metrics"][name] for summary in summaries.values()]) for name in names}
+    content = {
+        "name": recipe.name,
+        "seeds": list(summaries),
+        "metrics": {
+            name: {"mean": mean, "std": None if np.isnan(std) else std} for name, (mean, std) in spread.items()
+        },
+        "unfinished": {str(seed): status(path) for seed, path in found.items() if seed not in summaries},
+    }
+    write_whole(folder / SEEDS, json.dumps(content, indent=2))
+    return content
+
+
+def _metric_names(summaries: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """The metrics that the summaries have, which must be the same in all."""
+    names = [list(summary["metrics"]) for summary in summaries.values()]
+    for folder, one in zip(summaries, names, strict=True):
+        if set(one) != set(names[0]):
+            raise Refusal(
+                f"{folder / SUMMARY}: the metrics are {', '.join(one)}; another seed has {', '.join(names[0])}"
+            )
+    return names[0] if names else []

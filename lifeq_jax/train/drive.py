@@ -1,0 +1,112 @@
+"""Several seeds of a recipe in one program: answers what their runs ask for, side by side where that is faster."""
+
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.refusal import Diverged, Refusal
+from lifeq_jax.data.tables import naming_rows
+from lifeq_jax.runs.folder import refuse_other_seeds, write_seeds
+from lifeq_jax.train.abreast import Abreast, make_abreast, vmap_is_faster
+from lifeq_jax.train.build import complete
+from lifeq_jax.train.run import compile_stages, csvs, is_finished, unwatched, whole_run
+from lifeq_jax.train.stage import AllTasks, Answer, Ask, Epoch, Log, Watch
+from lifeq_jax.train.world import make_world, read_source
+
+
+def run_seeds(
+    recipe: Recipe, seeds: Sequence[int], folder: str | Path, log: Log = print, watch: Watch = unwatched
+) -> dict[str, Any]:
+    """Trains a recipe with several seeds in one program on one device.
+
+    Seed s has the run folder `folder`/seed<s>, which is as `run_recipe` leaves it and may be resumed by either. A seed
+    that diverges stops alone: the others train to the end.
+
+    Args:
+        recipe, log, watch: as of `run_recipe`; the lines begin with the seed.
+        seeds: the seeds to train.
+        folder: the folder of the run folders.
+
+    Returns:
+        The content of `folder`/seeds.json, over all seeds in the folder: `metrics` of those that finished, with the
+        mean and sample standard deviation of each, and `unfinished`, {seed: why}, of the others.
+
+    Raises:
+        Refusal: as `run_recipe`; or a seed is named twice, or the recipe asks for several devices."""
+    recipe, folder = complete(recipe), Path(folder)
+    if len(set(seeds)) != len(seeds):
+        raise Refusal(f"--seeds {','.join(map(str, seeds))} names a seed twice")
+    if recipe.parallel != "none":
+        raise Refusal(f"--seeds trains on one device, and recipe.parallel={recipe.parallel!r}; choose 'none'")
+
+    refuse_other_seeds(folder, recipe)
+
+    def log_of(seed: int) -> Log:
+        return lambda line: log(f"seed {seed}  {line}")
+
+    own = {seed: dataclasses.replace(recipe, seed=seed) for seed in seeds}
+    wanted = [seed for seed in seeds if not is_finished(folder / f"seed{seed}", own[seed], log_of(seed))]
+    if wanted:
+        with naming_rows(csvs(recipe)):
+            source = read_source(recipe)
+            worlds = {seed: make_world(own[seed], source) for seed in wanted}
+            stages = compile_stages(recipe, worlds[wanted[0]])
+            runs = {
+                seed: whole_run(own[seed], folder / f"seed{seed}", worlds[seed], stages, log_of(seed), watch)
+                for seed in wanted
+            }
+            for seed, error in drive(runs).items():
+                log_of(seed)(f"stopped: {error}")
+    return write_seeds(folder)
+
+
+def drive(runs: Mapping[int, Generator[Ask, Answer, Any]]) -> dict[int, Diverged]:
+    """Brings every run to its end, those furthest behind first; returns why each of those stopped that diverged."""
+    asked: dict[int, Ask] = {}
+    own = dict.fromkeys(runs, 0.0)  # seconds that a run took for itself since its last answer
+    diverged: dict[int, Diverged] = {}
+    abreast: dict[tuple, Abreast] = {}
+
+    def go_on(seed: int, answer: Answer | None) -> None:
+        began = perf_counter()
+        try:
+            asked[seed] = runs[seed].send(answer)
+        except StopIteration:
+            pass
+        except Diverged as error:
+            diverged[seed] = error
+        own[seed] = perf_counter() - began
+
+    with ExitStack() as opened:
+        for seed, run in runs.items():
+            opened.enter_context(closing(run))
+            go_on(seed, None)
+        while asked:
+            first = min(ask.order() for ask in asked.values())
+            group = [seed for seed, ask in asked.items() if ask.order() == first]
+            began = perf_counter()
+            results = _answers([asked.pop(seed) for seed in group], abreast)
+            share = (perf_counter() - began) / len(group)
+            for seed, result in zip(group, results, strict=True):
+                go_on(seed, (result, own[seed] + share))
+    return diverged
+
+
+def _answers(asks: Sequence[Ask], compiled: dict[tuple, Abreast]) -> list[Any]:
+    """What every ask computes; of several, in one program over all of them where that is faster."""
+    if len(asks) == 1 or not vmap_is_faster():
+        return [ask.compute() for ask in asks]
+    stage, seeds = asks[0].stage, tuple(ask.seed.recipe.seed for ask in asks)
+    key = (stage.number, *seeds)
+    if key not in compiled:
+        compiled[key] = make_abreast(stage, [ask.seed.world for ask in asks])
+    epochs = [ask for ask in asks if isinstance(ask, Epoch)]
+    return (
+        compiled[key].train(epochs)
+        if epochs
+        else compiled[key].score([ask for ask in asks if isinstance(ask, AllTasks)])
+    )

@@ -1,0 +1,123 @@
+"""A Flax network as the pure functions that training calls."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.layers.quant import observe_ranges, quantizer_table
+from lifeq_jax.layers.taps import squared_gradients
+from lifeq_jax.methods.base import Outputs
+from lifeq_jax.models.loading import initialize, variable_shapes
+from lifeq_jax.quant import codes
+
+
+class Network(NamedTuple):
+    """The pure functions of a network at one pair of bit-widths."""
+
+    init: Callable[[int], tuple[PyTree, PyTree]]  # seed -> (params, batch_stats)
+    train: Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array, bool], tuple[Outputs, PyTree]]
+    """(params, batch_stats, image (B, H, W, C), share (B,), key, fixed_norm) -> (outputs, new batch_stats); share: how
+    much of the batch has each example's class; fixed_norm: batch norm uses the running statistics and leaves them"""
+    moments: Callable[[PyTree, jax.Array], PyTree]
+    """(params, image) -> the batch's own statistics, a tree like batch_stats"""
+    observe_ranges: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
+    """(params, batch_stats, ranges so far, image) -> (ranges, params with the learned state that they give)"""
+    evaluate: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (params, image, batch_stats)
+    evaluate_weights: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (weights, ...): quantized already
+    squares: Callable[..., PyTree | None]  # methods.base.Squares of params, with a further argument batch_stats
+    squares_weights: Callable[..., PyTree | None]  # the same, of weights that are quantized already
+    head: Callable[[PyTree, jax.Array], jax.Array]  # (params, feature (B, F)) -> logits (B, K)
+    quantize: Callable[[PyTree], PyTree]  # params -> the weights the network computes with
+    table: codes.Table  # the kernels that are quantized, by name
+    quantized: PyTree  # bools like params: which leaves are such kernels
+
+
+def network(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    plain: nn.Module | None = None,
+    shared: nn.Module | None = None,
+) -> Network:
+    """The pure functions of `model`, traced once for its shapes; nothing is computed.
+
+    Args:
+        model: a module with the methods `features(image, train)` -> (B, F) and `head(feature)` -> logits (B, K), whose
+            last layer is a `Classifier` named `classifier` and whose quantizers are its field `quantizers`
+            (layers.setups); models/mlp.py is the smallest.
+        image_shape: height, width and channels of what the network sees.
+        plain: the same module without weight quantizers; by default `model` itself, for a network without any.
+        shared: the module that trains on one device's part of a batch; by default `model`."""
+    plain, shared = plain or model, shared or model
+
+    def init(seed: int) -> tuple[PyTree, PyTree]:
+        variables = initialize(model, seed, image_shape)
+        return variables["params"], variables["batch_stats"]
+
+    def train(
+        params: PyTree, batch_stats: PyTree, image: jax.Array, share: jax.Array, key: jax.Array, fixed_norm: bool
+    ) -> tuple[Outputs, PyTree]:
+        def outputs(module: Any, image: jax.Array) -> Outputs:
+            feature = module.features(image, train=not fixed_norm)
+            return Outputs(module.head(feature), feature)
+
+        variables = {"params": params, "batch_stats": batch_stats}
+        of_batch = shared.clone(quantizers=shared.quantizers.of_batch(share))
+        streams = {"noise": key, "dropout": jax.random.fold_in(key, 1)}
+        how: dict[str, Any] = dict(mutable=["batch_stats"], rngs=streams, method=outputs)
+        result, new = of_batch.apply(variables, image, **how)
+        return result, new["batch_stats"]
+
+    def moments(params: PyTree, image: jax.Array) -> PyTree:
+        _, new = model.apply({"params": params}, image, train=True, mutable=["batch_stats", "moments"])
+        return new.get("moments", {})  # a network without batch norm has none
+
+    def ranges(params: PyTree, batch_stats: PyTree, so_far: PyTree, image: jax.Array) -> tuple[PyTree, PyTree]:
+        return observe_ranges(model, {"params": params, "batch_stats": batch_stats}, so_far, image)
+
+    def head(params: PyTree, feature: jax.Array) -> Any:
+        return model.apply({"params": params}, feature, method="head")
+
+    table = quantizer_table(model, image_shape)
+    return Network(
+        init=init,
+        train=train,
+        moments=moments,
+        observe_ranges=ranges,
+        evaluate=_evaluation(model),
+        evaluate_weights=_evaluation(plain),
+        squares=_squares(model),
+        squares_weights=_squares(plain),
+        head=head,
+        quantize=lambda params: codes.quantize(table, params),
+        table=table,
+        quantized=codes.mask(table, variable_shapes(model, image_shape)["params"]),
+    )
+
+
+def _evaluation(module: Any) -> Callable[[PyTree, jax.Array, PyTree], Outputs]:
+    def outputs(params: PyTree, image: jax.Array, batch_stats: PyTree) -> Outputs:
+        variables = {"params": params, "batch_stats": batch_stats}
+        feature = module.apply(variables, image, train=False, method="features")
+        return Outputs(module.apply(variables, feature, method="head"), feature)
+
+    return outputs
+
+
+def _squares(module: Any) -> Callable[..., PyTree | None]:
+    def sums(
+        params: PyTree,
+        image: jax.Array,
+        values: Callable[[Outputs], jax.Array],
+        weight: jax.Array,
+        batch_stats: PyTree,
+    ) -> PyTree | None:
+        def apply(params: PyTree, image: jax.Array) -> Outputs:
+            return _evaluation(module)(params, image, batch_stats)
+
+        return squared_gradients(apply, params, image, values, weight)
+
+    return sums

@@ -1,0 +1,72 @@
+"""What happens between two tasks: the method looks back, and batch norm is measured anew."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import jax
+from jax.tree_util import Partial
+
+from lifeq_jax.core.keys import Stream, generator_for, key_for
+from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.data.tables import Rows
+from lifeq_jax.methods.base import TaskEnd
+from lifeq_jax.train.loop import Place, augmented_images, batches
+from lifeq_jax.train.selection import copied
+from lifeq_jax.train.stage import Compiled, Saved, Seed
+from lifeq_jax.train.step import TrainState
+
+
+def conclude(stage: Compiled, seed: Seed, saved: Saved, place: Place, is_final: bool) -> TrainState:
+    """The state that a task ends with: what selection has kept, after the method's work between tasks."""
+    state, method = saved.state, stage.built.method
+    if seed.recipe.selection != "last":
+        state = state._replace(**copied(saved.best)._asdict())
+    if is_final and not method.concludes:
+        return state
+    state = state._replace(method_state=end_task(stage, seed, state, place.task))
+    params = jax.jit(method.settle)(state.method_state, state.params)
+    state = state._replace(params=copied(params))  # apart from the method's own arrays, which are donated with it
+    return with_new_statistics(stage, seed, state, place)
+
+
+def end_task(stage: Compiled, seed: Seed, state: TrainState, task: int) -> PyTree:
+    """The method's state after it has seen the finished task's network and the data kept of the finished tasks."""
+    network, stats = stage.built.network, state.batch_stats
+
+    def loader(finished: int) -> Iterable[Batch]:
+        return batches(stage.assemble, seed.world, _memory(seed, stage.number, finished))
+
+    return stage.built.method.end_task(
+        state.method_state,
+        TaskEnd(
+            task=task,
+            params=state.params,
+            weights=jax.jit(network.quantize)(state.params),
+            apply=Partial(network.evaluate, batch_stats=stats),
+            apply_weights=Partial(network.evaluate_weights, batch_stats=stats),
+            head=network.head,
+            loaders=tuple(partial(loader, finished) for finished in range(task + 1)),
+            counts=state.counts,
+            key=key_for(seed.recipe.seed, stage.number, task, stream=Stream.METHOD),
+            squares=Partial(network.squares, batch_stats=stats),
+            squares_weights=Partial(network.squares_weights, batch_stats=stats),
+        ),
+    )
+
+
+def _memory(seed: Seed, stage: int, task: int) -> Rows:
+    """What a method sees of a finished task. Some of the rows are drawn at random, since files go class by class."""
+    rows, count = seed.world.tasks[task].memory, seed.recipe.importance_batches * seed.world.batch_size
+    if not 0 < count < len(rows.index):
+        return rows
+    drawn = generator_for(seed.recipe.seed, stage, task).permutation(len(rows.index))[:count]
+    return Rows(*(column[drawn] for column in rows))
+
+
+def with_new_statistics(stage: Compiled, seed: Seed, state: TrainState, place: Place) -> TrainState:
+    """The state with batch-norm statistics measured anew, where the recipe asks for it."""
+    count = seed.recipe.reestimation_batches
+    if count == 0:
+        return state
+    images = augmented_images(stage.assemble, seed.world, place, count)
+    return state._replace(batch_stats=stage.reestimate(state.params, images))

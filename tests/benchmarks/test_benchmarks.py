@@ -1,0 +1,184 @@
+"""Every benchmark runs once, and its numbers mean what they say; how fast is no business of a test."""
+
+import json
+import sys
+from importlib.util import find_spec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import beside_torch, start, steps
+from benchmarks.__main__ import main
+from benchmarks.epochs import epochs, ready
+from benchmarks.work import bench_recipe, lifequant, operations
+from lifeq_jax.train.abreast import make_abreast
+from lifeq_jax.train.build import build_network, complete
+
+SMALL = ["--batch-size", "2", "--repeats", "1"]
+MLP = ["--model", "mlp", *SMALL]
+DIGITS = "configs/lifequant/resnet20_digits.py"
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """measured(*words) -> the numbers of the benchmark that `python -m benchmarks` runs for these words."""
+    monkeypatch.setattr(steps, "COPIED", 2**10)  # the device's ceilings take seconds
+    monkeypatch.setattr(steps, "SIDE", 32)
+
+    def run(*words: str) -> dict:
+        assert main([*words, "--json", str(tmp_path / "numbers.json")]) == 0
+        return json.loads((tmp_path / "numbers.json").read_text())
+
+    return run
+
+
+def told(value):
+    """Equal as far as numbers are told."""
+    return pytest.approx(value, rel=2e-3, abs=2e-3)
+
+
+def test_step_compares_the_systems_with_float_and_the_device(measured):
+    found = measured("step", *MLP, "--steps", "1")
+    names = ["float", "LifeQuant 4-bit", "ClimbQ 4-bit", "LSQ 4-bit, freezing", "BLIP", "float again"]
+    rate = found["images_per_second"]
+    assert list(rate) == names
+    assert found["time_ratio_to_float"] == {name: told(rate["float"] / rate[name]) for name in names}
+    assert found["processor_ratio_to_float"]["float"] == 1
+    # whatever rounds the weights, the products are those of the same network, forward and backward
+    assert len(set(found["gigaoperations_per_step"].values())) == 1
+    product = found["product_gigaoperations_per_second"]
+    for name in names:
+        operations = found["gigaoperations_per_step"][name]
+        assert found["share_of_product"][name] == told(operations * rate[name] / 2 / product)
+    assert (found["batch_size"], found["alternating_repeats"], found["steps_of_each"]) == (2, 1, 1)
+
+
+def test_the_systems_are_what_they_are_called():
+    recipes = steps.systems("mlp", 2, 4).values()
+    methods = ["finetune", "lifequant", "finetune", "finetune", "blip", "finetune"]
+    assert [recipe.method.name for recipe in recipes] == methods
+    assert [recipe.stages[0].weight_bits for recipe in recipes] == [32, 4, 4, 4, 32, 32]
+    assert [recipe.weight_quantizer.name for recipe in recipes][1:4] == ["proxq", "cdf", "lsq"]
+
+
+def test_operations_by_hand():
+    def work(x, kernel):
+        def body(carry, _):
+            return carry @ jnp.ones((3, 3)), None  # 2 * 2 * 3 * 3
+
+        image = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return image, jax.lax.scan(body, jnp.ones((2, 3)), length=5)[0] + 1
+
+    jaxpr = jax.make_jaxpr(jax.jit(work))(jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 3, 7)))
+    assert operations(jaxpr) == 2 * (2 * 2 * 7) * (3 * 3 * 3) + 5 * 36
+
+
+def test_oscillation_compares_the_controls_of_a_recipe_with_overrides(measured, capsys):
+    tiny = ["--model.name", "mlp", "--data.batch-size", "2", "--oscillation.name", "freeze"]
+    found = measured("oscillation", DIGITS, *tiny, "--repeats", "1", "--steps", "1")
+    assert set(found["time_ratio_to_none"]) == {"none", "track", "dampen", "freeze", "none again"}
+    assert found["batch_size"] == 2 and "mlp, 4/4 bits" in capsys.readouterr().out
+
+
+def test_epoch_compares_an_epoch_with_its_steps(measured):
+    found = measured("epoch", *MLP, "--steps", "3")
+    rate, alone = found["images_per_second"], found["images_per_second_of_steps_alone"]
+    assert list(rate) == ["mlp, float", "mlp, LifeQuant 4-bit"]
+    assert found["share_of_step_rate"] == {name: told(rate[name] / alone[name]) for name in rate}
+    assert min(found["control"].values()) > 0 and found["steps_of_an_epoch"] == 3
+
+
+def test_seeds_compares_five_with_one(measured):
+    found = measured("seeds", *MLP, "--steps", "2")
+    rate, ratio = found["images_per_second"], found["time_ratio_to_1_seed"]
+    assert list(rate) == ["1 seed", "5 seeds", "1 seed again"]
+    assert ratio["5 seeds"] == told(5 * rate["1 seed"] / rate["5 seeds"])
+    assert ratio["1 seed again"] == told(rate["1 seed"] / rate["1 seed again"])
+
+
+def test_epochs_go_on_from_each_other_and_each_seed_has_its_own_order():
+    stage, seeds = ready(complete(lifequant("mlp", 2, 4)), number=2, steps=3)
+    train, states = make_abreast(stage, [seed.world for seed in seeds]).train, []
+
+    def compute(asks):
+        answers = train(asks)
+        states[:] = [state for state, _ in answers]
+        return answers
+
+    epochs(stage, seeds, compute)(2)
+    assert [int(state.step) for state in states] == [2 * 3] * 2
+    first, second = (np.asarray(jax.tree.leaves(state.params)[0]) for state in states)
+    assert (first != second).any()
+
+
+@pytest.mark.parametrize("names", [["resident", "tf.data"], ["resident"]])
+def test_input_compares_the_inputs_that_are_installed(measured, monkeypatch, names):
+    if "tf.data" not in names:
+        monkeypatch.setitem(sys.modules, "tensorflow", None)  # as where it is not installed
+    found = measured("input", *MLP, "--steps", "2")
+    rate = found["images_per_second"]
+    waiting = {
+        f"{name} feeding steps": told(1 - rate[f"{name} feeding steps"] / rate[f"{name} with feeds at hand"])
+        for name in names
+    }
+    assert found["waiting_share"] == waiting and all(rate[f"{name} alone"] > 0 for name in names)
+    assert ("tf.data" in found) == ("tf.data" not in names)
+
+
+def test_compile_divides_the_time_of_fresh_processes(measured):
+    found = measured("compile", *MLP)
+    for cache in ("cold", "warm", "warm again"):
+        parts = [found[part][cache] for part in start.PARTS]
+        assert min(parts) > 0 and sum(parts) == pytest.approx(found["total"][cache], abs=0.05)
+        assert found["processor"][cache] > 0
+
+
+def test_fisher_compares_with_a_training_step(measured):
+    found = measured("fisher", "--model", "alexnet_32", *SMALL, "--steps", "1")
+    (name,) = found["images_per_second"]
+    assert name == "alexnet_32, {'mul': 2.0}, 32x32"
+    ratio = found["images_per_second_of_training"][name] / found["images_per_second"][name]
+    assert found["time_ratio_to_training_step"][name] == told(ratio) and found["control"][name] > 0
+
+
+def test_torch_has_the_same_network_and_is_refused_where_it_is_not_installed(measured, capsys):
+    if find_spec("torch") is None:
+        assert main(["torch", *SMALL]) == 2
+        assert "this benchmark needs torch, which is not installed" in capsys.readouterr().err
+        return
+    recipe = complete(bench_recipe("resnet20", 2, 32))
+    ours, theirs = build_network(recipe, recipe.stages[0]).init(0)[0], beside_torch.torch_resnet20(10).parameters()
+    assert sum(leaf.size for leaf in jax.tree.leaves(ours)) == sum(leaf.numel() for leaf in theirs)
+    rate = measured("torch", *SMALL, "--steps", "1")["images_per_second"]
+    assert list(rate) == ["float", "LifeQuant 4-bit", *beside_torch.TORCH, "float again"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("step --bits 9", "stage.weight_bits=9"),
+        ("step --model resnet21", "resnet21"),
+        ("step --batch-size 0", "batch_size=0"),
+        ("step --seed 1", "unrecognized arguments: --seed 1"),
+        ("epoch --model resnet21", "resnet21"),
+        ("epoch --model mlp --steps 0", "steps=0"),
+        ("seeds --model mlp --steps 0", "steps=0"),
+        ("input --model mlp --repeats 0", "repeats=0"),
+        ("compile --model resnet21", "resnet21"),  # before it starts a process
+        ("fisher --model vgg", "model='vgg' is unknown; choose from alexnet_32, resnet18_84"),
+        (f"oscillation {DIGITS} --bits 4", "Unrecognized options: --bits"),
+        ("speed", "invalid choice: 'speed'"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_with_2(words, said, capsys):
+    assert main(words.split()) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.startswith("python -m benchmarks: ") and err.count("\n") == 1
+
+
+def test_help_exits_with_0(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0 and "usage: python -m benchmarks" in capsys.readouterr().out
