@@ -1,5 +1,6 @@
 # make quickstart  installs everything and trains a 4-bit lifelong network on scikit-learn's digits
 # make test        installs everything and runs formatting, lint, types and all tests
+# make fuzz        made-up inputs for MINUTES (20): CSV files, recipes, command lines, images; prints how many were tried
 # make ablation    results/ablation_digits: every method on digits, five seeds; about an hour on 2 cores
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
@@ -13,7 +14,7 @@ DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := configs/lifequant/resnet20_digits.py
 RUN := runs/lifequant_resnet20_digits/seed0
 
-.PHONY: quickstart test ablation cifar10 oscillations climbq blip clean
+.PHONY: quickstart test fuzz ablation cifar10 oscillations climbq blip clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -28,6 +29,11 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check lifeq_jax benchmarks tests configs notebooks
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+MINUTES ?= 20
+
+fuzz: $(VENV)/installed-dev
+	FUZZ_MINUTES=$(MINUTES) $(VENV)/bin/python -m pytest tests/fuzz -n 0
 
 ablation: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/ablation_digits.sh

@@ -11,7 +11,7 @@ from typing import Any
 from lifeq_jax.cli import run_command
 from lifeq_jax.cli_keys import override
 from lifeq_jax.cli_parser import Parser, add_command
-from lifeq_jax.core.config import load_recipe
+from lifeq_jax.core.recipe_file import load_recipe
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -35,7 +35,6 @@ EPOCH, STEPS = "epoch", "steps"
 SHARE_GOAL = 0.95  # of the step rate, on an accelerator
 SEEDS, SEEDS_GOAL = 5, 1.5  # so many seeds in so many times the time of one, on an accelerator
 
-
 Compute = Callable[[Sequence[Epoch]], list[tuple[TrainState, EpochResult]]]  # the answers to what seeds ask for
 
 
@@ -118,7 +117,7 @@ def ready(recipe: Recipe, number: int, steps: int) -> tuple[Compiled, list[Seed]
         source = read_source(fed)
         recipes = [dataclasses.replace(fed, seed=seed) for seed in range(number)]
         worlds = [make_world(one, source) for one in recipes]
-    nowhere, files = Path(), RunFiles(Path(), 1, writes=False)
+    nowhere, files = Path(), RunFiles(Path(), {}, writes=False)
     seeds = [Seed(one, world, nowhere, files, print, unwatched) for one, world in zip(recipes, worlds, strict=True)]
     return compile_stage(recipe, 0, worlds[0]), seeds
 

@@ -19,6 +19,7 @@ from lifeq_jax.core.keys import generator_for, key_for
 from lifeq_jax.core.types import Batch
 from lifeq_jax.data.lifelong import write_sequence
 from lifeq_jax.data.tables import table_of
+from lifeq_jax.methods.base import StageStart
 from lifeq_jax.train.build import Built, build_stage
 from lifeq_jax.train.calibrate import calibrate
 from lifeq_jax.train.stage import step_of
@@ -37,12 +38,10 @@ class Work(NamedTuple):
 
 def bench_recipe(model: str, batch_size: int, bits: int, **parts: Any) -> Recipe:
     """A recipe of one stage for images of 32x32 pixels and 10 classes, without any data."""
-    channels = (0.5,) * 3
+    given: dict[str, Any] = dict(batch_size=batch_size, replay=False, input="resident")
     return Recipe(
         name="bench",
-        data=Data(
-            "", "", 1, 10, (32, 32, 3), (32, 32), 4, True, channels, channels, batch_size=batch_size, replay=False
-        ),
+        data=Data("", "", 1, 10, (32, 32, 3), (32, 32), 4, True, (0.5,) * 3, (0.5,) * 3, **given),
         model=Part(model),
         stages=(Stage("bench", bits, bits, 1, 0.01),),
         importance_data="train",
@@ -80,6 +79,7 @@ def random_batch(data: Data) -> Batch:
         weight=jnp.ones(size),
         task=jnp.zeros(size, jnp.int32),
         is_replay=jnp.zeros(size, bool),
+        index=jnp.arange(size, dtype=jnp.int32),
     )
 
 
@@ -87,7 +87,8 @@ def first_state(built: Built, batch: Batch, num_classes: int) -> TrainState:
     """The state of a stage before its first step, quantizers calibrated on `batch`."""
     params, batch_stats = built.network.init(0)
     params = calibrate(built.network.observe_ranges, params, batch_stats, [batch.image])
-    return fresh_state(built.method, built.optimizer, params, batch_stats, jnp.ones(num_classes), STEPS_OF_TASK)
+    start = StageStart(params, 1, num_classes)
+    return fresh_state(built.method, built.optimizer, start, batch_stats, jnp.ones(num_classes), STEPS_OF_TASK)
 
 
 def step_work(recipe: Recipe) -> Work:

@@ -4,17 +4,29 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from lifeq_jax.api.speed import fast_cpu
 from lifeq_jax.cli_data import add_data
+from lifeq_jax.cli_errors import EXIT_FAILED, end_at_signals, quiet_libraries, start_jax, told
+from lifeq_jax.cli_games import (
+    add_playing,
+    add_render,
+    are_games,
+    eval_game,
+    layers_of_games,
+    report_games,
+    run_one_of_games,
+    show_seeds_of_games,
+)
 from lifeq_jax.cli_keys import override
-from lifeq_jax.cli_parser import Parser, add_command
-from lifeq_jax.core.config import Recipe, load_recipe
-from lifeq_jax.core.memory import keep_freed_memory
+from lifeq_jax.cli_parser import Parser, add_command, numbers
+from lifeq_jax.cli_sweep import add_sweep
+from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.game_recipe import GameRecipe, load_any, read_any
 from lifeq_jax.core.refusal import Diverged, Refusal
-
-EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -23,40 +35,40 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run_command(parser: Parser, words: Sequence[str] | None) -> int:
-    """Calls what the words ask of a parser made with `add_command`; returns the exit code, as of `main`."""
+    """Calls what the words ask of a parser made with `add_command`; returns the exit code, as of `main`.
+
+    Without words, those of the process, which then ends at signals."""
+    if words is None:
+        end_at_signals(parser.prog)
     _set_environment()
+    options = argparse.Namespace()
     try:
         options, rest = parser.parse_known_args(words)
         if rest and not options.takes_keys:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
         options.call(options)
-    except Refusal as refusal:
-        print(f"{parser.prog}: {refusal}", file=sys.stderr)
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command resumes a run at its last checkpoint", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough; nothing more may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except Diverged as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        line = told(error, getattr(options, "batch_size", None))
+        if line is None:
+            raise
+        print(f"{parser.prog}: {line[0]}", file=sys.stderr)
+        return line[1]
     return 0
 
 
 def _set_environment() -> None:
-    # read when JAX is first imported, so before any command does
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifeq_jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    # small programs too: a start makes some dozens of them
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # libraries' chatter, which would bury the one line of a refusal
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    keep_freed_memory()
+    for name in ("absl", "matplotlib"):  # absl: Orbax logs with a traceback what it raises as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    quiet_libraries()
+    fast_cpu()
 
 
 def _parser() -> Parser:
@@ -64,8 +76,10 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_data(commands.add_parser("data", help="make and inspect the CSV files of tasks"))
     _add_train(commands)
+    add_sweep(commands)
     _add_eval(commands)
     _add_report(commands)
+    add_render(commands)
     _add_toy(commands)
     return parser
 
@@ -89,29 +103,52 @@ def _add_train(commands) -> None:
     train.epilog = "Overrides: --seed 1 --stages.2.epochs 5 --method.name ewc --method.args.strength 10 ..."
 
 
+class _Kind(NamedTuple):
+    """What `train` calls for recipes of a kind."""
+
+    layers: Callable[[Any], Mapping[str, Any]]
+    run: Callable[[Any, Path], None]  # (recipe, run folder), and shows what came of it
+    run_seeds: Callable[[Any, Sequence[int], Path], Mapping[str, Any]]
+    show_seeds: Callable[[Path, Mapping[str, Any]], None]
+
+
 def _train(options: argparse.Namespace) -> None:
+    loaded: Any = load_any(options.recipe)
+    recipe = override(loaded, [*options.rest, *(["--help"] if options.keys else [])])
+    if isinstance(recipe, Recipe):
+        options.batch_size = recipe.data.batch_size  # for the line that tells of used up memory
+    together = isinstance(recipe, Recipe) and recipe.parallel == "mesh"
+    start_jax(join=together and options.seeds is None and not options.layers)
+    from lifeq_jax.rl.run import run_games_seeds
+    from lifeq_jax.train.build import layer_bits
     from lifeq_jax.train.drive import run_seeds
-    from lifeq_jax.train.mesh import is_writer, join_processes
+
+    if isinstance(recipe, GameRecipe):
+        kind = _Kind(layers_of_games, run_one_of_games, run_games_seeds, show_seeds_of_games)
+    else:
+        kind = _Kind(lambda own: layer_bits(own, own.stages[-1]), _run_one, run_seeds, _print_seeds)
+    _train_as(kind, recipe, options)
+
+
+def _train_as(kind: _Kind, recipe: Recipe | GameRecipe, options: argparse.Namespace) -> None:
+    if options.layers:
+        _print_layers(kind.layers(recipe))
+        return
+    if options.seeds is None:
+        kind.run(recipe, options.run or Path("runs") / recipe.name / f"seed{recipe.seed}")
+        return
+    folder, seeds = options.run or Path("runs") / recipe.name, numbers(options.seeds)
+    content = kind.run_seeds(recipe, seeds, folder)
+    kind.show_seeds(folder, content)
+    failed = [f"seed {seed} {content['unfinished'][str(seed)]}" for seed in seeds if str(seed) in content["unfinished"]]
+    if failed:
+        raise Diverged("; ".join(failed))
+
+
+def _run_one(recipe: Recipe, folder: Path) -> None:
+    from lifeq_jax.train.mesh import is_writer
     from lifeq_jax.train.run import run_recipe
 
-    recipe = override(load_recipe(options.recipe), [*options.rest, *(["--help"] if options.keys else [])])
-    if options.layers:
-        _print_layers(recipe)
-        return
-    if options.seeds is not None:
-        folder = options.run or Path("runs") / recipe.name
-        seeds = _numbers(options.seeds)
-        content = run_seeds(recipe, seeds, folder)
-        _print_seeds(folder, content)
-        failed = [
-            f"seed {seed} {content['unfinished'][str(seed)]}" for seed in seeds if str(seed) in content["unfinished"]
-        ]
-        if failed:
-            raise Diverged("; ".join(failed))
-        return
-    folder = options.run or Path("runs") / recipe.name / f"seed{recipe.seed}"
-    if recipe.parallel == "mesh":
-        join_processes()
     if is_writer():
         print(f"run folder: {folder}")
     summary = run_recipe(recipe, folder)
@@ -119,24 +156,14 @@ def _train(options: argparse.Namespace) -> None:
         _print_result(folder, recipe, summary)
 
 
-def _numbers(text: str) -> list[int]:
-    words = text.split(",")
-    if not all(word.isdecimal() for word in words):
-        raise Refusal(f"--seeds {text!r} is not a list of numbers like 0,1,2")
-    return [int(word) for word in words]
-
-
-def _print_seeds(folder: Path, summary: dict) -> None:
+def _print_seeds(folder: Path, summary: Mapping[str, Any]) -> None:
     print(f"\nseeds {', '.join(map(str, summary['seeds']))}: mean ± sample standard deviation, %  {folder}/seeds.json")
     for name, found in summary["metrics"].items():
         spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
         print(f"  {name:20s} {100 * found['mean']:6.2f}{spread}")
 
 
-def _print_layers(recipe: Recipe) -> None:
-    from lifeq_jax.train.build import layer_bits
-
-    table = layer_bits(recipe, recipe.stages[-1])
+def _print_layers(table: Mapping[str, Any]) -> None:
     width = max(map(len, table))
     print(f"{'layer':{width}s}  weights  activations")
     for path, (weight, activation) in table.items():
@@ -168,9 +195,10 @@ def _print_accuracies(folder: Path, recipe: Recipe, metrics: dict[str, float]) -
 
 
 def _add_eval(commands) -> None:
-    evaluate = add_command(commands, "eval", _eval, "evaluate a run's network on the images of a CSV")
+    text = "evaluate a run's network on the images of a CSV, or its agent in one of its games"
+    evaluate = add_command(commands, "eval", _eval, text)
     evaluate.add_argument("run", type=Path, help="run folder")
-    evaluate.add_argument("--csv", type=Path, required=True, help="CSV with the header image,label")
+    evaluate.add_argument("--csv", type=Path, help="CSV with the header image,label; for a run on images")
     evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
     evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
     evaluate.add_argument(
@@ -178,6 +206,8 @@ def _add_eval(commands) -> None:
         type=int,
         help="task of the images, from 0 as in the names of CSV files, where a run's tasks have heads of their own",
     )
+    evaluate.add_argument("--episodes", type=int, default=30, help="games that an agent plays, all at once")
+    add_playing(evaluate)
     _add_bounds(evaluate)
 
 
@@ -187,11 +217,20 @@ def _add_bounds(command: argparse.ArgumentParser) -> None:
 
 
 def _eval(options: argparse.Namespace) -> None:
+    start_jax()
     from lifeq_jax.metrics.classify import check_bounds
+    from lifeq_jax.runs.folder import CONFIG
     from lifeq_jax.train.evaluate import evaluate_run
 
     check_bounds(options.many, options.few)
+    if isinstance(read_any(options.run / CONFIG), GameRecipe):
+        eval_game(options)
+        return
+    if options.csv is None:
+        raise Refusal("--csv is missing: the images that the network is evaluated on")
     result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage, task=options.task)
+    for note in result.notes:
+        print(f"note: {note}")
     print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
     print(f"accuracy {100 * result.accuracy:.2f} %   balanced {100 * result.balanced_accuracy:.2f} %")
     if result.train_images is not None:
@@ -224,9 +263,12 @@ def _report(options: argparse.Namespace) -> None:
     from lifeq_jax.report.write import write_report
     from lifeq_jax.runs.read import read_runs
 
-    runs, others = read_runs(options.runs)
     out = options.out or (options.runs[0] / "report" if len(options.runs) == 1 else Path("report"))
-    path = write_report(runs, out, others=others, many=options.many, few=options.few)
+    if are_games(options.runs):
+        path, others = report_games(options.runs, out)
+    else:
+        runs, others = read_runs(options.runs)
+        path = write_report(runs, out, others=others, many=options.many, few=options.few)
     for folder, status in others:
         print(f"not finished, and left out: {folder} ({status})")
     print(f"report: {path}")
@@ -239,6 +281,7 @@ def _add_toy(commands) -> None:
 
 
 def _toy(options: argparse.Namespace) -> None:
+    start_jax()
     import numpy as np
 
     from lifeq_jax.report.oscillation_plots import draw_toy

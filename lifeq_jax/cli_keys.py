@@ -3,15 +3,19 @@
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from lifeq_jax.core.config import Recipe, kind_of, replaced
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Refusal
 
 TRUTH = {"true": True, "false": False}
 
 
-def override(recipe: Recipe, words: Sequence[str]) -> Recipe:
+R = TypeVar("R", Recipe, GameRecipe)
+
+
+def override(recipe: R, words: Sequence[str]) -> R:
     """The recipe with command-line overrides like --stages.0.epochs 3; --help lists all keys and exits.
 
     Refuses unknown keys and wrong values."""
@@ -25,7 +29,7 @@ def override(recipe: Recipe, words: Sequence[str]) -> Recipe:
     if {"--help", "-h"} & {*words}:
         import tyro
 
-        tyro.cli(Recipe, default=recipe, args=["--help"], prog="lifeq-jax train RECIPE")
+        tyro.cli(type(recipe), default=recipe, args=["--help"], prog="lifeq-jax train RECIPE")
     return recipe
 
 
@@ -92,7 +96,7 @@ def _said(words: Sequence[str]) -> dict[str, list[str]]:
     return said
 
 
-def _values(recipe: Recipe, said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _values(recipe: Recipe | GameRecipe, said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The values of keys; --flip is --flip true, and --no-flip is --flip false."""
     values = {}
     for key, words in said.items():

@@ -28,3 +28,11 @@ def add_command(commands, name: str, call: Callable[[argparse.Namespace], None],
     added = commands.add_parser(name, help=text, description=text, formatter_class=Help, allow_abbrev=False)
     added.set_defaults(call=call, takes_keys=False)
     return added
+
+
+def numbers(text: str) -> list[int]:
+    """The seeds that --seeds names. Refuses what is not numbers with commas between them."""
+    words = text.split(",")
+    if not all(word.isdecimal() for word in words):
+        raise Refusal(f"--seeds {text!r} is not a list of numbers like 0,1,2")
+    return [int(word) for word in words]

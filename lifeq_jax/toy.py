@@ -15,7 +15,7 @@ import optax
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.methods import OSCILLATIONS
-from lifeq_jax.methods.base import Method, StepInfo
+from lifeq_jax.methods.base import Method, StageStart, StepInfo
 from lifeq_jax.optim.chain import chain, sgd
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
@@ -93,7 +93,7 @@ def descend(
         state = method.observe(state, StepInfo(params, new, grads, (index + 1) / steps))
         return (new, state, opt_state), seen(new, state)
 
-    state = method.init(params)
+    state = method.init(StageStart(params, num_tasks=1, num_classes=1))
     _, after = jax.lax.scan(step, (params, state, optimizer.init(params)), jnp.arange(steps))
     return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), seen(params, state), after)
 

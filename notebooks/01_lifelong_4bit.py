@@ -24,15 +24,15 @@ from pathlib import Path
 
 from IPython.display import Image, Markdown, display
 
-from lifeq_jax.core.config import load_recipe
+from lifeq_jax.core.recipe_file import load_recipe
 from lifeq_jax.data.inspect import describe
 from lifeq_jax.data.lifelong import make_lifelong
 from lifeq_jax.data.prepare import prepare
 from lifeq_jax.data.replay import make_replay
 from lifeq_jax.report.groups import group_runs
-from lifeq_jax.runs.read import read_run
 from lifeq_jax.report.tables import formula_table, matrix_table, metrics_table
 from lifeq_jax.report.write import write_report
+from lifeq_jax.runs.read import read_run
 from lifeq_jax.train.run import run_recipe
 
 epochs = None  # of each task in each stage; None: what the recipe says

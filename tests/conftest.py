@@ -6,16 +6,20 @@ import pathlib
 
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 os.environ["JAX_PLATFORMS"] = "cpu"
+FLAGS = {"xla_force_host_platform_device_count": 4}
 # The suite compiles thousands of small programs and runs each a few times: what counts is the time to compile, which
-# these flags cut to less than half (two thirds less for a whole network).
-FLAGS = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": "false",
-    "xla_cpu_parallel_codegen_split_count": 1,
-    "xla_cpu_multi_thread_eigen": "false",  # the workers share the cores
-    "xla_force_host_platform_device_count": 4,
-}
-os.environ["XLA_FLAGS"] = " ".join(f"--{name}={value}" for name, value in FLAGS.items())
+# these flags cut to less than half (two thirds less for a whole network). `make test` runs what is promised to the last
+# bit once more without them, as users run it.
+if os.environ.get("LIFEQ_TEST_XLA") != "default":
+    FLAGS |= {
+        "xla_backend_optimization_level": 0,
+        "xla_cpu_use_fusion_emitters": "false",
+        "xla_cpu_parallel_codegen_split_count": 1,
+        "xla_cpu_multi_thread_eigen": "false",  # the workers share the cores
+    }
+# What the caller asks for comes last and so wins, as in XLA_FLAGS=--xla_cpu_max_isa=AVX2 pytest.
+DEFAULTS = " ".join(f"--{name}={value}" for name, value in FLAGS.items())
+os.environ["XLA_FLAGS"] = f"{DEFAULTS} {os.environ.get('XLA_FLAGS', '')}"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
@@ -29,13 +33,23 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from tests import vectors  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_nans", True)
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+GOLDEN = vectors.DEFAULT
+
+
+def pytest_addoption(parser):
+    parser.addoption("--golden", type=pathlib.Path, default=GOLDEN, help="the folder of golden vectors")
+
+
+def pytest_configure(config):
+    vectors.ROOT = config.getoption("--golden").resolve()
 
 
 @pytest.fixture(scope="session")
 def golden():
-    """golden(name) -> the arrays of tests/golden/<name>.npz by their key."""
-    return lambda name: np.load(GOLDEN / f"{name}.npz")
+    """golden(name) -> the arrays of NAME.npz in the folder of golden vectors, by their key."""
+    return lambda name: np.load(vectors.path(f"{name}.npz"))

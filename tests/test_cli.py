@@ -8,7 +8,7 @@ import pytest
 
 from lifeq_jax.cli import main
 from lifeq_jax.cli_keys import override
-from lifeq_jax.core.config import load_recipe
+from lifeq_jax.core.recipe_file import load_recipe
 from lifeq_jax.data.sequences import SEQUENCES
 from lifeq_jax.runs.folder import open_run_folder, write_summary
 
@@ -88,7 +88,10 @@ def test_long_tails_of_folders_of_a_csv_and_of_tasks(tasks, capsys):
     ("words", "text"),
     [
         (["train", "configs/none.py"], "recipe configs/none.py does not exist"),
-        (["train", RECIPE, "--optimizer.lr", "1"], "recipe.optimizer.lr is an unknown key; choose from factor"),
+        (
+            ["train", RECIPE, "--optimizer.lr", "1"],
+            "recipe.optimizer.lr is an unknown key; choose from epsilon",
+        ),
         (["train", RECIPE, "--seed", "x"], "--seed x is not of type int; write --seed 0"),
         (["train", RECIPE, "--stages.0.weight-bits", "9"], "stage.weight_bits=9 is not a bit-width"),
         (["train", RECIPE, "--method.name", "gem"], "recipe.method.name='gem' is unknown; choose from blip"),

@@ -6,7 +6,8 @@ from typing import Literal
 import pytest
 
 from lifeq_jax.cli_keys import override, parsed
-from lifeq_jax.core.config import Optimizer, Part, Stage, kind_of, load_recipe, replaced
+from lifeq_jax.core.config import Optimizer, Part, Stage, kind_of, replaced
+from lifeq_jax.core.recipe_file import load_recipe
 from lifeq_jax.core.refusal import Refusal
 
 RECIPE = load_recipe("configs/lifequant/resnet20_digits.py")
@@ -69,7 +70,7 @@ def test_words_become_values(words, key, value):
         ("--method ewc", "--method ewc is not of type Part; write --method.KEY VALUE; --help lists the keys"),
         ("--stages 2", "write --stages.0.KEY VALUE; --help lists the keys"),
         ("--selection worst", "recipe.selection='worst' is not of type Literal['last', 'best', 'lowest_loss']"),
-        ("--optimizer.lr 1", "recipe.optimizer.lr is an unknown key; choose from factor, learned_rate, "),
+        ("--optimizer.lr 1", "recipe.optimizer.lr is an unknown key; choose from epsilon, factor, kind, "),
         ("--stages.3.epochs 1", "recipe.stages.3 is an unknown key; choose a number from 0 to 2"),
         ("--stages.w4a4.epochs 1", "recipe.stages.w4a4 is an unknown key; choose a number from 0 to 2"),
         ("--seed.x 1", "recipe.seed.x is an unknown key: recipe.seed has none of its own"),

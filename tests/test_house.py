@@ -29,15 +29,21 @@ ALLOWED = {
     "report": "core metrics runs",
     "export": "core quant layers models runs",
     "train": "core data quant layers models losses optim methods metrics runs",
-    "rl": "core quant layers models optim methods metrics runs train",
+    "rl": "core quant layers losses models optim methods metrics runs train",
+    "api": "core data quant layers models losses optim methods metrics runs train report export rl",
 }
 ROOF = {
-    f"{PACKAGE}.{name}" for name in ("__main__", "cli", "cli_data", "cli_keys", "cli_parser", "toy")
+    f"{PACKAGE}.{name}"
+    for name in ("__main__", "cli", "cli_data", "cli_errors", "cli_games", "cli_keys", "cli_parser", "cli_sweep", "toy")
 }  # these may import every room
-LAZY = {"tensorflow", "tyro", "tensorboardX", "sklearn", "tensorflow_datasets", "torch"}
-HOMES = {  # which modules may import TensorFlow and what needs it, in a function
+LAZY = {
+    "ale_py", "gymnasium", "pgx", "sklearn", "tensorboardX", "tensorflow", "tensorflow_datasets", "torch", "tyro"
+}  # fmt: skip
+HOMES = {  # which modules may import a heavy package, in a function
     "tensorflow": {f"{PACKAGE}.data.pipeline", f"{PACKAGE}.data.prepare"},
     "tensorflow_datasets": {f"{PACKAGE}.data.sources", f"{PACKAGE}.data.prepare"},
+    "ale_py": {f"{PACKAGE}.rl.ale"},
+    "pgx": {f"{PACKAGE}.rl.minatar"},
 }
 
 
@@ -159,7 +165,7 @@ def test_an_import_that_runs_at_once_is_told_from_a_lazy_one():
 
 
 @pytest.mark.parametrize("package", sorted(HOMES))
-def test_tensorflow_stays_at_home(package):
+def test_a_heavy_package_stays_at_home(package):
     users = {name for name, tree in TREES.items() if package in tops(imports_of(ast.walk(tree)))}
     assert users <= HOMES[package]
 

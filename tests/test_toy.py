@@ -131,7 +131,7 @@ def counted_as_theirs(method, table, late_average):
         return method.observe(state._replace(tracks=tracks), step._replace(progress=share))
 
     return method._replace(
-        init=lambda params: method.init(params)._replace(progress=jnp.float32(1 / LENGTH)), observe=observe
+        init=lambda start: method.init(start)._replace(progress=jnp.float32(1 / LENGTH)), observe=observe
     )
 
 

@@ -1,10 +1,9 @@
 """The schema of a recipe: what it may say, checked when it is made. Only train/build.py reads the values."""
 
 import dataclasses
+import hashlib
 import json
 import math
-import runpy
-import traceback
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,18 +141,23 @@ class Stage(Checked):
 
 @dataclass(frozen=True)
 class Optimizer(Checked):
-    """Stochastic gradient descent, begun anew with each task."""
+    """Stochastic gradient descent or Adam, begun anew with each task."""
 
     LIMITS = {
         "momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1), "learned_rate": (0, 1e6),
         "patience": (0, 1_000_000), "patience_factor": (1, 1e6), "smallest_rate": (0, 1e6), "max_norm": (0, 1e9),
+        "epsilon": (0, 1e6),
     }  # fmt: skip
 
+    kind: Literal["sgd", "adam"] = "sgd"
+    """sgd, or adam with torch's constants 0.9 and 0.999."""
     momentum: float = 0.9
-    """Momentum."""
+    """For sgd."""
+    epsilon: float = 1e-8
+    """For adam: what is added to the root of the second moment."""
     weight_decay: float = 1e-4
     """L2 coefficient, added to the gradient."""
-    schedule: Literal["constant", "step", "cosine"] = "step"
+    schedule: Literal["constant", "step", "cosine", "linear"] = "step"
     """Learning rate over a task."""
     milestones: tuple[float, ...] = (1 / 3, 2 / 3)
     """For step: shares of the task after which the learning rate is multiplied by factor."""
@@ -248,6 +252,16 @@ class Recipe(Checked):
         if self.importance_data == "replay" and not self.data.replay:
             raise Refusal("recipe.importance_data='replay' needs data.replay; choose importance_data='train'")
 
+    def replace(self, values: Mapping[str, Any]) -> "Recipe":
+        """This recipe with other values at some dotted keys, as of `replaced`.
+
+        Example:
+            >>> changed = recipe.replace({"method": Part("ewc", {"strength": 10.0}), "stages.-1.weight_bits": 3})
+            >>> changed.method.name, changed.stages[-1].weight_bits
+            ('ewc', 3)
+        """
+        return replaced(self, values)
+
 
 def check_type(key: str, value: Any, kind: Any) -> None:
     """Refuses a value that is not of the annotated type. An int passes for a float; a bool for no number."""
@@ -278,26 +292,14 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Runs a recipe file and returns its `recipe`. Refuses, naming file and line, whatever goes wrong in it."""
-    path = Path(path)
-    if not path.is_file():
-        raise Refusal(f"recipe {path} does not exist; the recipes that come with the project are under configs/")
-    try:
-        recipe = runpy.run_path(str(path)).get("recipe")
-    except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, and has a line
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
-        text = str(error).splitlines()[0] if str(error) else ""
-        raise Refusal(f"recipe {path}, line {line}: {type(error).__name__}: {text}") from error
-    if not isinstance(recipe, Recipe):
-        raise Refusal(f"recipe {path} does not define `recipe = Recipe(...)`")
-    return recipe
-
-
 def to_json(config: Checked) -> str:
     """The record as JSON text; `from_json` is its inverse."""
     return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def digest(recipe: Any) -> str:
+    """Eight hexadecimal digits that stand for a recipe, of images or of games, whatever its seed."""
+    return hashlib.sha256(to_json(dataclasses.replace(recipe, seed=0)).encode()).hexdigest()[:8]
 
 
 def flatten(plain: Any, key: str = "") -> dict[str, Any]:
@@ -308,17 +310,32 @@ def flatten(plain: Any, key: str = "") -> dict[str, Any]:
     return {name: leaf for k, v in items for name, leaf in flatten(v, f"{key}.{k}" if key else str(k)).items()}
 
 
+R = TypeVar("R", bound=Checked)
+
+
 def read_recipe(path: Path) -> Recipe:
-    """The recipe of a run folder's config.json. Refuses, naming the file, a missing or damaged one, unknown keys and
-    values that a recipe may not have."""
+    """The recipe of a run folder's config.json, whose tasks are images. Refuses, naming the file, a missing or damaged
+    one, unknown keys and values that a recipe may not have."""
+    plain = read_config(path)
+    if "games" in plain:
+        raise Refusal(f"{path}: the tasks of this run are games, and images are wanted")
+    return recipe_of(plain, Recipe, path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a run folder's config.json holds. Refuses a missing file, and one that is not a JSON object."""
     plain = read_json(path, f"is {path.parent} a run folder?")
+    if not isinstance(plain, dict):
+        raise Refusal(f"{path}: recipe={plain!r} is not an object with keys")
+    return plain
+
+
+def recipe_of(plain: dict[str, Any], kind: type[R], path: Path) -> R:
+    """The record that `to_json` wrote to `path`. Refuses as `read_recipe`."""
     try:
-        return _from_plain(Recipe, plain, "recipe")
+        return _from_plain(kind, plain, "recipe")
     except (Refusal, RecursionError) as error:
         raise Refusal(f"{path}: {error}") from None
-
-
-R = TypeVar("R", bound=Checked)
 
 
 def replaced(config: R, values: Mapping[str, Any]) -> R:

@@ -12,6 +12,8 @@ class Stream(enum.IntEnum):
     TRAINING = 0  # dropout and rounding noise of a step; position: (stage, task, step)
     METHOD = 1  # a method's work at the end of a task, which folds in more; position: (stage, task)
     PARAMETERS = 2  # fresh parameters whose initializer NumPy cannot draw; no position
+    PLAY = 3  # what games and an agent that learns them draw; position: (stage, task, epoch)
+    SCORE = 4  # likewise in an evaluation; position: (task,), so that a game is always begun alike
 
 
 def key_for(seed: int | jax.Array, *position: int | jax.Array, stream: Stream = Stream.TRAINING) -> jax.Array:

@@ -1,9 +1,11 @@
 """Trees of arrays, addressed by the names of their leaves."""
 
+import hashlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lifeq_jax.core.types import PyTree
 
@@ -21,6 +23,16 @@ def named_leaves(tree: PyTree) -> dict[str, jax.Array]:
 def map_named(function: Callable, tree: PyTree, *rest: PyTree) -> PyTree:
     """jax.tree.map with the leaf's name as first argument: function(name, leaf, *other leaves)."""
     return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(leaf_name(path), *leaves), tree, *rest)
+
+
+def digest_of_arrays(tree: PyTree, text: str = "") -> str:
+    """A hash of every leaf's name, type, shape and bytes, and of a text beside them."""
+    digest = hashlib.sha256(text.encode())
+    for name, leaf in sorted(named_leaves(jax.device_get(tree)).items()):
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def zeros_like(tree: PyTree) -> PyTree:

@@ -15,4 +15,5 @@ class Batch(NamedTuple):
     weight: jax.Array  # (B,) float32, 1 for an example, 0 for padding
     task: jax.Array  # (B,) int32, the task whose CSV the example comes from
     is_replay: jax.Array  # (B,) bool, drawn from a replay CSV
+    index: jax.Array  # type: ignore[assignment]  # (B,) int32, image in the catalog, the same in all tasks; -1: padding
     classes: jax.Array | None = None  # (B, K) bool, outputs of the head of each example's task; None: one shared head

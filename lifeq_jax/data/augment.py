@@ -12,8 +12,8 @@ def normalize(image: jax.Array, spec: ImageSpec, task: jax.Array | None = None) 
 
     Where `spec` has a mean and a std for each channel of each task, they are those of task (B,).
 
-    Computed as (x - 255 mean) * (1/(255 std)): a difference before a product cannot be contracted to a fused
-    multiply-add, so the bits do not depend on what the compiler puts around it."""
+    Computed as (x - 255 mean) * (1/(255 std)). No compiler contracts a difference and the product after it to a fused
+    multiply-add, so these are the bits of NumPy's float32 arithmetic, inside a step too."""
     shape = (-1, 1, 1, image.shape[-1])
     middle = jnp.asarray((255 * np.array(spec.mean, np.float64)).astype(np.float32).reshape(shape))
     scale = jnp.asarray((1 / (255 * np.array(spec.std, np.float64))).astype(np.float32).reshape(shape))

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,11 +142,28 @@ def _looked_at(content: bytes, formats: tuple[str, ...] | None, *, load: bool) -
         image = Image.open(io.BytesIO(content), formats=formats)
         kinds = _kinds(image)
         if image.format == "PNG":
-            Image.open(io.BytesIO(content), formats=formats).verify()
+            _check_chunks(content)
         if load:
             image.load()  # metadata may stand at the end of a PNG
             kinds = tuple(dict.fromkeys((*kinds, *_kinds(image))))
     return image, kinds
+
+
+def _check_chunks(content: bytes) -> None:
+    """Raises ValueError or zlib.error unless every part of a PNG has its checksum and its pixels are whole: TensorFlow
+    looks at all of it, Pillow at some."""
+    start, kind, pixels = 8, b"", []
+    while kind != b"IEND":
+        kind = content[start + 4 : start + 8]
+        end = start + 8 + int.from_bytes(content[start : start + 4], "big")
+        if len(content) < end + 4 or zlib.crc32(content[start + 4 : end]) != int.from_bytes(
+            content[end : end + 4], "big"
+        ):
+            raise ValueError(f"wrong checksum at byte {start}")
+        if kind == b"IDAT":
+            pixels.append(content[start + 8 : end])
+        start = end + 4
+    zlib.decompress(b"".join(pixels))
 
 
 def _kinds(image: Image.Image) -> tuple[str, ...]:

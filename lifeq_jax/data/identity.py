@@ -32,16 +32,15 @@ def digest_of(prefix: Path, tasks: Sequence[Task], root: Path) -> dict[str, str]
     return {name: _hash(table) for name, table in tables.items()} | {SIZES: base64.b64encode(packed).decode()}
 
 
-def changed_file(before: Mapping[str, str], now: Mapping[str, str], tasks: Sequence[Task]) -> str | None:
+def changed_file(before: Mapping[str, str], now: Mapping[str, str], paths: Sequence[str]) -> str | None:
     """The first file in which two digests differ, a CSV file's name or an image's path; None where they are equal.
 
-    `tasks` are those of `now`. A CSV file that only one of them has differs."""
+    `paths`: the images of `now`, as in its catalog. A CSV file that only one of them has differs."""
     for name in sorted({*before, *now} - {SIZES}):
         if before.get(name) != now.get(name):
             return name
     if before.get(SIZES) == now.get(SIZES):
         return None
-    paths = catalog(table for _, _, table in _each(tasks)).paths
     old, new = (_unpacked(digest.get(SIZES, "")) for digest in (before, now))
     if old.shape != new.shape:
         return SIZES

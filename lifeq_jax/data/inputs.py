@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.data.augment import permuted
@@ -26,6 +27,7 @@ class Feed(NamedTuple):
     weight: Any  # (B,) float32
     task: Any  # (B,) int32
     is_replay: Any  # (B,) bool
+    index: Any  # (B,) int32 into Catalog.paths, -1 for padding; hides tuple.index
     offset: Any  # (B, 2) int32
     flip: Any  # (B,) bool
 
@@ -45,13 +47,14 @@ class Input(NamedTuple):
 
 def feed_of(image: Any, rows: Rows, plan: Plan, step: int | slice) -> Feed:
     """The feed of one step, or of a slice of steps, around its images."""
-    row = plan.row[step]
+    row, weight = plan.row[step], plan.weight[step]
     return Feed(
         image=image,
         label=rows.label[row],
-        weight=plan.weight[step],
+        weight=weight,
         task=rows.task[row],
         is_replay=rows.is_replay[row],
+        index=np.where(weight > 0, rows.index[row], -1).astype(np.int32),
         offset=plan.offset[step],
         flip=plan.flip[step],
     )
@@ -74,4 +77,4 @@ def with_tasks(source: Input, table: TaskTable) -> Input:
 
 def batch_of(image: Any, feed: Feed) -> Batch:
     """The batch of a feed around its finished images."""
-    return Batch(image, feed.label, feed.weight, feed.task, feed.is_replay)
+    return Batch(image, feed.label, feed.weight, feed.task, feed.is_replay, feed.index)

@@ -17,6 +17,7 @@ from lifeq_jax.data.sampling import check_share, num_of_share, stratified
 from lifeq_jax.data.walk import ENDINGS, SPLIT_NAMES, image_tree, readable_endings
 
 TFDS_SPLITS = {"train": "train", "test": "test", "validation": "val"}
+DISGUISED = "of another format than their ending"
 KEPT = ("imagenet2012",)  # tfds sets of JPEG files, which stay as they are
 
 
@@ -137,7 +138,7 @@ def _copied(file: str, content: bytes, taken: set[str]) -> Picture:
         odd = ("refused",)
     if odd:
         image, odd = any_image(content)
-        return Picture(_free(file, ".png", taken), image, None, (*foreign, *odd))
+        return Picture(_free(file, ".png", taken), image, None, (*foreign, *odd) or (DISGUISED,))
     return Picture(_free(file, ".png" if content.startswith(PNG_HEAD) else ".jpg", taken), image, content, foreign)
 
 

@@ -89,10 +89,11 @@ class Classifier(nn.Module):
 
     num_classes: int
     quantizers: Quantizers
+    kernel_init: Initializer = TORCH_UNIFORM
 
     def setup(self) -> None:
         """Names the parts dense and act."""
-        self.dense = dense(self.num_classes, self.quantizers.weight("classifier"), kernel_init=TORCH_UNIFORM)
+        self.dense = dense(self.num_classes, self.quantizers.weight("classifier"), kernel_init=self.kernel_init)
         self.act = QuantAct(self.quantizers.activation("classifier"))
 
     def __call__(self, feature: jax.Array) -> jax.Array:

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import jax
 
-from lifeq_jax.losses import balanced, homovar, rebalance
+from lifeq_jax.losses import balanced, classify, homovar, rebalance
 from lifeq_jax.losses.base import Loss
-from lifeq_jax.losses.classify import cross_entropy
 
 
 def _of(values: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]) -> Callable[[], Loss]:
@@ -14,7 +13,7 @@ def _of(values: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]) -> Calla
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {
-    "cross_entropy": _of(lambda logits, label, counts: cross_entropy(logits, label)),
+    "cross_entropy": _of(lambda logits, label, counts: classify.cross_entropy(logits, label)),
     "ball_log_prior": _of(balanced.log_prior),
     "ball_shift": _of(balanced.shift),
     "ball_scale": _of(balanced.scale),
@@ -25,3 +24,5 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "ldam": rebalance.ldam,
     "logit_adjustment": rebalance.logit_adjustment,
 }
+
+globals().update(LOSSES)  # its rows by name: lifeq_jax.losses.focal()

@@ -8,6 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.losses.base import Examples, Loss
+
+
+class StageStart(NamedTuple):
+    """What `init` sees when a stage begins. All but the parameters is the same for every seed."""
+
+    params: PyTree
+    num_tasks: int  # that the stage trains
+    num_classes: int  # K, outputs of all heads together
+    num_rows: int = 0  # images of the catalog: Batch.index is below it; 0: batches come from no catalog
+    num_kept: int = 0  # at least as many as the rows that the loaders of all tasks' TaskEnd yield together
 
 
 class StepInfo(NamedTuple):
@@ -15,7 +26,7 @@ class StepInfo(NamedTuple):
 
     params: PyTree  # before the step
     new_params: PyTree  # after it
-    grads: PyTree  # of the task loss and the method's batch loss, without its penalty, at `params`
+    grads: PyTree  # of the mean of `example_loss`, without the penalty, at `params`
     progress: jax.Array  # share of the task that is done after the step, 0..1
 
 
@@ -28,6 +39,16 @@ class Outputs(NamedTuple):
 
 Evaluate = Callable[[PyTree, jax.Array], Outputs]
 """(params, image) -> outputs in evaluation mode, with the running statistics as they are now"""
+
+
+class Forward(NamedTuple):
+    """A training batch and what the network makes of it; with several devices, one device's part of both."""
+
+    batch: Batch
+    outputs: Outputs  # of all heads
+    examples: Examples  # what losses take: logits of each example's own head; `across` sums over the devices
+    evaluate: Evaluate
+
 
 Squares = Callable[[PyTree, jax.Array, Callable[[Outputs], jax.Array], jax.Array], PyTree | None]
 """(params, image (B, H, W, C), values, weight (B,)) -> sum_b weight_b (d value_b / d p)^2 over the examples b, a tree
@@ -57,28 +78,38 @@ class TaskEnd(NamedTuple):
     squares_weights: Squares = no_squares  # of weights
 
 
-def _no_loss(state: PyTree, batch: Batch, logits: jax.Array, evaluate: Evaluate) -> jax.Array:
-    return jnp.zeros(())
-
-
 class Method(NamedTuple):
     """A continual-learning method: small pure functions with harmless defaults.
 
     Its state is a pytree of fixed shapes that lives in the train state, so nothing is retraced when a task begins.
     When a task has been trained, `end_task` looks back at it, `settle` gives the parameters that the network goes on
     with (they are what is evaluated), and `measure` tells of them, by leaf and quantity, for layers.csv.
-    `gradients` is the first link of the optax chain and `constraint` the last; both get `method_state=`, `progress=`
-    and `quantized=` (a tree of bools like the parameters: which leaves a quantizer acts on) as extra arguments."""
+    `gradients` is the first link of the optax chain and `constraint` the last; both get as extra arguments
+    `method_state=`, `progress=`, `quantized=` (a tree of bools like the parameters: which leaves a quantizer acts on),
+    `batch=` and `gradient_of=`: a function of weights (B,), in place of the batch's, that gives the gradient of the
+    weighted mean of `example_loss`, over all devices. Each call costs a pass backward."""
 
-    init: Callable[[PyTree], PyTree] = lambda params: ()
+    init: Callable[[StageStart], PyTree] = lambda start: ()
     penalty: Callable[[PyTree, PyTree, PyTree], jax.Array] = lambda state, params, weights: jnp.zeros(())
-    batch_loss: Callable[[PyTree, Batch, jax.Array, Evaluate], jax.Array] = _no_loss
-    """(state, batch, logits (B, K) of all heads, evaluate) -> a further loss of the batch, differentiated through
-    `logits` alone"""
+    """(state, params, weights) -> what is added to the mean loss, ()"""
+    example_loss: Callable[[PyTree, Loss, Forward], jax.Array] = lambda state, loss, forward: loss(forward.examples)
+    """(state, the recipe's loss, forward) -> (B,) nats, what the step minimizes the weighted mean of, differentiated
+    through the outputs and the examples. It may call `loss` on other logits, weigh its values, or add to them"""
     observe: Callable[[PyTree, StepInfo], PyTree] = lambda state, step: state
     end_task: Callable[[PyTree, TaskEnd], PyTree] = lambda state, task: state
     settle: Callable[[PyTree, PyTree], PyTree] = lambda state, params: params
     measure: Callable[[PyTree, PyTree], dict[str, dict[str, jax.Array]]] = lambda state, params: {}
-    concludes: bool = False  # whether all that is due after the last task of a stage too, which nothing follows
+    concludes: bool = False
+    """True: run `end_task` and `settle` after the stage's last task too (BLIP, IMM change the weights). False: skip
+    them there; no later task would use the result."""
+    needs_replay: bool = False  # whether it does nothing without replayed images
     gradients: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())
     constraint: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())
+
+    @property
+    def is_idle_at_first(self) -> bool:
+        """Whether a task that nothing came before, and nothing follows, trains as by fine-tuning: the links are the
+        defaults and nothing is done after a last task. (Penalty and batch loss of every row of METHODS are 0 until
+        `end_task`, which the common tests hold.)"""
+        plain = Method()
+        return self.gradients is plain.gradients and self.constraint is plain.constraint and not self.concludes

@@ -11,7 +11,7 @@ from lifeq_jax.core.lookup import check_choice, lookup
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.losses import LOSSES
-from lifeq_jax.methods.base import Method, TaskEnd
+from lifeq_jax.methods.base import Method, StageStart, TaskEnd
 from lifeq_jax.methods.head import is_head
 from lifeq_jax.methods.importance import FISHERS, estimator, mean
 from lifeq_jax.methods.penalty import check_positive, probe_of
@@ -48,12 +48,13 @@ def protected(params: PyTree, head: bool) -> dict[str, jax.Array]:
     return {name: leaf for name, leaf in leaves.items() if is_protected(name)}
 
 
-def limits_of(leaves: Mapping[str, jax.Array], prior: float, reach: float) -> dict[str, Limits]:
-    """The limits of protected leaves, from their shapes: a bias has the information of its kernel."""
+def limits_of(leaves: Mapping[str, jax.Array], prior: float, reach: float, widest: bool = False) -> dict[str, Limits]:
+    """The limits of protected leaves, from their shapes: a bias has the information of its kernel. `widest`: as of
+    `bit_alloc.layer_constants`."""
 
     def limits(name: str) -> Limits:
         layer, _, last = name.rpartition("/")
-        kernel = bit_alloc.layer_constants(leaves[f"{layer}/kernel"].shape, prior, reach=reach)
+        kernel = bit_alloc.layer_constants(leaves[f"{layer}/kernel"].shape, prior, reach=reach, widest=widest)
         return Limits(kernel.bound if last == "kernel" else bit_alloc.BIAS_BOUND, kernel.fisher)
 
     return {name: limits(name) for name in leaves}
@@ -67,6 +68,7 @@ def blip(
     zero_bits: str = "zero",
     max_bits: int = bit_alloc.MAX_BITS,
     reach: float = 6.0,
+    widest: bool = False,
     head: bool = True,
 ) -> Method:
     """Every value keeps its frozen bits: after a task, ceil(information gain) more of them (quant/bit_alloc.py).
@@ -77,13 +79,14 @@ def blip(
     bits only.
 
     `prior` is the Fisher information before the first task, per input of a layer; the original's F_prior belongs to a
-    Fisher divided by B^2, B = 100 (mini-ImageNet: 10), so multiply it by 10,000 (100). `reach`: weights are limited to
-    reach / sqrt(fan-in). `cell`: half, in which frozen bits never change, or full, the original's. `rounding`: whether
-    what lies below a weight's frozen bits is rounded away, as in the original, although a new task may have learned
-    with it; False keeps it. `zero_bits`: what rounding makes of a weight without frozen bits: zero, as in the original,
-    or keep. `head`: whether the classifier is protected too, as it must be where tasks share it; False where every task
-    has its own, as in the original. Scales and shifts of norms learn in the first task only; the recipe's norm_tasks=1
-    does the same for statistics.
+    Fisher divided by B^2, B = 100 (mini-ImageNet: 10, agents: 62), so multiply it by 10,000 (100, 3844). `reach`:
+    weights are limited to reach / sqrt(fan-in), with `widest`, as the original's agents, to reach / sqrt(max(fan-in,
+    outputs)). `cell`: half, in which frozen bits never change, or full, the original's. `rounding`: whether what lies
+    below a weight's frozen bits is rounded away, as in the original, although a new task may have learned with it;
+    False keeps it. `zero_bits`: what rounding makes of a weight without frozen bits: zero, as in the original, or keep.
+    `head`: whether the classifier is protected too, as it must be where tasks share it; False where every task has its
+    own, as in the original. Scales and shifts of norms learn in the first task only; the recipe's norm_tasks=1 does the
+    same for statistics.
 
     Source: Shi et al., CVPR 2021. State: Frozen."""
     prior, reach = check_positive(prior, "method.args.prior"), check_positive(reach, "method.args.reach")
@@ -91,10 +94,10 @@ def blip(
     estimate = estimator(lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"]()))
 
     def limits(leaves: Mapping[str, jax.Array]) -> dict[str, Limits]:
-        return limits_of(leaves, prior, reach)
+        return limits_of(leaves, prior, reach, widest)
 
-    def init(params: PyTree) -> Frozen:
-        leaves = protected(params, head)
+    def init(start: StageStart) -> Frozen:
+        leaves = protected(start.params, head)
         return Frozen(
             bits={name: jnp.zeros(leaf.shape, jnp.int32) for name, leaf in leaves.items()},
             anchor={name: jnp.zeros(leaf.shape) for name, leaf in leaves.items()},

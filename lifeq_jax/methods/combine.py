@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lifeq_jax.core.types import Batch, PyTree
-from lifeq_jax.methods.base import Evaluate, Method, StepInfo, TaskEnd
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.losses.base import Examples, Loss
+from lifeq_jax.methods.base import Forward, Method, StepInfo, TaskEnd
 
 
 def _member(link: optax.GradientTransformationExtraArgs, index: int) -> optax.GradientTransformationExtraArgs:
@@ -20,17 +21,25 @@ def _member(link: optax.GradientTransformationExtraArgs, index: int) -> optax.Gr
 
 
 def combine(*methods: Method) -> Method:
-    """One method of several: penalties add up, links follow one another in the order given. State: a tuple.
+    """One method of several: penalties add up; links, and what is made of the loss, follow one another in the order
+    given. State: a tuple.
 
-    Every member sees only its own state. A constraint that must be last belongs to the last member."""
+    Every member sees only its own state; its `example_loss` gets as loss what those before it make of the recipe's. A
+    constraint that must be last belongs to the last member."""
 
     def penalty(state: tuple, params: PyTree, weights: PyTree) -> jax.Array:
         values = (method.penalty(own, params, weights) for method, own in zip(methods, state, strict=True))
         return reduce(jnp.add, values, jnp.zeros(()))
 
-    def batch_loss(state: tuple, batch: Batch, logits: jax.Array, evaluate: Evaluate) -> jax.Array:
-        values = (method.batch_loss(own, batch, logits, evaluate) for method, own in zip(methods, state, strict=True))
-        return reduce(jnp.add, values, jnp.zeros(()))
+    def example_loss(state: tuple, loss: Loss, forward: Forward) -> jax.Array:
+        def then(loss: Loss, member: tuple[Method, PyTree]) -> Loss:
+            def values(examples: Examples) -> jax.Array:
+                method, own = member
+                return method.example_loss(own, loss, forward._replace(examples=examples))
+
+            return values
+
+        return reduce(then, zip(methods, state, strict=True), loss)(forward.examples)
 
     def observe(state: tuple, step: StepInfo) -> tuple:
         return tuple(method.observe(own, step) for method, own in zip(methods, state, strict=True))
@@ -51,14 +60,15 @@ def combine(*methods: Method) -> Method:
         return found
 
     return Method(
-        init=lambda params: tuple(method.init(params) for method in methods),
+        init=lambda start: tuple(method.init(start) for method in methods),
         penalty=penalty,
-        batch_loss=batch_loss,
+        example_loss=example_loss,
         observe=observe,
         end_task=end_task,
         settle=settle,
         measure=measure,
         concludes=any(method.concludes for method in methods),
+        needs_replay=any(method.needs_replay for method in methods),
         gradients=optax.chain(*(_member(method.gradients, index) for index, method in enumerate(methods))),
         constraint=optax.chain(*(_member(method.constraint, index) for index, method in enumerate(methods))),
     )

@@ -12,8 +12,10 @@ def frozen() -> Method:
 
     Where each task has a head of its own it forgets by what all tasks still share: batch norm's running statistics,
     which the recipe's `norm_tasks=1` keeps, the quantizers of the head, and weight decay."""
+    only_head = stop_after_first_task(lambda finished: finished, lambda finished, name: is_head(name))
     return Method(
-        init=lambda params: jnp.zeros((), jnp.int32),
+        init=lambda start: jnp.zeros((), jnp.int32),
         end_task=lambda state, task: state + 1,
-        constraint=stop_after_first_task(lambda finished: finished, lambda finished, name: is_head(name)),
+        gradients=only_head,  # a limit of the gradients' norm does not see what is frozen
+        constraint=only_head,
     )

@@ -50,7 +50,7 @@ def imm(strength: float = 0.01, unseen: str = "newest") -> Method:
         return Mode(merged._replace(params=params), state.tasks + 1)
 
     return Method(
-        init=lambda params: Mode(no_anchor(params), jnp.zeros((), jnp.int32)),
+        init=lambda start: Mode(no_anchor(start.params), jnp.zeros((), jnp.int32)),
         penalty=penalty,
         end_task=end_task,
         settle=lambda state, params: copy(state.merged.params),

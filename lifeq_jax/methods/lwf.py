@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.core.types import Batch, PyTree
-from lifeq_jax.losses.classify import weighted_mean
-from lifeq_jax.methods.base import Evaluate, Method, TaskEnd
-from lifeq_jax.methods.head import num_outputs
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.losses.base import Loss
+from lifeq_jax.methods.base import Forward, Method, StageStart, TaskEnd
 from lifeq_jax.methods.penalty import check_positive, check_strength, copy
 
 EPS = 1e-5  # spread over the outputs of a head, so that no share has an infinite logarithm
@@ -59,7 +58,7 @@ def claimed(head: jax.Array, task: TaskEnd) -> jax.Array:
 
 
 def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
-    """strength * mean over the batch of `distillation` from the network at the end of the last task. State: a Teacher.
+    """loss + strength * `distillation` from the network at the end of the last task, by example. State: a Teacher.
 
     Each finished task's head is a term of its own; where all tasks share one head, all its outputs are one term. Needs
     no data of old tasks; costs a forward pass from the second task on. The teacher sees the new task's images as
@@ -68,19 +67,20 @@ def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
     of BLIP approaches/lwf.py."""
     strength, temperature = check_strength(strength), check_positive(temperature, "method.args.temperature")
 
-    def init(params: PyTree) -> Teacher:
-        return Teacher(copy(params), jnp.zeros(num_outputs(params), jnp.int32))
+    def init(start: StageStart) -> Teacher:
+        return Teacher(copy(start.params), jnp.zeros(start.num_classes, jnp.int32))
 
-    def batch_loss(state: Teacher, batch: Batch, logits: jax.Array, evaluate: Evaluate) -> jax.Array:
+    def example_loss(state: Teacher, loss: Loss, forward: Forward) -> jax.Array:
+        logits = forward.outputs.logits
         teacher = lax.cond(
             jnp.any(state.head > 0),
-            lambda: evaluate(state.params, batch.image).logits,
+            lambda: forward.evaluate(state.params, forward.batch.image).logits,
             lambda: jnp.zeros_like(logits),  # no head counts yet
         )
         values = distillation(logits, lax.stop_gradient(teacher), state.head, temperature)
-        return strength * weighted_mean(values, batch.weight)
+        return loss(forward.examples) + strength * values
 
     def end_task(state: Teacher, task: TaskEnd) -> Teacher:
         return Teacher(copy(task.params), claimed(state.head, task))
 
-    return Method(init=init, batch_loss=batch_loss, end_task=end_task)
+    return Method(init=init, example_loss=example_loss, end_task=end_task)

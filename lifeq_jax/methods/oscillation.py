@@ -98,7 +98,7 @@ def _tracker(
     _check(1 <= max_bits <= 8, "max_bits", max_bits, "[1, 8]")
     coarse = {name: quantizer for name, quantizer in table.items() if quantizer.bits <= max_bits}
 
-    def init(params: PyTree) -> Control:
+    def fresh(params: PyTree) -> Control:
         found = codes(coarse, params)
         return Control({name: new_track(code.values) for name, code in found.items()}, jnp.zeros(()))
 
@@ -112,13 +112,17 @@ def _tracker(
         }
         return Control(tracks, progress)
 
-    return Method(init=init, observe=observe_step, end_task=lambda state, task: init(task.params))
+    return Method(
+        init=lambda start: fresh(start.params),
+        observe=observe_step,
+        end_task=lambda state, task: fresh(task.params),
+    )
 
 
 def none(table: Table) -> Method:
     """No tracking, no control."""
     del table
-    return Method(init=lambda params: Control({}, jnp.zeros(())))
+    return Method(init=lambda start: Control({}, jnp.zeros(())))
 
 
 def track(table: Table, momentum: float = 0.001, max_bits: int = 4) -> Method:

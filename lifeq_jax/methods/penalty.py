@@ -61,7 +61,8 @@ def add_quadratic(anchor: Anchor, importance: PyTree, params: PyTree, decay: flo
     share = jax.tree.map(
         lambda f, f_all: jnp.where(f_all > 0, f / jnp.where(f_all > 0, f_all, 1.0), 1.0), importance, both
     )
-    center = jax.tree.map(lambda a, b, s: a + s * (b - a), anchor.params, params, share)
+    # a + (b - a) is not always b, and Adam makes steps even of the pull of a rounding
+    center = jax.tree.map(lambda a, b, s: jnp.where(s == 1, b, a + s * (b - a)), anchor.params, params, share)
     rest = jax.tree.map(lambda f, s, a, b: f * s * jnp.square(a - b), old, share, anchor.params, params)
     return Anchor(both, center, decay * anchor.constant + total(rest))
 
@@ -166,4 +167,4 @@ def anchored(
         importance = jax.tree.map(lambda f: new * f, mean(estimate(probe, batches, task.key)))
         return update(state, importance, probe.point, old)
 
-    return Method(init=no_anchor, penalty=penalty, end_task=end_task)
+    return Method(init=lambda start: no_anchor(start.params), penalty=penalty, end_task=end_task)

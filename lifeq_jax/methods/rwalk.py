@@ -54,4 +54,4 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
         )
         return Score(zeros_like(task.params), score, fisher, copy(task.params))
 
-    return Method(init=no_score, penalty=penalty, observe=add_step, end_task=end_task)
+    return Method(init=lambda start: no_score(start.params), penalty=penalty, observe=add_step, end_task=end_task)

@@ -25,4 +25,4 @@ def si(strength: float = 1.0, eps: float = 0.1, clamp: bool = True) -> Method:
         score = jax.tree.map(lambda o, w, d: o + w / (d + eps), state.score, gains(state.path, clamp), moved)
         return Score(zeros_like(task.params), score, state.fisher, copy(task.params))
 
-    return Method(init=no_score, penalty=penalty, observe=add_step, end_task=end_task)
+    return Method(init=lambda start: no_score(start.params), penalty=penalty, observe=add_step, end_task=end_task)

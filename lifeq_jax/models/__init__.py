@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 from flax import linen as nn
 
-from lifeq_jax.models import alexnet, efficientnet_lite, mlp, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar
+from lifeq_jax.models import alexnet, atari, efficientnet_lite, mlp, mobilenet_v2, mobilenet_v3, resnet, resnet_cifar
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "alexnet_32": alexnet.alexnet_32,
     "alexnet_84": alexnet.alexnet_84,
+    "atari": atari.atari,
     "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "efficientnet_lite0_32": efficientnet_lite.efficientnet_lite0_32,
+    "minatar": atari.minatar,
     "mlp": mlp.mlp,
     "mobilenet_v2": mobilenet_v2.mobilenet_v2,
     "mobilenet_v2_32": mobilenet_v2.mobilenet_v2_32,
@@ -25,3 +27,5 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet56": resnet_cifar.resnet56,
     "resnet8": resnet_cifar.resnet8,
 }
+
+globals().update(MODELS)  # its rows by name: lifeq_jax.models.resnet20(10, ...)

@@ -58,6 +58,13 @@ def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:
     over, since it belongs to their bits: those leaves are `params_into`'s own, which `params_from` need not have.
     Refuses leaves that are missing, left over, or of another shape, naming the first three and their number."""
     source, target = _carried(params_from), _carried(params_into)
+    refuse_misfits(source, target)
+    return map_named(lambda name, leaf: leaf if is_learned(name) else source[name], params_into)
+
+
+def refuse_misfits(given: PyTree, wanted: PyTree) -> None:
+    """Refuses leaves that are missing, left over, or of another shape, naming the first three and their number."""
+    source, target = named_leaves(given), named_leaves(wanted)
     misfits = [
         f"{name} {_shape(source, name)} -> {_shape(target, name)}"
         for name in sorted(source | target)
@@ -67,7 +74,6 @@ def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:
         shown = "; ".join(misfits[:SHOWN])
         more = f"; and {len(misfits) - SHOWN} more" if len(misfits) > SHOWN else ""
         raise Refusal(f"parameters do not fit the model, {len(misfits)} in all (given -> wanted): {shown}{more}")
-    return map_named(lambda name, leaf: leaf if is_learned(name) else source[name], params_into)
 
 
 def _carried(params: PyTree) -> dict[str, jax.Array]:

@@ -36,9 +36,12 @@ def sgd(schedule: Schedule, momentum: float = 0.9, weight_decay: float = 0.0) ->
     return optax.chain(*links)
 
 
-def adam(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
-    """Adam (Kingma and Ba, ICLR 2015) with torch's constants 0.9, 0.999 and 1e-8, without weight decay."""
-    return optax.chain(optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8), scale_by_schedule(schedule))
+def adam(schedule: Schedule, epsilon: float = 1e-8, weight_decay: float = 0.0) -> optax.GradientTransformationExtraArgs:
+    """Adam (Kingma and Ba, ICLR 2015) as torch.optim.Adam, with its constants 0.9 and 0.999.
+
+    Weight decay is coupled: weight_decay * p is added to the gradient."""
+    links = [optax.add_decayed_weights(weight_decay), optax.scale_by_adam(b1=0.9, b2=0.999, eps=epsilon)]
+    return optax.chain(*links, scale_by_schedule(schedule))
 
 
 def partition_names(params: PyTree) -> PyTree:

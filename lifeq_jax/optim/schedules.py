@@ -34,6 +34,11 @@ def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float
     return lambda progress: learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
 
+def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> Schedule:
+    """A straight line from the rate down to 0; milestones and factor have no effect."""
+    return lambda progress: learning_rate * (1.0 - progress)
+
+
 def annealed(first: float, last: float, start: float = 0.0) -> Schedule:
     """`first` up to the share `start` of the task, in [0, 1), then half a cosine to `last` at its end.
 
@@ -50,4 +55,5 @@ SCHEDULES: dict[str, Callable[[float, Sequence[float], float], Schedule]] = {
     "constant": constant,
     "step": step,
     "cosine": cosine,
+    "linear": linear,
 }

@@ -14,3 +14,5 @@ QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
     "minmax": uniform.minmax,
     "proxq": proxq.proxq,
 }
+
+globals().update(QUANTIZERS)  # its rows by name: lifeq_jax.quant.lsq(4)

@@ -1,14 +1,14 @@
 """Runs of one recipe, put together over their seeds."""
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifeq_jax.core.config import Recipe, flatten, to_json
+from lifeq_jax.core.config import Checked, Recipe, digest, flatten, to_json
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import average_accuracy
 from lifeq_jax.runs.read import Run
@@ -40,7 +40,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     members.sort(key=_rank)
     recipes = [group[0].recipe for group in members]
     labels = _labels(recipes)
-    return tuple(Group(*named) for named in zip(labels, _slugs(labels, recipes), members, strict=True))
+    return tuple(Group(*named) for named in zip(labels, slugs(labels, recipes), members, strict=True))
 
 
 def _rank(group: Sequence[Run]) -> tuple[bool, float]:
@@ -60,7 +60,11 @@ MOST_SHOWN = 3  # differences in a label; a plot has no room for more
 
 def _labels(recipes: Sequence[Recipe]) -> list[str]:
     mark = {"test": "", "validation": " on validation images"}
-    names = [recipe.name + mark[recipe.data.evaluate_on] for recipe in recipes]
+    return told_apart([recipe.name + mark[recipe.data.evaluate_on] for recipe in recipes], recipes)
+
+
+def told_apart(names: Sequence[str], recipes: Sequence[Checked]) -> list[str]:
+    """The names of the recipes; of those that share one, with the settings that differ."""
     plain = [_plain(recipe) for recipe in recipes]
     labels = []
     for name, own in zip(names, plain, strict=True):
@@ -72,17 +76,13 @@ def _labels(recipes: Sequence[Recipe]) -> list[str]:
     return labels
 
 
-def _slugs(labels: Sequence[str], recipes: Sequence[Recipe]) -> list[str]:
+def slugs(labels: Sequence[str], recipes: Sequence[Recipe | GameRecipe]) -> list[str]:
     """The labels as parts of file names, told apart by the recipe where two would be alike."""
-    slugs = [re.sub("[^A-Za-z0-9.=_-]+", "-", label).strip("-.")[:80].lower() for label in labels]
+    found = [re.sub("[^A-Za-z0-9.=_-]+", "-", label).strip("-.")[:80].lower() for label in labels]
     return [
-        f"{slug}-{_digest(recipe)}" if slugs.count(slug) > 1 or not slug else slug
-        for slug, recipe in zip(slugs, recipes, strict=True)
+        f"{slug}-{digest(recipe)}" if found.count(slug) > 1 or not slug else slug
+        for slug, recipe in zip(found, recipes, strict=True)
     ]
-
-
-def _digest(recipe: Recipe) -> str:
-    return hashlib.sha256(to_json(dataclasses.replace(recipe, seed=0)).encode()).hexdigest()[:8]
 
 
 def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[str, Any]]) -> int:
@@ -92,7 +92,7 @@ def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[st
     return sum(other.get(key) != own[key] for other in alike)
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
+def _plain(recipe: Checked) -> dict[str, Any]:
     """Every setting by its key, `method.name` shortened to `method`, `method.args.x` to `method.x`."""
     flat = flatten(dataclasses.asdict(recipe))
     return {re.sub(r"\.name$|\.args(?=\.)", "", key): value for key, value in flat.items()}

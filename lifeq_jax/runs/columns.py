@@ -21,6 +21,35 @@ def metric_columns(num_tasks: int) -> tuple[str, ...]:
     )
 
 
+def file_columns(num_tasks: int) -> dict[str, tuple[str, ...]]:
+    """The CSV files that grow while such a sequence is trained, and their columns."""
+    return {
+        METRICS: metric_columns(num_tasks),
+        DISTANCES: DISTANCE_COLUMNS,
+        CLASSES: CLASS_COLUMNS,
+        LAYERS: LAYER_COLUMNS,
+    }
+
+
+SCORES = "scores.csv"
+SCORE_COLUMNS = ("stage", "after", "game", "episodes", "finished", "return", "error", "steps")
+LEARNING = (  # of metrics.csv, what PPO and the games tell of an epoch
+    *("policy_loss", "value_loss", "entropy", "clipped", "games", "return"),
+    *("steps_per_second", "acting_seconds", "waiting_seconds", "learning_seconds"),
+)
+RETURNS = ("return", "error")  # of metrics.csv, a column for each game
+
+
+def game_columns(num_games: int) -> dict[str, tuple[str, ...]]:
+    """The CSV files that grow while a sequence of games is learned, and their columns."""
+    metrics = (
+        *("stage", "task", "epoch", "step", "env_steps", "loss", "penalty", "learning_rate", *LEARNING),
+        "state_megabytes",
+        *(f"{kind}_{task}" for kind in RETURNS for task in range(num_games)),
+    )
+    return {METRICS: metrics, SCORES: SCORE_COLUMNS, LAYERS: LAYER_COLUMNS}
+
+
 def matrix_columns(num_tasks: int) -> tuple[str, ...]:
     """The columns of accuracy_matrix.csv, of the tasks of the last stage."""
     return tuple(f"task_{task}" for task in range(num_tasks))

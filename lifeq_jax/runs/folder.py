@@ -7,27 +7,29 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from lifeq_jax.core.config import Recipe, flatten, read_recipe, to_json
+from lifeq_jax.core.config import Recipe, flatten, to_json
 from lifeq_jax.core.files import read_json, write_whole
+from lifeq_jax.core.game_recipe import GameRecipe, read_any
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import mean_and_std
 from lifeq_jax.runs.columns import matrix_columns
 
-CONFIG, SUMMARY, MATRIX, DIVERGED, SEEDS = (
+CONFIG, SUMMARY, MATRIX, RETURN_MATRIX, DIVERGED, SEEDS = (
     "config.json",
     "summary.json",
     "accuracy_matrix.csv",
+    "return_matrix.csv",
     "diverged.json",
     "seeds.json",
 )
 
 
-def open_run_folder(folder: Path, recipe: Recipe, writes: bool = True) -> None:
+def open_run_folder(folder: Path, recipe: Recipe | GameRecipe, writes: bool = True) -> None:
     """Makes the folder and writes config.json, where this process `writes`.
 
     Raises:
@@ -43,8 +45,8 @@ def open_run_folder(folder: Path, recipe: Recipe, writes: bool = True) -> None:
         write_whole(config, to_json(recipe))
 
 
-def _refuse_other_recipe(config: Path, recipe: Recipe) -> None:
-    before, now = (flatten(json.loads(to_json(one))) for one in (read_recipe(config), recipe))
+def _refuse_other_recipe(config: Path, recipe: Recipe | GameRecipe) -> None:
+    before, now = (flatten(json.loads(to_json(one))) for one in (read_any(config), recipe))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise Refusal(
@@ -70,11 +72,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_summary(folder: Path, summary: Mapping[str, Any], matrix: np.ndarray) -> None:
-    """Writes accuracy_matrix.csv of matrix (T, T) and summary.json, whose presence says that the run is finished."""
+def write_summary(folder: Path, summary: Mapping[str, Any], matrix: np.ndarray, name: str = MATRIX) -> None:
+    """Writes matrix (T, T) to the file `name` and summary.json, whose presence says that the run is finished."""
     lines = [",".join(matrix_columns(matrix.shape[1]))]
     lines += [",".join(repr(float(value)) for value in row) for row in matrix]
-    write_whole(folder / MATRIX, "\n".join(lines) + "\n")
+    write_whole(folder / name, "\n".join(lines) + "\n")
     write_whole(folder / SUMMARY, json.dumps(summary, indent=2))
     (folder / DIVERGED).unlink(missing_ok=True)
 
@@ -98,13 +100,30 @@ def read_summary(folder: Path) -> dict[str, Any]:
             raise Refusal(f"{path}: {key}={reprlib.repr(summary.get(key))} is missing or of another type")
     if not _is_number(summary["seconds"], 0, 1e12):
         raise Refusal(f"{path}: seconds={summary['seconds']!r} is not a time")
-    for name, value in summary["metrics"].items():
-        if not _is_number(value, -1, 1):
-            raise Refusal(f"{path}: metrics.{name}={reprlib.repr(value)} is not a number from -1 to 1")
-    for name, accuracies in summary["stages"].items():
-        if not isinstance(accuracies, list) or not all(_is_number(value, 0, 1) for value in accuracies):
-            raise Refusal(f"{path}: stages.{name}={reprlib.repr(accuracies)} is not a list of accuracies from 0 to 1")
+    _check_numbers(path, summary, RETURNS if "games" in summary else ACCURACIES)
     return summary
+
+
+class _Limits(NamedTuple):
+    metrics: tuple[float, float]
+    what: str
+    stages: tuple[float, float]
+
+
+ACCURACIES = _Limits((-1, 1), "accuracies", (0, 1))
+RETURNS = _Limits((-1e15, 1e15), "returns", (-1e15, 1e15))
+
+
+def _check_numbers(path: Path, summary: Mapping[str, Any], limits: _Limits) -> None:
+    for name, value in summary["metrics"].items():
+        if not _is_number(value, *limits.metrics):
+            between = "{:g} to {:g}".format(*limits.metrics)
+            raise Refusal(f"{path}: metrics.{name}={reprlib.repr(value)} is not a number from {between}")
+    for name, values in summary["stages"].items():
+        if not isinstance(values, list) or not all(_is_number(value, *limits.stages) for value in values):
+            between = "{:g} to {:g}".format(*limits.stages)
+            shown = reprlib.repr(values)
+            raise Refusal(f"{path}: stages.{name}={shown} is not a list of {limits.what} from {between}")
 
 
 SUMMARY_KEYS = {
@@ -145,10 +164,10 @@ def seed_folders(folder: Path) -> dict[int, Path]:
     return {seed: found[seed] for seed in sorted(found) if (found[seed] / CONFIG).exists()}
 
 
-def refuse_other_seeds(folder: Path, recipe: Recipe) -> None:
+def refuse_other_seeds(folder: Path, recipe: Recipe | GameRecipe) -> None:
     """Raises Refusal where a run `seed_folders(folder)` differs from the recipe in more than the seed."""
     for seed, path in seed_folders(folder).items():
-        if read_recipe(path / CONFIG) != dataclasses.replace(recipe, seed=seed):
+        if read_any(path / CONFIG) != dataclasses.replace(recipe, seed=seed):
             raise Refusal(f"{path} belongs to another recipe than seed {recipe.seed}; choose another --run folder")
 
 
@@ -160,7 +179,7 @@ def write_seeds(folder: Path) -> dict[str, Any]:
     Raises:
         Refusal: the runs differ in more than the seed."""
     found = seed_folders(folder)
-    recipe = read_recipe(next(iter(found.values())) / CONFIG)
+    recipe = read_any(next(iter(found.values())) / CONFIG)
     refuse_other_seeds(folder, recipe)
     summaries = {seed: read_summary(path) for seed, path in found.items() if status(path) == "finished"}
     names = _metric_names({found[seed]: summary for seed, summary in summaries.items()})

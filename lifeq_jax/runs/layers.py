@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.layers import Measured
 from lifeq_jax.runs.columns import LAYER_COLUMNS
@@ -16,7 +17,7 @@ KERNEL_LIMITS = {"units": (1, math.inf), "dead_units": (0, math.inf)}  # what ke
 Layers = Mapping[int, Measured]  # the task just trained -> what was measured then
 
 
-def read_layers(path: Path, recipe: Recipe, tasks: int) -> Layers:
+def read_layers(path: Path, recipe: Recipe | GameRecipe, tasks: int) -> Layers:
     """The rows of layers.csv of the last stage, of `tasks` tasks; {} where nothing was measured.
 
     Raises:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,10 @@ from typing import Any
 import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.runs.columns import (
-    CLASS_COLUMNS,
-    CLASSES,
-    DISTANCE_COLUMNS,
-    DISTANCES,
-    LAYER_COLUMNS,
-    LAYERS,
-    METRICS,
-    metric_columns,
-)
+from lifeq_jax.runs.columns import METRICS
 
 Row = Mapping[str, Any]
+KEPT = "the same command resumes at the last checkpoint once it can"
 Mark = list  # [bytes, digest of them]: how far a file goes; JSON in a checkpoint
 
 
@@ -71,25 +64,22 @@ class RowFile:
         text = io.StringIO(newline="")
         csv.writer(text).writerows(lines)
         data = text.getvalue().encode()
-        with self._path.open("ab") as file:
-            file.write(data)
+        try:
+            with self._path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            raise Refusal(f"{self._path} cannot be written: {error.strerror}; {KEPT}") from None
         self._size += len(data)
         self._digest.update(data)
 
 
 class RunFiles:
-    """metrics.csv, weight_distance.csv, per_class.csv, layers.csv, and metrics.csv's numbers as TensorBoard events,
-    numbered by row.
+    """CSV files by name, of which metrics.csv is one, and its numbers as TensorBoard events, numbered by row.
 
-    Of several processes one `writes`; the others call the same functions without effect."""
+    `columns`: those of each file (runs.columns). Of several processes one `writes`; the others call the same functions
+    without effect."""
 
-    def __init__(self, folder: Path, num_tasks: int, writes: bool = True):
-        columns = {
-            METRICS: metric_columns(num_tasks),
-            DISTANCES: DISTANCE_COLUMNS,
-            CLASSES: CLASS_COLUMNS,
-            LAYERS: LAYER_COLUMNS,
-        }
+    def __init__(self, folder: Path, columns: Mapping[str, Sequence[str]], writes: bool = True):
         self._folder = folder
         self._files = {name: RowFile(folder / name, wanted) for name, wanted in columns.items()} if writes else {}
         self._events: Any = None
@@ -99,16 +89,13 @@ class RunFiles:
         """Opens the files for appending, as RowFile.begin does, with each file's mark; {}: new files."""
         if not self._files:
             return
-        from tensorboardX import SummaryWriter
-
         rows = {name: file.begin(marks.get(name)) for name, file in self._files.items()}
         self.close()
         self._rows = rows[METRICS]
         # its files are named by the second, and a stage may be shorter
         suffix = f".{self._rows}"
-        self._events = SummaryWriter(
-            str(self._folder / "tensorboard"), purge_step=self._rows + 1, filename_suffix=suffix
-        )
+        self._events = _events(self._folder / "tensorboard", suffix)
+        self._add(step=self._rows + 1, session_log={"status": 1})  # START: drops what an earlier process wrote after it
 
     def marks(self) -> dict[str, Mark]:
         """How far each file goes."""
@@ -125,15 +112,32 @@ class RunFiles:
                 self._add_events(row)
 
     def _add_events(self, row: Row) -> None:
-        for name, value in row.items():
-            if isinstance(value, float):
-                self._events.add_scalar(f"{row['stage']}/{name}", value, self._rows)
+        values = [
+            {"tag": f"{row['stage']}/{name}", "simple_value": value}
+            for name, value in row.items()
+            if isinstance(value, float)
+        ]
+        self._add(step=self._rows, summary={"value": values})
+
+    def _add(self, **fields: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(wall_time=time.time(), **fields))
+        self._events.flush()
 
     def close(self) -> None:
-        """Writes what TensorBoard still holds back."""
+        """Closes the file of events."""
         if self._events is not None:
             self._events.close()
             self._events = None
+
+
+def _events(folder: Path, suffix: str) -> Any:
+    """A file of events, written at once: a thread that writes later would fail unseen, and a kill lose rows."""
+    from tensorboardX.event_file_writer import EventsWriter
+
+    folder.mkdir(exist_ok=True)
+    return EventsWriter(str(folder / "events"), suffix)
 
 
 def distance_row(place: Row, counts: np.ndarray) -> Row:

@@ -3,13 +3,16 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import optax
+from flax import linen as nn
 
-from lifeq_jax.core.config import Part, Recipe, Scalar, Stage, check_type
+from lifeq_jax.core.config import Optimizer, Part, Recipe, Scalar, Stage, check_type
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.own import is_own, own_maker
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.layers.quant import LayerBits, bit_table
 from lifeq_jax.layers.setups import SETUPS, quantizers
@@ -22,6 +25,7 @@ from lifeq_jax.models import MODELS
 from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import SCHEDULES, Schedule
 from lifeq_jax.quant import QUANTIZERS
+from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.train.network import Network, network
 
 TABLES: dict[str, dict[str, Callable]] = {
@@ -31,6 +35,16 @@ TABLES: dict[str, dict[str, Callable]] = {
     "act_quantizer": QUANTIZERS,
     "oscillation": OSCILLATIONS,
     "loss": LOSSES,
+}
+
+
+KINDS: dict[str, Any] = {  # what the makers return
+    "model": nn.Module,
+    "method": Method,
+    "weight_quantizer": Quantizer,
+    "act_quantizer": Quantizer,
+    "oscillation": Method,
+    "loss": Callable,
 }
 
 
@@ -44,18 +58,23 @@ class Built(NamedTuple):
     schedule: Callable[[jax.Array], jax.Array]  # share of the task done, 0..1 -> learning rate
 
 
-def complete(recipe: Recipe) -> Recipe:
+R = TypeVar("R", Recipe, GameRecipe)
+
+
+def complete(recipe: R) -> R:
     """The recipe with every argument of its parts written out; refuses unknown rows, arguments and types."""
     lookup(SETUPS, recipe.quant_setup, "recipe.quant_setup")
     filled: dict[str, Any] = {
-        name: _complete_part(getattr(recipe, name), table, name) for name, table in TABLES.items()
+        name: _complete_part(getattr(recipe, name), table, name)
+        for name, table in TABLES.items()
+        if hasattr(recipe, name)
     }
     return dataclasses.replace(recipe, **filled)
 
 
 def arguments(part: Part, table: dict[str, Callable], key: str) -> dict[str, Scalar]:
     """The arguments a recipe may set of one row, with their defaults."""
-    parameters = inspect.signature(lookup(table, part.name, f"recipe.{key}.name")).parameters
+    parameters = inspect.signature(_maker(part, table, key)).parameters
     return {name: item.default for name, item in parameters.items() if isinstance(item.default, Scalar)}
 
 
@@ -70,8 +89,30 @@ def _complete_part(part: Part, table: dict[str, Callable], key: str) -> Part:
     return Part(part.name, {**defaults, **part.args})
 
 
+def _maker(part: Part, table: dict[str, Callable], key: str) -> Callable:
+    where = f"recipe.{key}.name"
+    return own_maker(part.name, where) if is_own(part.name) else lookup(table, part.name, where)
+
+
+def is_idle_at_first(part: Part) -> bool:
+    """`Method.is_idle_at_first` of a row of METHODS."""
+    return _make(part, METHODS, "method").is_idle_at_first
+
+
 def _make(part: Part, table: dict[str, Callable], key: str, /, **given: Any) -> Any:
-    return lookup(table, part.name, f"recipe.{key}.name")(**given, **part.args)
+    maker = _maker(part, table, key)
+    if not is_own(part.name):
+        return maker(**given, **part.args)
+    where = f"recipe.{key}.name={part.name!r}"
+    try:
+        inspect.signature(maker).bind(**given, **part.args)
+    except TypeError as error:
+        raise Refusal(f"{where} is called with {', '.join(given | part.args) or 'nothing'}: {error}") from None
+    made = maker(**given, **part.args)
+    if not isinstance(made, KINDS[key]):
+        wanted = getattr(KINDS[key], "__name__", "function")
+        raise Refusal(f"{where} returns a {type(made).__name__}, not a {wanted}")
+    return made
 
 
 def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Built:
@@ -80,35 +121,63 @@ def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> B
     `axis_name`: of the devices over which batch norm is synchronized where the recipe says so.
 
     The method's state is the pair (state of the continual-learning method, state of the oscillation control)."""
-    optimizer = recipe.optimizer
     built = build_network(recipe, stage, axis_name if recipe.sync_norm else None)
     control = _make(recipe.oscillation, OSCILLATIONS, "oscillation", table=built.table)
-    method = combine(_make(recipe.method, METHODS, "method"), control)
+    method = combine(build_method(recipe), control)
 
-    def schedule(rate: float) -> Schedule:
-        return SCHEDULES[optimizer.schedule](rate, optimizer.milestones, optimizer.factor)
-
-    weights = sgd(schedule(stage.learning_rate), optimizer.momentum, optimizer.weight_decay)
-    learned = adam(schedule(optimizer.learned_rate))
     return Built(
         network=built,
         method=method,
-        optimizer=chain(method.gradients, weights, learned, method.constraint, optimizer.max_norm),
+        optimizer=build_optimizer(recipe.optimizer, stage.learning_rate, method),
         loss=_make(recipe.loss, LOSSES, "loss"),
-        schedule=schedule(stage.learning_rate),
+        schedule=build_schedule(recipe.optimizer, stage.learning_rate),
     )
+
+
+def build_method(recipe: Recipe | GameRecipe) -> Method:
+    """The continual-learning method.
+
+    Raises:
+        Refusal: it needs replayed images, and the recipe has none."""
+    method = _make(recipe.method, METHODS, "method")
+    if method.needs_replay and (isinstance(recipe, GameRecipe) or not recipe.data.replay):
+        raise Refusal(f"recipe.method.name={recipe.method.name!r} needs replayed images (data.replay=True)")
+    return method
+
+
+def build_schedule(optimizer: Optimizer, rate: float) -> Schedule:
+    """The learning rate over a task that begins with `rate`."""
+    return SCHEDULES[optimizer.schedule](rate, optimizer.milestones, optimizer.factor)
+
+
+def build_optimizer(optimizer: Optimizer, rate: float, method: Method) -> optax.GradientTransformationExtraArgs:
+    """The whole chain, the links of `method` in it."""
+    schedule = build_schedule(optimizer, rate)
+    if optimizer.kind == "adam":
+        weights = adam(schedule, optimizer.epsilon, optimizer.weight_decay)
+    else:
+        weights = sgd(schedule, optimizer.momentum, optimizer.weight_decay)
+    learned = adam(build_schedule(optimizer, optimizer.learned_rate))
+    return chain(method.gradients, weights, learned, method.constraint, optimizer.max_norm)
 
 
 def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Network:
     """The pure functions of the recipe's network at the stage's bit-widths."""
-    model, plain = (_model(recipe, bits, stage.act_bits, None) for bits in (stage.weight_bits, 32))
-    shared = _model(recipe, stage.weight_bits, stage.act_bits, axis_name)
-    return network(model, _image_shape(recipe), plain=plain, shared=shared)
+    given = dict(num_classes=recipe.data.num_classes)
+    model, plain = (build_model(recipe, bits, stage.act_bits, **given) for bits in (stage.weight_bits, 32))
+    shared = build_model(recipe, stage.weight_bits, stage.act_bits, axis_name=axis_name, **given)
+    built = network(model, _image_shape(recipe), plain=plain, shared=shared)
+    if is_own(recipe.model.name) and stage.weight_bits != 32 and not built.table:
+        raise Refusal(
+            f"recipe.model.name={recipe.model.name!r}: stage {stage.name} has {stage.weight_bits}-bit weights, and "
+            f"none of its layers quantizes any under {recipe.quant_setup!r}; make them of ConvUnit and DenseUnit"
+        )
+    return built
 
 
 def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:
     """The bits of every quantizing layer of the recipe's network in `stage`, by its path, in the order of calls."""
-    model = _model(recipe, stage.weight_bits, stage.act_bits, None)
+    model = build_model(recipe, stage.weight_bits, stage.act_bits, num_classes=recipe.data.num_classes)
     return bit_table(model, _image_shape(recipe))
 
 
@@ -116,7 +185,8 @@ def _image_shape(recipe: Recipe) -> tuple[int, int, int]:
     return (*recipe.data.crop, recipe.data.image[2])
 
 
-def _model(recipe: Recipe, weight_bits: int, act_bits: int, axis_name: str | None) -> Any:
+def build_model(recipe: Recipe | GameRecipe, weight_bits: int, act_bits: int, **given: Any) -> Any:
+    """The recipe's network as a Flax module; `given`: the arguments of its maker that no recipe sets."""
     chosen = quantizers(
         recipe.quant_setup,
         lambda bits: _make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=bits),
@@ -125,5 +195,4 @@ def _model(recipe: Recipe, weight_bits: int, act_bits: int, axis_name: str | Non
         act_bits,
         recipe.precision,
     )
-    given = dict(num_classes=recipe.data.num_classes, quantizers=chosen, axis_name=axis_name)
-    return _make(recipe.model, MODELS, "model", **given)
+    return _make(recipe.model, MODELS, "model", quantizers=chosen, **given)

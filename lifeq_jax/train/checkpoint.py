@@ -1,5 +1,6 @@
 """Checkpoints of a stage: the whole train state, and where in the sequence it stands."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.core.tree import digest_of_arrays, map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.train.mesh import is_writer, wait_for_all
 
@@ -17,6 +18,7 @@ ITEMS = {
     "network": ocp.StandardCheckpointHandler,  # {"params", "batch_stats"}: what another stage or program reads
     "training": ocp.StandardCheckpointHandler,  # the rest of the train state
     "progress": ocp.JsonCheckpointHandler,
+    "digest": ocp.JsonCheckpointHandler,  # of the other three, which so belong together
 }
 
 
@@ -41,15 +43,32 @@ class Progress(NamedTuple):
     files: dict[str, list]  # how far each file of the run folder goes, as RunFiles.marks
 
 
+class Items(NamedTuple):
+    """What a checkpoint holds."""
+
+    network: PyTree
+    training: PyTree
+    progress: Any  # the stage's record
+
+    def digest(self) -> str:
+        """A hash of everything, to be seen whole again."""
+        progress = json.dumps(self.progress._asdict(), sort_keys=True)
+        return digest_of_arrays({"network": self.network, "training": self.training}, progress)
+
+
 def has_checkpoint(folder: Path) -> bool:
     """Whether the checkpoint folder of a stage holds one."""
     return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 class Checkpoints:
-    """The checkpoint folder of one stage. The newest two are kept, so a kill during a save leaves one whole."""
+    """The checkpoint folder of one stage. The newest two are kept, so a kill during a save leaves one whole.
 
-    def __init__(self, folder: Path):
+    Only what is as it was saved is read: of several checkpoints the newest that is whole. `record` is the NamedTuple of
+    plain values that says where the stage stands."""
+
+    def __init__(self, folder: Path, record: Any = Progress):
+        self._record = record
         folder.mkdir(parents=True, exist_ok=True)
         # every process has a manager of its own, since all hold the whole state: Orbax would wait for the others
         number = jax.process_index()
@@ -65,68 +84,116 @@ class Checkpoints:
         )
         handlers: dict[str, Any] = {name: handler() for name, handler in ITEMS.items()}
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
+        self._items: Items | None = None  # of the newest whole checkpoint, once it has been read
+        self._used = 0  # its number
+        self._damaged: dict[int, str] = {}  # newer ones, and what is wrong with them
 
-    def save(self, network: PyTree, training: PyTree, progress: Progress) -> None:
-        """Writes all three, one process for all; the checkpoint appears under its name only when it is complete."""
+    def save(self, network: PyTree, training: PyTree, progress: Any) -> None:
+        """Writes all, one process for all; the checkpoint appears under its name only when it is complete."""
         if is_writer():
-            network, training = jax.device_get((network, training))
-            items = {
-                "network": ocp.args.StandardSave(network),
-                "training": ocp.args.StandardSave(training),
+            items = Items(jax.device_get(network), jax.device_get(training), progress)
+            args = {
+                "network": ocp.args.StandardSave(items.network),
+                "training": ocp.args.StandardSave(items.training),
                 "progress": ocp.args.JsonSave(progress._asdict()),
+                "digest": ocp.args.JsonSave({"sha256": items.digest()}),
             }
-            self._manager.save((self._manager.latest_step() or 0) + 1, args=ocp.args.Composite(**items))
+            self._manager.save((self._manager.latest_step() or 0) + 1, args=ocp.args.Composite(**args))
         wait_for_all("checkpoint")
         self._manager.reload()
+        self._items = None
 
-    def progress(self) -> Progress | None:
-        """Where the newest checkpoint stands; None when there is none."""
-        number = self._manager.latest_step()
-        if number is None:
-            return None
-        items = self._manager.restore(number, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
-        return Progress(**items["progress"])
+    def progress(self) -> Any | None:
+        """Where the newest whole checkpoint stands; None when there is none at all.
+
+        Raises:
+            Refusal: there are checkpoints, and none is whole."""
+        items = self.items()
+        return None if items is None else items.progress
+
+    def is_done(self) -> bool:
+        """Whether the newest whole checkpoint is of the end of the stage. Refuses a folder without one."""
+        return self._items_there().progress.done
+
+    def place(self) -> str:
+        """Of which moment the newest whole checkpoint is, for a reader. Refuses a folder without one."""
+        progress = self._items_there().progress
+        tasks = f"after {len(progress.matrix)} tasks"
+        return tasks if not progress.epoch else f"{tasks} and {progress.epoch} epochs of the next"
 
     def weights(self) -> tuple[PyTree, PyTree]:
-        """(params, batch_stats) of the newest checkpoint. Refuses a folder without one."""
+        """(params, batch_stats) of the newest whole checkpoint. Refuses a folder without one."""
         network = self.network()
         return network["params"], network["batch_stats"]
 
     def network(self) -> PyTree:
-        """{"params", "batch_stats"} of the newest checkpoint. Refuses a folder without one."""
-        return self._restore("network", self._saved_shapes("network"))
+        """{"params", "batch_stats"} of the newest whole checkpoint. Refuses a folder without one."""
+        return jax.tree.map(jnp.asarray, self._items_there().network)
 
     def training(self, target: PyTree) -> PyTree:
-        """The newest checkpoint's training state, in the structure of `target`. Refuses another structure by name."""
-        saved, wanted = _named_shapes(self._saved_shapes("training")), _named_shapes(target)
+        """The newest whole checkpoint's training state, in the structure of `target`. Refuses another structure by
+        name."""
+        leaves = named_leaves(self._items_there().training)
+        saved, wanted = _named_shapes(leaves), _named_shapes(target)
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
                 raise Refusal(
                     f"checkpoint {self._manager.directory}: {name} is {saved.get(name)} there and {wanted.get(name)} "
                     "in the recipe; was it written by another recipe?"
                 )
-        return self._restore("training", target)
+        return map_named(lambda name, leaf: jnp.asarray(leaves[name]), target)
+
+    def note(self) -> str | None:
+        """Which checkpoints newer than the one in use are damaged, in one line; None where none is."""
+        if not self._damaged or self._items is None:
+            return None
+        said = "; ".join(f"checkpoint {self._manager.directory / str(n)} {why}" for n, why in self._damaged.items())
+        return f"{said}; the older {self._used} is used"
+
+    def items(self) -> Items | None:
+        """What the newest whole checkpoint holds, on the host; None and Refusal as of `progress`."""
+        if self._items is None:
+            self._damaged = {}
+            for number in sorted(self._manager.all_steps(), reverse=True):
+                read = self._read(number)
+                if isinstance(read, Items):
+                    self._items, self._used = read, number
+                    break
+                self._damaged[number] = read
+        if self._items is None and self._damaged:
+            said = "; ".join(f"{number} {why}" for number, why in self._damaged.items())
+            raise Refusal(f"no checkpoint in {self._manager.directory} is whole: {said}")
+        return self._items
 
     def close(self) -> None:
         """Ends the manager's threads."""
         self._manager.close()
 
-    def _number(self) -> int:
-        number = self._manager.latest_step()
-        if number is None:
+    def _items_there(self) -> Items:
+        items = self.items()
+        if items is None:
             raise Refusal(f"{self._manager.directory} holds no checkpoint")
-        return number
+        return items
 
-    def _saved_shapes(self, item: str) -> PyTree:
-        return self._manager.item_metadata(self._number())[item].tree
-
-    def _restore(self, item: str, shapes: PyTree) -> PyTree:
-        # through the host: arrays that are tied to a device would make the step compile once more
-        target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        restored = self._manager.restore(
-            self._number(), args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-        )
-        return jax.tree.map(jnp.asarray, restored[item])
+    def _read(self, number: int) -> Items | str:
+        """A checkpoint, or what is wrong with it."""
+        arrays = ("network", "training")
+        try:
+            metadata = self._manager.item_metadata(number)
+            # through the host: arrays that are tied to a device would make the step compile once more
+            wanted = {
+                name: jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), metadata[name].tree)
+                for name in arrays
+            }
+            args = {name: ocp.args.StandardRestore(shapes) for name, shapes in wanted.items()}
+            args |= {name: ocp.args.JsonRestore() for name in ("progress", "digest")}
+            read = self._manager.restore(number, args=ocp.args.Composite(**args))
+            items = Items(read["network"], read["training"], self._record(**read["progress"]))
+            if read["digest"] != {"sha256": items.digest()}:
+                return "is damaged: its items are not those that were saved together"
+        except Exception as error:  # whatever a library makes of files that are missing or changed
+            return f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0][:100]}"
+        return items
 
 
 def _named_shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:

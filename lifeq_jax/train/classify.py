@@ -10,7 +10,7 @@ from jax import lax
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
 from lifeq_jax.losses.classify import cross_entropy, of_head, weighted_mean
-from lifeq_jax.methods.base import Method, Outputs
+from lifeq_jax.methods.base import Forward, Method, Outputs
 from lifeq_jax.metrics.classify import Tally, accuracy, confusion
 from lifeq_jax.train.network import Network
 from lifeq_jax.train.step import Measured, Objective, TrainState
@@ -36,14 +36,15 @@ def classification(
         outputs, batch_stats = network.train(params, state.batch_stats, batch.image, share, key, fixed_norm)
         logits, feature = of_head(outputs.logits, batch.classes), outputs.feature
         progress = state.step / state.num_steps
-        values = loss(Examples(logits, feature, batch.label, batch.weight, state.counts, progress, across))
-        value = weighted_mean(values, batch.weight)
-        further = method.batch_loss(state.method_state, batch, outputs.logits, evaluate)
+        examples = Examples(logits, feature, batch.label, batch.weight, state.counts, progress, across)
+        forward = Forward(batch, outputs, examples, evaluate)
+        value = weighted_mean(loss(examples), batch.weight)
+        total = weighted_mean(method.example_loss(state.method_state, loss, forward), batch.weight)
         if axis_name:  # means over the device's examples become its terms of the means over all examples
             weight = jnp.sum(batch.weight)
             part = weight / jnp.maximum(across(weight), 1.0)
-            value, further = part * value, part * further
-        return value + further, Measured(value, further, accuracy(logits, batch.label, batch.weight), batch_stats)
+            value, total = part * value, part * total
+        return total, Measured(value, total - value, accuracy(logits, batch.label, batch.weight), batch_stats)
 
     return Objective(task_loss, lambda: Tally(jnp.zeros(()), jnp.zeros(())))
 

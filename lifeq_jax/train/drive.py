@@ -56,7 +56,7 @@ def run_seeds(
             worlds = {seed: make_world(own[seed], source) for seed in wanted}
             stages = compile_stages(recipe, worlds[wanted[0]])
             runs = {
-                seed: whole_run(own[seed], folder / f"seed{seed}", worlds[seed], stages, log_of(seed), watch)
+                seed: whole_run(own[seed], folder / f"seed{seed}", source, worlds[seed], stages, log_of(seed), watch)
                 for seed in wanted
             }
             for seed, error in drive(runs).items():
@@ -64,9 +64,9 @@ def run_seeds(
     return write_seeds(folder)
 
 
-def drive(runs: Mapping[int, Generator[Ask, Answer, Any]]) -> dict[int, Diverged]:
+def drive(runs: Mapping[int, Generator[Any, Answer, Any]]) -> dict[int, Diverged]:
     """Brings every run to its end, those furthest behind first; returns why each of those stopped that diverged."""
-    asked: dict[int, Ask] = {}
+    asked: dict[int, Any] = {}
     own = dict.fromkeys(runs, 0.0)  # seconds that a run took for itself since its last answer
     diverged: dict[int, Diverged] = {}
     abreast: dict[tuple, Abreast] = {}

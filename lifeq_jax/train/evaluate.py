@@ -7,18 +7,21 @@ import jax
 import numpy as np
 
 from lifeq_jax.core.config import Recipe, read_recipe
+from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.heads import to_outputs
 from lifeq_jax.data.tables import catalog, naming_rows, read_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
+from lifeq_jax.models.loading import refuse_misfits
 from lifeq_jax.runs.classes import most_training_images
 from lifeq_jax.runs.columns import CLASSES
 from lifeq_jax.runs.folder import CONFIG
 from lifeq_jax.train.build import build_network, complete
 from lifeq_jax.train.classify import make_score
+from lifeq_jax.train.identity import CODE, changed_since
 from lifeq_jax.train.loop import score_feeds_of, score_rows
 from lifeq_jax.train.mesh import Devices
-from lifeq_jax.train.run import latest_weights
+from lifeq_jax.train.reached import notes, reached
 from lifeq_jax.train.world import World, for_tasks, open_images, read_sequence
 
 
@@ -33,6 +36,7 @@ class Evaluation(NamedTuple):
     balanced_accuracy: float  # mean over the classes that occur
     per_class: np.ndarray  # (K,), NaN for a class without images
     train_images: np.ndarray | None  # (K,) int64, of `most_training_images`; None before a task has been finished
+    notes: tuple[str, ...]  # what the numbers have to be read with, a line each
 
 
 def evaluate_run(
@@ -43,9 +47,12 @@ def evaluate_run(
     `root` is the folder the CSV's paths are relative to, by default the recipe's own. `task` is the task that the
     images belong to, which only a recipe whose tasks differ in more than their rows needs (heads per task, pixels
     permuted, normalization by task). Refuses to guess it there."""
-    recipe = complete(read_recipe(folder / CONFIG))
-    params, batch_stats = latest_weights(folder, stage)
+    recipe = complete(in_folder(read_recipe(folder / CONFIG), folder / CODE))
+    with reached(folder, stage) as checkpoints:
+        (params, batch_stats), said = checkpoints.weights(), notes(checkpoints)
     chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
+    network = build_network(recipe, chosen)
+    refuse_misfits((params, batch_stats), network.init(recipe.seed))
     where = root or Path(recipe.data.root)
     number = _task_of(recipe, task)
     table = read_table(csv, num_classes=recipe.data.num_classes, root=where)
@@ -57,9 +64,10 @@ def evaluate_run(
         source, spec = open_images(recipe, images, where)
         source = for_tasks(recipe, heads, source)
         world = World((), source, source.constants, spec, Devices(), recipe.data.batch_size, recipe.data.num_classes)
-        score_feeds = jax.jit(score_feeds_of(make_score(build_network(recipe, chosen)), source))
+        score_feeds = jax.jit(score_feeds_of(make_score(network), source))
         score = score_rows(score_feeds, world, rows_of(images, table, number, False), params, batch_stats)
     matrix = np.asarray(score.confusion)
+    changed = changed_since(folder, recipe, where)
     return Evaluation(
         stage=chosen.name,
         bits=(chosen.weight_bits, chosen.act_bits),
@@ -69,6 +77,7 @@ def evaluate_run(
         balanced_accuracy=balanced_accuracy(matrix),
         per_class=per_class_accuracy(matrix),
         train_images=most_training_images(folder / CLASSES, chosen.name, recipe.data.num_classes),
+        notes=(*said, *([] if changed is None else [changed])),
     )
 
 

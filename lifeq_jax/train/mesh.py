@@ -1,7 +1,7 @@
 """Devices and processes that share every batch: where arrays lie, and how a function of a batch is compiled for them.
 
-A process is a whole run of the program: it has the data, the newest state and the method's work between tasks for
-itself. Only the steps of training and of evaluation are shared; after them every process holds the same numbers."""
+State is fully replicated: every process holds all data and all state, and repeats the work between tasks. Only the
+steps of training and of evaluation are sharded; after them every process holds the same numbers."""
 
 import inspect
 import os

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.quant import observe_ranges, quantizer_table
 from lifeq_jax.layers.taps import squared_gradients
@@ -50,7 +51,11 @@ def network(
             (layers.setups); models/mlp.py is the smallest.
         image_shape: height, width and channels of what the network sees.
         plain: the same module without weight quantizers; by default `model` itself, for a network without any.
-        shared: the module that trains on one device's part of a batch; by default `model`."""
+        shared: the module that trains on one device's part of a batch; by default `model`.
+
+    Raises:
+        Refusal: names what `model` lacks."""
+    check_network(model)
     plain, shared = plain or model, shared or model
 
     def init(seed: int) -> tuple[PyTree, PyTree]:
@@ -81,7 +86,11 @@ def network(
     def head(params: PyTree, feature: jax.Array) -> Any:
         return model.apply({"params": params}, feature, method="head")
 
-    table = quantizer_table(model, image_shape)
+    table, shapes = quantizer_table(model, image_shape), variable_shapes(model, image_shape)
+    if HEAD not in shapes["params"]:
+        raise Refusal(
+            f"{type(model).__name__} is no network: its last layer must be a Classifier named {HEAD!r}; {GUIDE}"
+        )
     return Network(
         init=init,
         train=train,
@@ -94,8 +103,25 @@ def network(
         head=head,
         quantize=lambda params: codes.quantize(table, params),
         table=table,
-        quantized=codes.mask(table, variable_shapes(model, image_shape)["params"]),
+        quantized=codes.mask(table, shapes["params"]),
     )
+
+
+HEAD = "classifier"
+GUIDE = "docs/architecture.md, 'Add a network', shows one"
+
+
+def check_network(model: nn.Module) -> None:
+    """Raises Refusal where a module lacks what `network` calls, naming it."""
+    wanted = {
+        "features": "features(image, train) -> (B, F)",
+        "head": "head(feature) -> (B, K)",
+        "__call__": "__call__(image, train) -> (B, K)",
+    }
+    lacks = [text for name, text in wanted.items() if not callable(getattr(type(model), name, None))]
+    lacks += ["the field quantizers"] * (not hasattr(model, "quantizers"))
+    if lacks:
+        raise Refusal(f"{type(model).__name__} is no network: it lacks {', '.join(lacks)}; {GUIDE}")
 
 
 def _evaluation(module: Any) -> Callable[[PyTree, jax.Array, PyTree], Outputs]:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lifeq_jax.core.config import Recipe, read_recipe
-from lifeq_jax.core.refusal import Diverged, Refusal
+from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.game_recipe import GameRecipe
+from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.data.tables import naming_rows, task_csvs
 from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.metrics.layers import whole_network
 from lifeq_jax.models.torch_weights import load_torch
+from lifeq_jax.runs.columns import file_columns
 from lifeq_jax.runs.folder import (
-    CONFIG,
     only_writer,
     open_run_folder,
     read_summary,
@@ -26,11 +27,13 @@ from lifeq_jax.runs.folder import (
 from lifeq_jax.runs.provenance import commit, machine
 from lifeq_jax.runs.write import RunFiles
 from lifeq_jax.train.build import complete
-from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.checkpoint import Progress
+from lifeq_jax.train.identity import keep_identity
 from lifeq_jax.train.mesh import is_writer, wait_for_all
+from lifeq_jax.train.reached import notes, reached
 from lifeq_jax.train.stage import Answer, Ask, Compiled, Log, Moment, Seed, Watch, compile_stage
 from lifeq_jax.train.tasks import Weights, carried, train_run
-from lifeq_jax.train.world import World, make_world, read_source
+from lifeq_jax.train.world import Source, World, make_world, read_source
 
 
 def unwatched(moment: Moment) -> None:
@@ -60,12 +63,14 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print, watch: Watc
     if is_finished(folder, recipe, log):
         return read_summary(folder)
     with naming_rows(csvs(recipe)):
-        world = make_world(recipe, read_source(recipe))
+        source = read_source(recipe)
+        world = make_world(recipe, source)
         stages = compile_stages(recipe, world)
-        return alone(whole_run(recipe, folder, world, stages, log if is_writer() else lambda line: None, watch))
+        said = log if is_writer() else lambda line: None
+        return alone(whole_run(recipe, folder, source, world, stages, said, watch))
 
 
-def alone(run: Generator[Ask, Answer, Any]) -> Any:
+def alone(run: Generator[Any, Answer, Any]) -> Any:
     """Answers what one run asks for until it ends; returns what it returns."""
     answer, began = None, perf_counter()
     with closing(run):
@@ -78,7 +83,7 @@ def alone(run: Generator[Ask, Answer, Any]) -> Any:
             answer, began = (result, perf_counter() - began), perf_counter()
 
 
-def is_finished(folder: Path, recipe: Recipe, log: Log) -> bool:
+def is_finished(folder: Path, recipe: Recipe | GameRecipe, log: Log) -> bool:
     """Whether the folder holds the finished run of this recipe, which is logged. Refuses one of another recipe."""
     if status(folder) != "finished":
         return False
@@ -98,16 +103,17 @@ def compile_stages(recipe: Recipe, world: World) -> list[Compiled]:
 
 
 def whole_run(
-    recipe: Recipe, folder: Path, world: World, stages: Sequence[Compiled], log: Log, watch: Watch
+    recipe: Recipe, folder: Path, source: Source, world: World, stages: Sequence[Compiled], log: Log, watch: Watch
 ) -> Generator[Ask, Answer, dict[str, Any]]:
     """One seed's run, from its start weights to its summary.json, whose content it returns."""
     version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
-    start = _given(recipe, stages[0].built.network.init(recipe.seed))
+    start = _given(recipe, stages[0].built.network.init(recipe.seed), log)
     open_run_folder(folder, recipe, writes=is_writer())
     with ExitStack() as held:
         if is_writer():
             held.enter_context(only_writer(folder))
-        files = held.enter_context(closing(RunFiles(folder, recipe.data.num_tasks, writes=is_writer())))
+        keep_identity(folder, recipe, source, start)
+        files = held.enter_context(closing(RunFiles(folder, file_columns(recipe.data.num_tasks), writes=is_writer())))
         try:
             progress = yield from train_run(Seed(recipe, world, folder, files, log, watch), stages, start)
         except Diverged as error:
@@ -120,7 +126,7 @@ def whole_run(
     return read_summary(folder)
 
 
-def _given(recipe: Recipe, fresh: Weights) -> Weights:
+def _given(recipe: Recipe, fresh: Weights, log: Log) -> Weights:
     """What the recipe starts from, in the structure of `fresh`."""
     path = Path(recipe.start.replace("{seed}", str(recipe.seed)))
     if not recipe.start:
@@ -129,20 +135,10 @@ def _given(recipe: Recipe, fresh: Weights) -> Weights:
         params, batch_stats = fresh
         loaded = load_torch(recipe.model.name, path, {"params": params, "batch_stats": batch_stats})
         return loaded["params"], loaded["batch_stats"]
-    return carried(latest_weights(path), fresh)
-
-
-def latest_weights(folder: Path, stage: str | None = None) -> Weights:
-    """(params, batch_stats) that a run folder's stage (by default its last) has reached."""
-    recipe = read_recipe(folder / CONFIG)
-    names = [item.name for item in recipe.stages]
-    if stage is not None and stage not in names:
-        raise Refusal(f"run folder {folder} has no stage {stage!r}; choose from {', '.join(names)}")
-    path = folder / "checkpoints" / (stage or names[-1])
-    if not path.is_dir():
-        raise Refusal(f"{path} does not exist: this stage of the run has not begun")
-    with closing(Checkpoints(path)) as checkpoints:
-        return checkpoints.weights()
+    with reached(path) as checkpoints:
+        for note in notes(checkpoints):
+            log(note)
+        return carried(checkpoints.weights(), fresh)
 
 
 def _finish(recipe: Recipe, folder: Path, progress: Progress, version: str) -> None:

@@ -13,7 +13,7 @@ from lifeq_jax.metrics.oscillation import Oscillations, oscillations
 from lifeq_jax.runs.write import Row, RunFiles
 from lifeq_jax.train.bn_stats import make_reestimate
 from lifeq_jax.train.build import Built, build_stage
-from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.checkpoint import Checkpoints
 from lifeq_jax.train.classify import Score, classification, make_score
 from lifeq_jax.train.loop import (
     Advance,
@@ -122,7 +122,7 @@ class Saved(NamedTuple):
     state: TrainState
     best: Best | tuple[()]
 
-    def save(self, checkpoints: Checkpoints, progress: Progress) -> None:
+    def save(self, checkpoints: Checkpoints, progress: Any) -> None:
         """Writes a checkpoint."""
         network = {name: getattr(self.state, name) for name in ("params", "batch_stats")}
         checkpoints.save(network, self._training(), progress)

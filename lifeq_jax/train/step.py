@@ -1,15 +1,15 @@
 """One training step, pure: everything it knows comes in, everything new goes out."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lifeq_jax.core.types import Batch, PyTree
-from lifeq_jax.methods.base import Method, StepInfo
+from lifeq_jax.core.types import PyTree
+from lifeq_jax.methods.base import Method, StageStart, StepInfo
 from lifeq_jax.train.network import Network
 
 
@@ -29,18 +29,18 @@ class TrainState(NamedTuple):
 def fresh_state(
     method: Method,
     optimizer: optax.GradientTransformationExtraArgs,
-    params: PyTree,
+    start: StageStart,
     batch_stats: PyTree,
     counts: jax.typing.ArrayLike,
     num_steps: int,
 ) -> TrainState:
-    """The state before the first step of a run, whose first task has `counts` (K,) images of each class and takes
+    """The state before the first step of a stage, whose first task has `counts` (K,) images of each class and takes
     `num_steps` steps."""
     return TrainState(
-        params=params,
+        params=start.params,
         batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
-        method_state=method.init(params),
+        opt_state=optimizer.init(start.params),
+        method_state=method.init(start),
         counts=jnp.asarray(counts),
         step=jnp.zeros((), jnp.int32),
         num_steps=jnp.array(num_steps, jnp.int32),
@@ -52,7 +52,7 @@ class Measured(NamedTuple):
     """What an objective says of one batch; of a device's part, its terms of the sums over all parts."""
 
     value: jax.Array  # mean loss of the batch, ()
-    further: jax.Array  # what the method adds to it, ()
+    further: jax.Array  # what the method's `example_loss` adds to it, ()
     counts: PyTree  # sums over the batch's examples, of the structure of Objective.counts
     batch_stats: PyTree  # the new running statistics
 
@@ -60,8 +60,8 @@ class Measured(NamedTuple):
 class Objective(NamedTuple):
     """What a step minimizes, and what it counts on the way."""
 
-    loss: Callable[[PyTree, TrainState, Batch, jax.Array], tuple[jax.Array, Measured]]
-    """(params, state, batch, key) -> (what is differentiated by params, the rest)"""
+    loss: Callable[[PyTree, TrainState, Any, jax.Array], tuple[jax.Array, Measured]]
+    """(params, state, batch, key) -> (what is differentiated by params, the rest); a batch is what it takes for one"""
     counts: Callable[[], PyTree]  # the counts of no batch, each in a buffer of its own
 
 
@@ -69,7 +69,7 @@ class Totals(NamedTuple):
     """Sums over the steps of an epoch, kept on the device until it ends."""
 
     loss: jax.Array  # sum over steps of the mean loss
-    penalty: jax.Array  # sum over steps of what the method adds: its penalty and batch loss
+    penalty: jax.Array  # sum over steps of what the method adds: its penalty, and what it makes of the loss
     counts: PyTree  # of the objective
     steps: jax.Array
     first_bad: jax.Array  # int32, first step of this task whose loss or update is not finite; NEVER_BAD if none
@@ -90,7 +90,7 @@ def add_totals(left: Totals, right: Totals) -> Totals:
     return sums._replace(first_bad=jnp.minimum(left.first_bad, right.first_bad))
 
 
-Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Totals]]
+Step = Callable[[TrainState, Any, jax.Array], tuple[TrainState, Totals]]
 
 
 def make_step(
@@ -106,7 +106,8 @@ def make_step(
         objective: what is minimized; train/classify.py makes the one of a classifier.
         network: its `quantize` and `quantized` are used, by the method's penalty and the optimizer's links.
         method: adds its penalty and sees the step.
-        optimizer: an optax chain that takes progress=, rate_factor=, method_state= and quantized=.
+        optimizer: an optax chain that takes progress=, rate_factor=, method_state=, quantized=, batch= and
+            gradient_of=, as `Method` has them.
         axis_name: the step runs under pmap or shard_map over this axis, on a part of the batch each. Losses and
             gradients are those of the whole batch even where padding is spread unevenly over the devices; running
             statistics are the devices' mean; each device draws its own noise."""
@@ -117,10 +118,15 @@ def make_step(
     def penalty_of(params: PyTree, method_state: PyTree) -> jax.Array:
         return method.penalty(method_state, params, network.quantize(params))
 
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Totals]:
+    def step(state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Totals]:
         if axis_name:
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
-        grads, measured = jax.grad(objective.loss, has_aux=True)(state.params, state, batch, key)
+        gradient = jax.grad(objective.loss, has_aux=True)
+
+        def gradient_of(weight: jax.Array) -> PyTree:
+            return across(gradient(state.params, state, batch._replace(weight=weight), key)[0])
+
+        grads, measured = gradient(state.params, state, batch, key)
         value, further, counts, grads = across((measured.value, measured.further, measured.counts, grads))
         batch_stats = lax.pmean(measured.batch_stats, axis_name) if axis_name else measured.batch_stats
         penalty, pull = jax.value_and_grad(penalty_of)(state.params, state.method_state)
@@ -132,6 +138,8 @@ def make_step(
             rate_factor=state.rate_factor,
             method_state=state.method_state,
             quantized=network.quantized,
+            batch=batch,
+            gradient_of=gradient_of,
         )
         params = optax.apply_updates(state.params, updates)
         done = (state.step + 1) / state.num_steps

@@ -1,16 +1,17 @@
 """What happens between two tasks: the method looks back, and batch norm is measured anew."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import jax
 from jax.tree_util import Partial
 
 from lifeq_jax.core.keys import Stream, generator_for, key_for
-from lifeq_jax.core.types import Batch, PyTree
+from lifeq_jax.core.types import Batch
 from lifeq_jax.data.tables import Rows
-from lifeq_jax.methods.base import TaskEnd
+from lifeq_jax.methods.base import Method, TaskEnd
 from lifeq_jax.train.loop import Place, augmented_images, batches
+from lifeq_jax.train.network import Network
 from lifeq_jax.train.selection import copied
 from lifeq_jax.train.stage import Compiled, Saved, Seed
 from lifeq_jax.train.step import TrainState
@@ -23,20 +24,27 @@ def conclude(stage: Compiled, seed: Seed, saved: Saved, place: Place, is_final: 
         state = state._replace(**copied(saved.best)._asdict())
     if is_final and not method.concludes:
         return state
-    state = state._replace(method_state=end_task(stage, seed, state, place.task))
-    params = jax.jit(method.settle)(state.method_state, state.params)
-    state = state._replace(params=copied(params))  # apart from the method's own arrays, which are donated with it
-    return with_new_statistics(stage, seed, state, place)
-
-
-def end_task(stage: Compiled, seed: Seed, state: TrainState, task: int) -> PyTree:
-    """The method's state after it has seen the finished task's network and the data kept of the finished tasks."""
-    network, stats = stage.built.network, state.batch_stats
 
     def loader(finished: int) -> Iterable[Batch]:
         return batches(stage.assemble, seed.world, _memory(seed, stage.number, finished))
 
-    return stage.built.method.end_task(
+    key = key_for(seed.recipe.seed, stage.number, place.task, stream=Stream.METHOD)
+    state = look_back(stage.built.network, method, state, place.task, loader, key)
+    return with_new_statistics(stage, seed, state, place)
+
+
+def look_back(
+    network: Network,
+    method: Method,
+    state: TrainState,
+    task: int,
+    loader: Callable[[int], Iterable[Batch]],
+    key: jax.Array,
+) -> TrainState:
+    """The state after the method has seen the finished task's network and, of each task up to it, the training data
+    that `loader` gives; with the parameters that the method makes of it."""
+    stats = state.batch_stats
+    method_state = method.end_task(
         state.method_state,
         TaskEnd(
             task=task,
@@ -47,11 +55,14 @@ def end_task(stage: Compiled, seed: Seed, state: TrainState, task: int) -> PyTre
             head=network.head,
             loaders=tuple(partial(loader, finished) for finished in range(task + 1)),
             counts=state.counts,
-            key=key_for(seed.recipe.seed, stage.number, task, stream=Stream.METHOD),
+            key=key,
             squares=Partial(network.squares, batch_stats=stats),
             squares_weights=Partial(network.squares_weights, batch_stats=stats),
         ),
     )
+    params = jax.jit(method.settle)(method_state, state.params)
+    # apart from the method's own arrays, which are donated with it
+    return state._replace(method_state=method_state, params=copied(params))
 
 
 def _memory(seed: Seed, stage: int, task: int) -> Rows:

@@ -16,6 +16,7 @@ import numpy as np
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.tree import megabytes
 from lifeq_jax.core.types import PyTree
+from lifeq_jax.methods.base import StageStart
 from lifeq_jax.metrics.classify import balanced_accuracy
 from lifeq_jax.models.loading import load_float
 from lifeq_jax.runs.columns import CLASSES, DISTANCES, LAYERS, METRICS
@@ -54,10 +55,12 @@ def train_stage(
 ) -> Generator[Ask, Answer, Progress]:
     """Trains the tasks of a stage; `before` is the progress of the stage before, None for the first."""
     progress = checkpoints.progress() or begin_stage(seed, before)
+    if note := checkpoints.note():
+        seed.log(note)
     if progress.done:
         return progress
     num_tasks, epochs = stage.stage.tasks or len(seed.world.tasks), stage.stage.epochs
-    with naming_stage(stage, checkpoints):
+    with naming_stage(stage.stage.name, checkpoints):
         saved = enter_stage(stage, seed, checkpoints, progress, start)
         for task in range(progress.task, num_tasks):
             for epoch in range(progress.epoch, epochs):
@@ -101,13 +104,13 @@ def _newest(seed: Seed, stages: Sequence[Compiled]) -> int:
 
 
 @contextmanager
-def naming_stage(stage: Compiled, checkpoints: Checkpoints) -> Iterator[None]:
+def naming_stage(name: str, checkpoints: Checkpoints) -> Iterator[None]:
     """Adds to a Diverged which stage it was in, and what is left of it."""
     try:
         yield
     except Diverged as error:
         kept = "its last good checkpoint is kept" if checkpoints.progress() else "it has written no checkpoint yet"
-        raise Diverged(f"stage {stage.stage.name}: {error}; {kept}") from None
+        raise Diverged(f"stage {name}: {error}; {kept}") from None
 
 
 def check_result(result: EpochResult, place: Place) -> None:
@@ -141,8 +144,10 @@ def enter_stage(stage: Compiled, seed: Seed, checkpoints: Checkpoints, progress:
         place = Place(seed.recipe.seed, stage.number, 0, 0)
         images = augmented_images(stage.assemble, seed.world, place, seed.recipe.calibration_batches)
         params = calibrate(stage.built.network.observe_ranges, params, batch_stats, images)
-    counts, steps = seed.world.tasks[0].counts, _steps(stage, seed, 0)
-    state = fresh_state(stage.built.method, stage.built.optimizer, params, batch_stats, counts, steps)
+    world, num_tasks = seed.world, stage.stage.tasks or len(seed.world.tasks)
+    begun = StageStart(params, num_tasks, world.num_classes, world.num_rows, world.num_kept)
+    counts, steps = world.tasks[0].counts, _steps(stage, seed, 0)
+    state = fresh_state(stage.built.method, stage.built.optimizer, begun, batch_stats, counts, steps)
     best = () if seed.recipe.selection == "last" else Best(*copied((params, batch_stats)))
     seed.files.begin(progress.files)
     saved = Saved(state, best)

@@ -1,6 +1,7 @@
 """The data of a recipe: what its CSV files and images give every seed, and what one seed makes of it."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from lifeq_jax.core.config import Recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.heads import Heads, heads_of, outputs_of, to_outputs
+from lifeq_jax.data.identity import digest_of
 from lifeq_jax.data.inputs import Input, TaskTable, with_tasks
 from lifeq_jax.data.order import ImageSpec
 from lifeq_jax.data.permute import permutations
@@ -40,6 +42,7 @@ class Source(NamedTuple):
     heads: Heads | None  # None: all tasks share one head
     input: Input
     spec: ImageSpec
+    digest: dict[str, str]  # of what the CSV files say and of the images, as digest_of
 
 
 class TaskData(NamedTuple):
@@ -63,6 +66,8 @@ class World(NamedTuple):
     devices: Devices
     batch_size: int
     num_classes: int
+    num_rows: int = 0  # images of the catalog
+    num_kept: int = 0  # rows of the `memory` of all tasks, before a seed holds any of them out
 
     def steps(self, task: int) -> int:
         """Steps of an epoch of a task."""
@@ -78,10 +83,22 @@ def read_source(recipe: Recipe) -> Source:
     if not root.is_dir():
         raise Refusal(f"data.root={recipe.data.root!r} is not a folder; `lifeq-jax data prepare` makes one")
     tasks, heads = read_sequence(recipe, root)
-    images = catalog([table for task in tasks for table in task if table is not None])
+    images, digest = _identity(recipe, tasks, root)
     if heads is not None:
         tasks = tuple(_with_outputs(heads, number, task) for number, task in enumerate(tasks))
-    return Source(images, task_rows(images, tasks), heads, *open_images(recipe, images, root))
+    return Source(images, task_rows(images, tasks), heads, *open_images(recipe, images, root), digest)
+
+
+def read_identity(recipe: Recipe, root: Path) -> tuple[Catalog, dict[str, str]]:
+    """The images that the recipe's CSV files name, and the digest of both, without opening an image. Refuses as
+    `read_source`."""
+    return _identity(recipe, read_sequence(recipe, root)[0], root)
+
+
+def _identity(recipe: Recipe, tasks: Sequence[Task], root: Path) -> tuple[Catalog, dict[str, str]]:
+    images = catalog([table for task in tasks for table in task if table is not None])
+    own = tasks[:1] if recipe.data.permuted else tasks
+    return images, digest_of(Path(recipe.data.csv), own, root)
 
 
 def make_world(recipe: Recipe, source: Source) -> World:
@@ -96,7 +113,17 @@ def make_world(recipe: Recipe, source: Source) -> World:
     devices = devices_for(recipe.parallel, data.batch_size)
     inputs = for_tasks(recipe, source.heads, source.input)
     constants = devices.replicate(inputs.constants)
-    return World(tasks, inputs, constants, source.spec, devices, data.batch_size, data.num_classes)
+    return World(
+        tasks,
+        inputs,
+        constants,
+        source.spec,
+        devices,
+        data.batch_size,
+        data.num_classes,
+        num_rows=len(source.images.paths),
+        num_kept=sum(len(_memory(recipe, task.train, task.replay).index) for task in source.tasks),
+    )
 
 
 def read_sequence(recipe: Recipe, root: Path | None) -> tuple[tuple[Task, ...], Heads | None]:
@@ -140,10 +167,14 @@ def _task_data(recipe: Recipe, rows: SeedRows) -> TaskData:
         train=rows.train,
         score=rows.validation if data.evaluate_on == "validation" else rows.test,
         validation=rows.validation,
-        memory=rows.own if rows.replay is None or recipe.importance_data == "train" else rows.replay,
+        memory=_memory(recipe, rows.own, rows.replay),
         counts=class_counts_of(rows.train, data.num_classes),
         own_counts=class_counts_of(rows.own, data.num_classes),
     )
+
+
+def _memory(recipe: Recipe, own: Rows, replay: Rows | None) -> Rows:
+    return own if replay is None or recipe.importance_data == "train" else replay
 
 
 def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskData, ...]) -> None:

@@ -168,7 +168,7 @@ def test_torch_has_the_same_network_and_is_refused_where_it_is_not_installed(mea
         ("input --model mlp --repeats 0", "repeats=0"),
         ("compile --model resnet21", "resnet21"),  # before it starts a process
         ("fisher --model vgg", "model='vgg' is unknown; choose from alexnet_32, resnet18_84"),
-        (f"oscillation {DIGITS} --bits 4", "Unrecognized options: --bits"),
+        (f"oscillation {DIGITS} --bits 4", "recipe.bits is an unknown key"),
         ("speed", "invalid choice: 'speed'"),
     ],
 )

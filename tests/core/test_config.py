@@ -1,13 +1,11 @@
 """The schema refuses what it should, in one line, and survives a round trip through JSON."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage, load_recipe, read_recipe, to_json
+from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage, read_recipe, to_json
+from lifeq_jax.core.recipe_file import load_recipe
 from lifeq_jax.core.refusal import Refusal
 
 DATA = Data("images", "tasks", 3, 10, (8, 8, 1), (8, 8), 1, False, (0.3,), (0.4,))
@@ -38,7 +36,7 @@ def test_json_round_trip(tmp_path):
         (lambda: Stage("../a", 4, 4, 1, 0.1), "stage.name='../a' names a folder"),
         (lambda: Stage("a", 4, 4, 0, 0.1), "stage.epochs=0 is out of range"),
         (lambda: Stage("a", 4, 4, 1, float("nan")), "stage.learning_rate=nan is not of type float"),
-        (lambda: Optimizer(schedule="linear"), "optimizer.schedule='linear' is not of type Literal"),
+        (lambda: Optimizer(schedule="staircase"), "optimizer.schedule='staircase' is not of type Literal"),
         (lambda: Optimizer(max_norm=-1.0), "optimizer.max_norm=-1.0 is out of range; choose from 0 to 1e+09"),
         (lambda: dataclasses.replace(RECIPE, stages=()), "recipe.stages=() is empty"),
         (lambda: dataclasses.replace(RECIPE, stages=(RECIPE.stages[0],) * 2), "repeated names: a, a"),
@@ -76,40 +74,3 @@ def test_a_broken_recipe_file_is_refused_with_its_line(tmp_path, source, text):
 def test_a_missing_recipe_file_is_refused(tmp_path):
     with pytest.raises(Refusal, match="does not exist"):
         load_recipe(tmp_path / "none.py")
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_mutated_config_files_never_give_a_traceback(tmp_path_factory, data):
-    text = to_json(RECIPE)
-    start = data.draw(st.integers(0, len(text) - 1))
-    end = data.draw(st.integers(start, min(len(text), start + 20)))
-    junk = data.draw(st.text(max_size=12))
-    path = tmp_path_factory.mktemp("config") / "config.json"
-    mutated = text[:start] + junk + text[end:]
-    path.write_text(mutated, encoding="utf-8")
-    try:
-        recipe = read_recipe(path)
-    except Refusal as refusal:
-        assert "\n" not in str(refusal)
-    else:
-        assert isinstance(recipe, Recipe)
-    assert path.read_text(encoding="utf-8") == mutated.replace("\r\n", "\n").replace("\r", "\n")
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_mutated_recipe_files_never_give_a_traceback(tmp_path_factory, data):
-    text = Path("configs/lifequant/resnet20_digits.py").read_text()
-    body = text.index("recipe = Recipe(")  # a mutated head would still be a head
-    start = data.draw(st.integers(body, len(text) - 1))
-    end = data.draw(st.integers(start, min(len(text), start + 20)))
-    junk = data.draw(st.text("abc019.,()[]{}\"'=-+*/: \n", max_size=8))
-    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
-    path.write_text(text[:start] + junk + text[end:])
-    try:
-        recipe = load_recipe(path)
-    except Refusal as refusal:
-        assert "\n" not in str(refusal) and str(path) in str(refusal)
-    else:
-        assert isinstance(recipe, Recipe)

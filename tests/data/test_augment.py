@@ -21,12 +21,25 @@ def test_normalize_is_its_formula(images):
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_normalize_has_the_same_bits_in_every_context(images):
-    alone = normalize(jnp.asarray(images), SPEC)
-    jitted = jax.jit(lambda x: normalize(x, SPEC))(images)
-    inside = jax.jit(lambda x: normalize(x[:, ::-1][:, ::-1], SPEC) + 0.0)(images)
-    np.testing.assert_array_equal(alone, jitted)
-    np.testing.assert_array_equal(alone, inside)
+def test_normalize_inside_a_step_has_the_bits_of_numpy(images):
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 4)).astype(np.float32)
+
+    @jax.jit
+    def step(image, offset, flip, kernel):
+        x = normalize(crop_and_flip(image, offset, flip, SPEC), SPEC)
+
+        def loss(kernel):
+            y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            return jnp.mean(jnp.square(y + 1))
+
+        return x, jax.grad(loss)(kernel)
+
+    plan = train_plan(6, 6, SPEC, seed=0, stage=0, task=0, epoch=0)
+    args = images, plan.offset[0], plan.flip[0]
+    middle, scale = (np.float32(v) for v in (255 * np.array(SPEC.mean), 1 / (255 * np.array(SPEC.std))))
+    expected = (np.asarray(crop_and_flip(*map(jnp.asarray, args), SPEC), np.float32) - middle) * scale
+    np.testing.assert_array_equal(step(*args, kernel)[0], expected)
+    np.testing.assert_array_equal(jax.jit(lambda x: normalize(x, SPEC))(images), (np.float32(images) - middle) * scale)
 
 
 def test_crop_and_flip_is_slicing_of_the_padded_image(images):

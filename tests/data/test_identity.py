@@ -7,7 +7,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.identity import SIZES, changed_file, digest_of
 from lifeq_jax.data.lifelong import make_lifelong
 from lifeq_jax.data.replay import make_replay
-from lifeq_jax.data.tables import load_tasks
+from lifeq_jax.data.tables import catalog, load_tasks
 
 
 @pytest.fixture
@@ -21,11 +21,12 @@ def sequence(make_tree, tmp_path):
 
 def read(root, prefix, replay=True):
     tasks = load_tasks(prefix, 2, root=root, num_classes=4, replay=replay)
-    return tasks, digest_of(prefix, tasks, root)
+    paths = catalog([table for task in tasks for table in task if table is not None]).paths
+    return paths, digest_of(prefix, tasks, root)
 
 
 def test_equal_data_elsewhere_has_an_equal_digest(sequence, tmp_path):
-    tasks, digest = read(*sequence)
+    paths, digest = read(*sequence)
     names = {f"toy_{kind}{task}.csv" for kind in ("train", "test", "replay") for task in range(2)}
     assert digest.keys() == names | {SIZES}
     shutil.copytree(sequence[0], tmp_path / "moved/images")
@@ -33,7 +34,7 @@ def test_equal_data_elsewhere_has_an_equal_digest(sequence, tmp_path):
     path = tmp_path / "moved/csv/toy_train0.csv"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     moved = read(tmp_path / "moved/images", tmp_path / "moved/csv/toy")[1]
-    assert moved == digest and changed_file(json.loads(json.dumps(digest)), moved, tasks) is None
+    assert moved == digest and changed_file(json.loads(json.dumps(digest)), moved, paths) is None
 
 
 def rewritten(change):
@@ -67,16 +68,17 @@ def test_the_changed_file_is_named(change, sequence):
     before = read(*sequence)[1]
     edit, name = CHANGES[change]
     edit(*sequence)
-    tasks, now = read(*sequence)
-    assert changed_file(before, now, tasks) == name
+    paths, now = read(*sequence)
+    assert changed_file(before, now, paths) == name
 
 
 def test_a_file_more_and_a_damaged_digest_differ(sequence):
-    tasks, digest = read(*sequence)
+    paths, digest = read(*sequence)
     fewer, without = read(*sequence, replay=False)
-    assert changed_file(digest, without, fewer) == changed_file(without, digest, tasks) == "toy_replay0.csv"
+    assert changed_file(digest, without, fewer) == changed_file(without, digest, paths) == "toy_replay0.csv"
     for damaged in ("", "x", "AAAA", digest[SIZES][:-8]):
-        assert changed_file(digest | {SIZES: damaged}, digest, tasks) == SIZES
+        assert changed_file(digest | {SIZES: damaged}, digest, paths) == SIZES
+    tasks = load_tasks(sequence[1], 2, root=sequence[0], num_classes=4, replay=True)
     (sequence[0] / "train/a/0000.png").unlink()
     with pytest.raises(Refusal, match=r"train/a/0000\.png cannot be read: No such file"):
         digest_of(sequence[1], tasks, sequence[0])

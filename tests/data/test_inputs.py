@@ -64,6 +64,9 @@ def test_both_paths_give_the_same_batches(case, make_tree):
             np.testing.assert_array_equal(batch.task, rows.task[plan.row[step]])
             np.testing.assert_array_equal(batch.is_replay, rows.is_replay[plan.row[step]])
             np.testing.assert_array_equal(batch.weight, plan.weight[step])
+            image = np.where(plan.weight[step] > 0, rows.index[plan.row[step]], -1)
+            assert batch.index.dtype == np.int32
+            np.testing.assert_array_equal(batch.index, image)
 
 
 def test_large_jpgs_with_subsampled_color_decode_alike(make_tree):

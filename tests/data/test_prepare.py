@@ -141,7 +141,7 @@ def test_a_copy_is_what_training_reads_and_says_what_it_changed(odd_tree, tmp_pa
     made = prepare(tmp_path / "plain", "folder", download=False, seed=0, source_folder=odd_tree)
     assert made.converted == {
         ".bmp": 1, ".gif": 1, ".pgm": 1, ".tif": 3, ".webp": 1, "of 16 bits": 6, "of inks (CMYK)": 1,
-        "of several frames": 3, "turned by their EXIF tag": 5,
+        "of several frames": 3, "turned by their EXIF tag": 5, "of another format than their ending": 1,
     }  # fmt: skip
     assert made.left_out == {".txt": 1} and made.images == {"train": len(os.listdir(odd_tree / "train/a")) - 1}
     assert str(made).splitlines()[1].startswith("converted: 1 .bmp, 1 .gif, ")

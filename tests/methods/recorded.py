@@ -29,7 +29,7 @@ def tree(arrays, prefix):
 def batch(arrays, name):
     x, y = arrays[f"mlp/data/{name}/x"], arrays[f"mlp/data/{name}/y"]
     zeros = jnp.zeros(len(y), jnp.int32)
-    return Batch(jnp.asarray(x), jnp.asarray(y, jnp.int32), jnp.ones(len(y)), zeros, zeros > 0)
+    return Batch(jnp.asarray(x), jnp.asarray(y, jnp.int32), jnp.ones(len(y)), zeros, zeros > 0, jnp.arange(len(y)))
 
 
 def task_end(arrays, params, task=1):

@@ -17,6 +17,7 @@ from lifeq_jax.methods.blip import blip, limits_of, protected
 from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import bit_alloc
+from tests.methods.trainer import start
 
 HEADS = (2, 2, 3)
 OUTPUTS = np.split(np.arange(sum(HEADS)), np.cumsum(HEADS)[:-1])  # of each head
@@ -44,6 +45,7 @@ def batch_of(x, label, task):
         weight=jnp.ones(size),
         task=jnp.full(size, task, jnp.int32),
         is_replay=jnp.zeros(size, bool),
+        index=jnp.arange(size, dtype=jnp.int32),
         classes=jnp.tile(classes, (size, 1)),
     )
 
@@ -88,7 +90,7 @@ def test_a_whole_run_of_the_original(golden):
     method = blip(prior=prior, fisher="empirical", cell="full", head=False)  # with recorded labels
     step, begin = trainer(method, 0.05)
     params = recorded_params(run)
-    state = method.init(params)
+    state = method.init(start(params))
     for task in range(3):
         x, y = run[f"t{task}_x"], run[f"t{task}_y"] + OUTPUTS[task][0]
         opt_state = begin(params)
@@ -149,7 +151,7 @@ def random_task(seed, size=40):
 def two_tasks(prior=1e-6, **arguments):
     """(state and parameters after the first task, and after the second, with 30 large steps in each)."""
     method, params = blip(prior=prior, **arguments), random_params(0)
-    state, ends = method.init(params), []
+    state, ends = method.init(start(params)), []
     step, begin = trainer(method, 1.0)
     for seed in (0, 1):
         task, batch = random_task(seed)
@@ -216,7 +218,7 @@ def test_a_free_head_is_left_alone():
 
 def test_norms_learn_in_the_first_task_only():
     method, params = blip(), random_params(0)
-    state = method.init(params)
+    state = method.init(start(params))
     updates = jax.tree.map(lambda leaf: jnp.full_like(leaf, 1e-3), params)
     for finished, moves in ((0, True), (1, False)):
         now = state._replace(task=jnp.array(finished, jnp.int32))
@@ -242,7 +244,7 @@ def test_what_is_measured():
 def test_memory_does_not_grow_with_the_tasks():
     sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(state)) for state, _ in two_tasks()]
     method = blip()
-    assert sizes[0] == sizes[1] == sum(leaf.nbytes for leaf in jax.tree.leaves(method.init(random_params(0))))
+    assert sizes[0] == sizes[1] == sum(leaf.nbytes for leaf in jax.tree.leaves(method.init(start(random_params(0)))))
 
 
 @pytest.mark.parametrize(

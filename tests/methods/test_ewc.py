@@ -8,12 +8,13 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods.ewc import ewc
 from tests.methods import recorded, tiny, toy
+from tests.methods.trainer import start
 
 
 def test_golden(golden):
     arrays = golden("lq_importance")
     method, params = ewc(strength=1.0, fisher="batch", history="recomputed"), recorded.tree(arrays, "p_old")
-    state = method.end_task(method.init(params), recorded.task_end(arrays, params))
+    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
     recorded.close(state.importance, recorded.tree(arrays, "ewc/importance"))
     recorded.check_penalty(method, state, arrays, "ewc")
 
@@ -21,7 +22,7 @@ def test_golden(golden):
 def test_golden_of_blip(golden):
     arrays, lamb, factor = golden("blip_baseline_ewc"), 5000.0, 20.0
     method = ewc(strength=lamb * factor / 2, fisher="batch", history="averaged")
-    state = method.init(tiny.tree(arrays, "t0_theta"))
+    state = method.init(start(tiny.tree(arrays, "t0_theta")))
     for task in range(3):
         state = method.end_task(state, tiny.task_end(arrays, 4, task, tiny.tree(arrays, f"t{task}_theta")))
         importance = jax.tree.map(lambda f: factor * f, state.importance)
@@ -40,7 +41,7 @@ def test_strength_multiplies_the_penalty():
     values = []
     for strength in (1.0, 3.0):
         method = ewc(strength=strength)
-        state = method.end_task(method.init(params), toy.task_end(0, params))
+        state = method.end_task(method.init(start(params)), toy.task_end(0, params))
         values.append(float(method.penalty(state, other, other)))
     np.testing.assert_allclose(values[1], 3 * values[0], rtol=1e-6)
 
@@ -50,7 +51,7 @@ def test_per_task_is_the_sum_of_single_tasks(fisher):
     first, second = toy.init(0), toy.init(1)
     other = toy.init(2)
     method = ewc(strength=1.0, fisher=fisher)
-    fresh = method.init(first)
+    fresh = method.init(start(first))
     states = [method.end_task(fresh, toy.task_end(0, first)), method.end_task(fresh, toy.task_end(1, second))]
     both = method.end_task(states[0], toy.task_end(1, second))
     expected = sum(float(method.penalty(state, other, other)) for state in states)
@@ -60,7 +61,7 @@ def test_per_task_is_the_sum_of_single_tasks(fisher):
 def test_online_decays_old_importance_and_moves_the_anchor():
     first, second = toy.init(0), toy.init(1)
     plain, online = ewc(strength=1.0), ewc(strength=1.0, history="online", decay=0.25)
-    fresh = plain.init(first)
+    fresh = plain.init(start(first))
     old = plain.end_task(fresh, toy.task_end(0, first)).importance
     new = plain.end_task(fresh, toy.task_end(1, second)).importance
     state = online.end_task(online.end_task(fresh, toy.task_end(0, first)), toy.task_end(1, second))
@@ -72,7 +73,7 @@ def test_online_decays_old_importance_and_moves_the_anchor():
 def test_averaged_is_the_mean_over_tasks_and_moves_the_anchor():
     points = [toy.init(seed) for seed in range(3)]
     method = ewc(strength=1.0, history="averaged")
-    fresh = state = method.init(points[0])
+    fresh = state = method.init(start(points[0]))
     ends = [toy.task_end(task, point)._replace(loaders=(lambda: [toy.data(0)],)) for task, point in enumerate(points)]
     for end in ends:
         state = method.end_task(state, end)
@@ -84,16 +85,16 @@ def test_averaged_is_the_mean_over_tasks_and_moves_the_anchor():
 def test_recomputed_forgets_the_old_state():
     params = toy.init(0)
     method = ewc(history="recomputed")
-    state = method.end_task(method.init(params), toy.task_end(0, toy.init(1)))
+    state = method.end_task(method.init(start(params)), toy.task_end(0, toy.init(1)))
     again = method.end_task(state, toy.task_end(1, params))
-    fresh = method.end_task(method.init(params), toy.task_end(1, params))
+    fresh = method.end_task(method.init(start(params)), toy.task_end(1, params))
     recorded.close(again.importance, fresh.importance)
 
 
 def test_latent_parameters_are_what_it_protects():
     params = toy.init()
     method = ewc(strength=1.0)
-    state = method.end_task(method.init(params), toy.task_end(0, params))
+    state = method.end_task(method.init(start(params)), toy.task_end(0, params))
     weights = jax.tree.map(lambda p: p + 1.0, params)
     assert float(method.penalty(state, params, weights)) == 0.0
     assert bool(jnp.all(state.params["hidden"]["kernel"] == params["hidden"]["kernel"]))
@@ -102,7 +103,10 @@ def test_latent_parameters_are_what_it_protects():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"fisher": "exact"}, "method.args.fisher='exact' is unknown; choose from batch, empirical, sampled"),
+        (
+            {"fisher": "exact"},
+            "method.args.fisher='exact' is unknown; choose from batch, empirical, sampled, sampled_batch",
+        ),
         (
             {"history": "all"},
             "method.args.history='all' is unknown; choose from averaged, online, per_task, recomputed",

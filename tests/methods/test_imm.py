@@ -8,11 +8,12 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods.imm import imm
 from tests.methods import recorded, tiny, toy
+from tests.methods.trainer import start
 
 
 def recorded_states(arrays, method):
     """The state after each recorded task, each merged with the unmerged parameters of the one before, as recorded."""
-    state = method.init(tiny.tree(arrays, "t0_before"))
+    state = method.init(start(tiny.tree(arrays, "t0_before")))
     for task in range(3):
         params = tiny.tree(arrays, f"t{task}_before")
         merged = method.end_task(state, tiny.task_end(arrays, 4, task, params))
@@ -43,9 +44,9 @@ def test_golden_penalty(golden):
 def test_merge_by_hand():
     first, second = toy.init(1), toy.init(2)
     method = imm()
-    one = method.end_task(method.init(first), toy.task_end(0, first))
+    one = method.end_task(method.init(start(first)), toy.task_end(0, first))
     jax.tree.map(np.testing.assert_array_equal, one.merged.params, first)
-    alone = method.end_task(method.init(first), toy.task_end(1, second))
+    alone = method.end_task(method.init(start(first)), toy.task_end(1, second))
     both = method.end_task(one, toy.task_end(1, second))
 
     def mode(f, p, g, q):
@@ -60,7 +61,7 @@ def test_merge_by_hand():
 @pytest.mark.parametrize(("unseen", "share"), [("newest", 1.0), ("zero", 0.0)])
 def test_heads_of_later_tasks(unseen, share):
     params, method = toy.init(outputs=4), imm(unseen=unseen)
-    state = method.end_task(method.init(params), toy.task_end(0, params))
+    state = method.end_task(method.init(start(params)), toy.task_end(0, params))
     merged, new = method.settle(state, params)["classifier"]["kernel"], params["classifier"]["kernel"]
     np.testing.assert_array_equal(merged[:, 2:], share * new[:, 2:])
     assert bool(jnp.any(merged[:, :2] == new[:, :2]))
@@ -68,7 +69,7 @@ def test_heads_of_later_tasks(unseen, share):
 
 def test_penalty_by_hand():
     params, method = toy.init(), imm(strength=3.0)
-    state = method.end_task(method.init(params), toy.task_end(0, params))
+    state = method.end_task(method.init(start(params)), toy.task_end(0, params))
     away = jax.tree.map(lambda p: p + 0.5, params)  # 82 parameters
     np.testing.assert_allclose(method.penalty(state, away, away), 1.5 * 82 * 0.25, rtol=1e-5)
 

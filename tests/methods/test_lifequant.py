@@ -18,6 +18,7 @@ from lifeq_jax.methods.noise import noise_loss
 from lifeq_jax.methods.penalty import Anchor, anchored
 from lifeq_jax.quant import QUANTIZERS
 from tests.methods import recorded, toy
+from tests.methods.trainer import start
 
 
 def original(**arguments):
@@ -33,7 +34,7 @@ def weighted(arrays, variant):
 def test_golden_without_balance(golden):
     arrays = golden("lq_importance")
     method, params = original(loss="cross_entropy"), recorded.tree(arrays, "p_old")
-    state = method.end_task(method.init(params), recorded.task_end(arrays, params))
+    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
     recorded.close(state.importance, recorded.tree(arrays, "ours_resnet20_balanced_False/importance"))
     recorded.check_penalty(method, state, arrays, "ours_resnet20_balanced_False")
 
@@ -45,7 +46,7 @@ def test_golden_with_balance(golden):
         anchored(contribution, strength=1.0, history="recomputed"),
         recorded.tree(arrays, "p_old"),
     )
-    state = method.end_task(method.init(params), recorded.task_end(arrays, params))
+    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
     recorded.close(state.importance, recorded.tree(arrays, "ours_resnet20_balanced_True/importance"))
     recorded.check_penalty(method, state, arrays, "ours_resnet20_balanced_True")
 
@@ -76,20 +77,24 @@ def test_noise_counts_batches_and_follows_the_key(golden):
     params = recorded.tree(arrays, "p_old")
     task = recorded.task_end(arrays, params)
     method = original(loss="cross_entropy", noise_bits=4)
-    noisy = method.end_task(method.init(params), task).importance
-    again = method.end_task(method.init(params), task).importance
-    other = method.end_task(method.init(params), task._replace(key=jax.random.key(9))).importance
+    noisy = method.end_task(method.init(start(params)), task).importance
+    again = method.end_task(method.init(start(params)), task).importance
+    other = method.end_task(method.init(start(params)), task._replace(key=jax.random.key(9))).importance
     jax.tree.map(np.testing.assert_array_equal, noisy, again)
     # 100 draws per feature: a fresh sample agrees with the recorded one
     recorded.close(noisy, recorded.tree(arrays, "ours_mobilenet_balanced_False/importance"), rtol=0.1)
     assert not bool(jnp.all(noisy["fc1.bias"] == other["fc1.bias"]))
-    wide = original(loss="cross_entropy", noise_bits=4, act_range=50.0).end_task(method.init(params), task).importance
+    wide = (
+        original(loss="cross_entropy", noise_bits=4, act_range=50.0)
+        .end_task(method.init(start(params)), task)
+        .importance
+    )
     assert not np.allclose(wide["fc1.bias"], noisy["fc1.bias"], rtol=0.01)
 
 
 def finished(method, seed=0, task=0):
     params = toy.init(seed)
-    return params, method.end_task(method.init(params), toy.task_end(task, params))
+    return params, method.end_task(method.init(start(params)), toy.task_end(task, params))
 
 
 def test_penalty_is_the_expectation_that_defines_it():
@@ -169,7 +174,7 @@ def test_balanced_importance_weighs_rare_classes(loss):
     shares = []
     for counts in ([32.0, 32.0], [62.0, 2.0]):
         task = toy.task_end(0, params)._replace(counts=jnp.array(counts))
-        shares.append(method.end_task(method.init(params), task).importance["classifier"]["bias"])
+        shares.append(method.end_task(method.init(start(params)), task).importance["classifier"]["bias"])
     assert np.allclose(*shares) == (loss in ("cross_entropy", "focal"))
 
 
@@ -197,7 +202,7 @@ def test_proximal_step_is_the_constraint():
     [
         ({"space": "both"}, "method.args.space='both' is unknown; choose from latent, quantized"),
         ({"loss": "ball"}, "method.args.loss='ball' is unknown; choose from " + ", ".join(sorted(LOSSES))),
-        ({"fisher": "x"}, "method.args.fisher='x' is unknown; choose from batch, empirical, sampled"),
+        ({"fisher": "x"}, "method.args.fisher='x' is unknown; choose from batch, empirical, sampled, sampled_batch"),
         (
             {"fisher": "sampled", "noise_bits": 4},
             "method.args.noise_bits=4 needs method.args.fisher='batch', not 'sampled'",

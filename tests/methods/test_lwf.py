@@ -10,6 +10,7 @@ from lifeq_jax.losses.classify import cross_entropy
 from lifeq_jax.methods.base import Outputs
 from lifeq_jax.methods.lwf import EPS, Teacher, distillation, lwf
 from tests.methods import toy
+from tests.methods.trainer import added, start
 
 CASES = {  # heads, task under way, temperature, strength
     "c0": ((5, 5, 5), 2, 1.0, 2.0),
@@ -37,7 +38,7 @@ def test_golden(golden, case):
 
     def loss(logits):
         own = jnp.mean(cross_entropy(logits[:, first : first + heads[task]], jnp.asarray(label)))
-        return own + method.batch_loss(state, batch, logits, lambda params, image: Outputs(old, image))
+        return own + added(method, state, batch, logits, lambda params, image: Outputs(old, image))
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(now)
     np.testing.assert_allclose(value, arrays[f"{case}_loss"], rtol=1e-5)
@@ -46,7 +47,7 @@ def test_golden(golden, case):
 
 def test_outputs_belong_to_the_task_that_had_them():
     params = toy.init(outputs=4)
-    state = lwf().init(params)
+    state = lwf().init(start(params))
     for task, expected in enumerate(([1, 1, 0, 0], [1, 1, 2, 2])):
         state = lwf().end_task(state, toy.task_end(task, params))
         np.testing.assert_array_equal(state.head, expected)
@@ -54,7 +55,7 @@ def test_outputs_belong_to_the_task_that_had_them():
 
 def test_a_shared_head_is_one_term():
     params, teacher = toy.init(1), toy.init(2)
-    state = lwf().init(teacher)
+    state = lwf().init(start(teacher))
     for task in range(2):
         state = lwf().end_task(state, toy.task_end(task, teacher))
     np.testing.assert_array_equal(state.head, [1, 1])
@@ -62,29 +63,29 @@ def test_a_shared_head_is_one_term():
     logits, targets = (toy.apply(point, batch.image).logits for point in (params, teacher))
     smoothed = (jax.nn.softmax(logits) + EPS / 2) / (1 + EPS)
     expected = -2.0 * jnp.mean(jnp.sum(jax.nn.softmax(targets) * jnp.log(smoothed), axis=-1))
-    np.testing.assert_allclose(lwf().batch_loss(state, batch, logits, toy.apply), expected, rtol=1e-5)
+    np.testing.assert_allclose(added(lwf(), state, batch, logits, toy.apply), expected, rtol=1e-5)
 
 
 def test_the_teacher_is_the_network_at_the_end_of_the_last_task_and_never_learns():
     first, last = toy.init(1), toy.init(2)
-    state = lwf().end_task(lwf().init(first), toy.task_end(0, first))
+    state = lwf().end_task(lwf().init(start(first)), toy.task_end(0, first))
     state = lwf().end_task(state, toy.task_end(1, last))
     jax.tree.map(np.testing.assert_array_equal, state.params, last)
     batch = toy.data(1)
     logits = toy.apply(first, batch.image).logits
-    gradient = jax.grad(lambda teacher: lwf().batch_loss(state._replace(params=teacher), batch, logits, toy.apply))
+    gradient = jax.grad(lambda teacher: added(lwf(), state._replace(params=teacher), batch, logits, toy.apply))
     assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(gradient(last)))
 
 
 def test_the_first_task_asks_no_teacher():
-    state, batch, asked = lwf().init(toy.init()), toy.data(0), []
+    state, batch, asked = lwf().init(start(toy.init())), toy.data(0), []
 
     def evaluate(params, image):
         jax.debug.callback(lambda: asked.append(1))
         return toy.apply(params, image)
 
     def loss(state, logits):
-        return lwf().batch_loss(state, batch, logits, evaluate)
+        return added(lwf(), state, batch, logits, evaluate)
 
     logits = toy.apply(toy.init(1), batch.image).logits
     value, gradient = jax.jit(jax.value_and_grad(loss, argnums=1))(state, logits)
@@ -100,11 +101,11 @@ def test_the_first_task_asks_no_teacher():
 
 def test_rows_of_weight_zero_do_not_count():
     params, batch = toy.init(1), toy.data(0)
-    state = lwf().end_task(lwf().init(params), toy.task_end(0, params))
+    state = lwf().end_task(lwf().init(start(params)), toy.task_end(0, params))
     logits = toy.apply(toy.init(2), batch.image).logits
     half = batch._replace(weight=batch.weight.at[32:].set(0.0))
     spoiled = logits.at[32:].set(100.0)
-    values = [float(lwf().batch_loss(state, half, z, toy.apply)) for z in (logits, spoiled)]
+    values = [float(added(lwf(), state, half, z, toy.apply)) for z in (logits, spoiled)]
     assert values[0] == values[1] > 0.0
 
 
@@ -124,5 +125,5 @@ def test_refusals(arguments, line):
 def test_refuses_a_task_without_data():
     params = toy.init()
     with pytest.raises(Refusal) as refused:
-        lwf().end_task(lwf().init(params), toy.task_end(0, params)._replace(loaders=(list,)))
+        lwf().end_task(lwf().init(start(params)), toy.task_end(0, params)._replace(loaders=(list,)))
     assert str(refused.value) == "method.name='lwf': the loader of task 0 yields 0 batches; at least 1 is needed"

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.losses.classify import weighted_mean
 from lifeq_jax.methods import METHODS
 from lifeq_jax.methods.base import StepInfo
 from tests.methods import toy
+from tests.methods.trainer import forward, start
 
 NAMES = sorted(METHODS)
 PROTECTING = sorted(set(METHODS) - {"finetune"})
@@ -35,20 +38,21 @@ def step(state, method, params, seed):
 @functools.cache
 def after_one_task(name):
     method, params = METHODS[name](), toy.init()
-    state, params = step(method.init(params), method, params, 0)
+    state, params = step(method.init(start(params)), method, params, 0)
     return method, method.end_task(state, toy.task_end(0, params)), params
 
 
 def cost(method, state, params):
-    batch = toy.data(0)
-    further = method.batch_loss(state, batch, toy.apply(params, batch.image).logits, toy.apply)
+    loss, batch = LOSSES["cross_entropy"](), toy.data(0)
+    seen = forward(params, batch, toy.apply)
+    further = weighted_mean(method.example_loss(state, loss, seen) - loss(seen.examples), batch.weight)
     return method.penalty(state, params, toy.quantize(params)) + further
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_task_is_free(name):
     method, params = METHODS[name](), toy.init()
-    state = method.init(params)
+    state = method.init(start(params))
     for _ in range(2):
         value, gradient = jax.value_and_grad(lambda p, s=state: cost(method, s, p))(params)
         assert float(value) == 0.0
@@ -95,7 +99,7 @@ def test_state_keeps_its_shapes_so_nothing_is_retraced(name):
         state, new = step(state, method, params, 0)
         return state, new, cost(method, state, new)
 
-    state = method.init(params)
+    state = method.init(start(params))
     expected = shapes(state)
     for task in range(2):
         state, params, _ = train_step(state, params)
@@ -122,7 +126,7 @@ def test_state_survives_flatten_and_unflatten(name):
 def test_state_and_parameters_can_be_donated_together(name):
     method, params = METHODS[name](), toy.init()
     donated = jax.jit(lambda both: jax.tree.map(lambda x: x + 0, both), donate_argnums=0)
-    state, params = donated((method.init(params), params))
+    state, params = donated((method.init(start(params)), params))
     task = toy.task_end(0, params)
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((method.end_task(state, task), params))]
     assert len(set(buffers)) == len(buffers)
@@ -138,7 +142,7 @@ def test_end_task_is_a_function_of_its_arguments(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_may_be_split_for_per_example_methods(name):
     method, _, params = after_one_task(name)
-    state = method.init(params)
+    state = method.init(start(params))
     states = [method.end_task(state, toy.task_end(0, params, parts)) for parts in (1, 4)]
     for leaf in jax.tree.leaves(states):
         assert bool(jnp.all(jnp.isfinite(leaf)))

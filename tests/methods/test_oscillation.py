@@ -19,6 +19,7 @@ from lifeq_jax.optim.chain import adam, chain, sgd
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import QUANTIZERS, codes
 from tests.methods import toy
+from tests.methods.trainer import start
 
 LSQ = QUANTIZERS["lsq"]
 TABLE = {"fine/kernel": LSQ(8), "coarse/kernel": LSQ(3)}
@@ -36,7 +37,7 @@ def at(*coarse):
 
 def run(method, points, progress=None):
     """The state after each of the points that training passes."""
-    state, states = method.init(points[0]), []
+    state, states = method.init(start(points[0])), []
     for i, (old, new) in enumerate(zip(points, points[1:], strict=False)):
         share = (i + 1) / (len(points) - 1) if progress is None else progress[i]
         state = method.observe(state, StepInfo(old, new, old, jnp.float32(share)))
@@ -138,8 +139,8 @@ def test_tracker_is_the_originals(golden, case):
 
 
 def test_only_coarse_kernels_are_tracked():
-    assert set(track(TABLE).init(PARAMS).tracks) == {"coarse/kernel"}
-    assert set(track(TABLE, max_bits=8).init(PARAMS).tracks) == set(TABLE)
+    assert set(track(TABLE).init(start(PARAMS)).tracks) == {"coarse/kernel"}
+    assert set(track(TABLE, max_bits=8).init(start(PARAMS)).tracks) == set(TABLE)
 
 
 def test_tracks_the_codes_of_the_new_parameters():
@@ -184,7 +185,7 @@ def optimizer_of(method):
 def drive(method, params, table, steps, seed):
     """Trains on the loss <noise, quantized weights>, noise new in each step. Yields parameters and state after each."""
     optimizer = optimizer_of(method)
-    state, opt_state = method.init(params), optimizer.init(params)
+    state, opt_state = method.init(start(params)), optimizer.init(params)
     quantized = codes.mask(table, params)
 
     @jax.jit
@@ -265,7 +266,7 @@ def test_a_task_begins_with_nothing_frozen():
     *_, (params, state) = drive(control, params, table, 60, seed=2)
     assert int(jnp.sum(state.tracks["conv/kernel"].frozen)) > 0
     fresh = control.end_task(state, toy.task_end(0, toy.init())._replace(params=params))
-    jax.tree.map(np.testing.assert_array_equal, fresh, control.init(params))
+    jax.tree.map(np.testing.assert_array_equal, fresh, control.init(start(params)))
 
 
 def test_dampening_by_hand():
@@ -281,7 +282,7 @@ def test_dampening_by_hand():
 
 def test_dampening_starts_with_its_first_strength():
     method = dampen(TABLE, strength=2.0, strength_start=1.0, start=0.5, aggregation="sum")
-    value = method.penalty(method.init(PARAMS), PARAMS, codes.quantize(TABLE, PARAMS))
+    value = method.penalty(method.init(start(PARAMS)), PARAMS, codes.quantize(TABLE, PARAMS))
     np.testing.assert_allclose(value, 0.05, rtol=1e-5)
 
 
@@ -290,7 +291,7 @@ def test_state_keeps_its_shapes_and_compiled_equals_eager(name):
     params, table = network("lsq")
     method = OSCILLATIONS[name](table)
     moved = jax.tree.map(lambda leaf: leaf * 1.3, params)
-    state = method.init(params)
+    state = method.init(start(params))
     info = StepInfo(params, moved, params, jnp.float32(0.5))
     eager, compiled = method.observe(state, info), jax.jit(method.observe)(state, info)
     shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]
@@ -303,7 +304,7 @@ def test_state_keeps_its_shapes_and_compiled_equals_eager(name):
 def test_state_and_parameters_can_be_donated_together(name):
     params, table = network("lsq")
     donated = jax.jit(lambda both: jax.tree.map(lambda x: x + 0, both), donate_argnums=0)
-    state, params = donated((OSCILLATIONS[name](table).init(params), params))
+    state, params = donated((OSCILLATIONS[name](table).init(start(params)), params))
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((state, params))]
     assert len(set(buffers)) == len(buffers)
 

@@ -56,6 +56,17 @@ def test_added_quadratics_by_hand():
     np.testing.assert_allclose(both.constant, 12.0)
 
 
+def test_what_only_one_quadratic_holds_is_anchored_at_its_very_point():
+    """Else the rounding pulls, and Adam makes a step of the smallest pull."""
+    random = np.random.default_rng(0)
+    a, b = ({"w": jnp.asarray(random.normal(size=1000), jnp.float32)} for _ in range(2))
+    ones, none = {"w": jnp.ones(1000)}, {"w": jnp.zeros(1000)}
+    newest = add_quadratic(add_quadratic(no_anchor(a), none, a, 1.0), ones, b, 1.0)
+    np.testing.assert_array_equal(newest.params["w"], b["w"])
+    oldest = add_quadratic(add_quadratic(no_anchor(a), ones, a, 1.0), none, b, 1.0)
+    np.testing.assert_array_equal(oldest.params["w"], a["w"])
+
+
 def test_five_tasks_stay_their_sum():
     keys = jax.random.split(jax.random.key(0), 5)
     tasks = [({"w": jax.random.uniform(k, (9,))}, {"w": jax.random.normal(k, (9,))}) for k in keys]

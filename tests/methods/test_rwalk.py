@@ -11,12 +11,13 @@ from lifeq_jax.methods.ewc import ewc
 from lifeq_jax.methods.penalty import distance
 from lifeq_jax.methods.rwalk import rwalk
 from tests.methods import recorded, toy
+from tests.methods.trainer import start
 
 
 def test_golden(golden):
     arrays = golden("lq_importance")
     method, params = rwalk(strength=1.0, clamp=False), recorded.tree(arrays, "p_old")
-    state = method.init(params)
+    state = method.init(start(params))
     for task in (0, 1):
         infos, params = recorded.steps(arrays, task, params)
         for info in infos:
@@ -35,7 +36,7 @@ def test_golden(golden):
 def test_original_never_acts_because_its_state_is_lost(golden):
     arrays = golden("lq_importance")
     method, new = rwalk(), recorded.tree(arrays, "p_new")
-    state = method.init(recorded.tree(arrays, "p_old"))
+    state = method.init(start(recorded.tree(arrays, "p_old")))
     assert float(method.penalty(state, new, new)) == float(arrays["mlp/rwalk_as_in_main/penalty"]) == 0.0
 
 
@@ -44,9 +45,9 @@ def test_fisher_is_a_moving_average_over_loaders():
     fishers = []
     for task in (0, 1):
         method = ewc(fisher="batch")
-        fishers.append(method.end_task(method.init(params), toy.task_end(task, params)).importance)
+        fishers.append(method.end_task(method.init(start(params)), toy.task_end(task, params)).importance)
     method = rwalk(decay=0.75)
-    state = method.end_task(method.init(params), toy.task_end(1, params))
+    state = method.end_task(method.init(start(params)), toy.task_end(1, params))
     # each loader holds half of all batches
     expected = jax.tree.map(lambda a, b: 0.75 * 0.25 * a / 2 + 0.25 * b / 2, *fishers)
     recorded.close(state.fisher, expected)
@@ -57,7 +58,7 @@ def test_score_halves_at_every_task():
     moved = jax.tree.map(lambda p: p + 0.1, params)
     method = rwalk()
     grads = jax.tree.map(lambda p: -jnp.ones_like(p), params)
-    state = method.observe(method.init(params), StepInfo(params, moved, grads, jnp.ones(())))
+    state = method.observe(method.init(start(params)), StepInfo(params, moved, grads, jnp.ones(())))
     first = method.end_task(state, toy.task_end(0, moved))
     second = method.end_task(first, toy.task_end(1, moved))
     assert float(jnp.min(first.score["hidden"]["kernel"])) > 0
@@ -70,7 +71,7 @@ def test_score_by_hand_where_the_fisher_is_zero():
     moved = jax.tree.map(lambda p: p + 0.1, params)
     method = rwalk(eps=0.2)
     grads = jax.tree.map(lambda p: -jnp.ones_like(p), params)
-    state = method.observe(method.init(params), StepInfo(params, moved, grads, jnp.ones(())))
+    state = method.observe(method.init(start(params)), StepInfo(params, moved, grads, jnp.ones(())))
     dead = {**moved, "hidden": {**moved["hidden"], "bias": jnp.full(toy.HIDDEN, -100.0)}}
     score = method.end_task(state, toy.task_end(0, dead)).score
     np.testing.assert_allclose(score["hidden"]["kernel"], np.full((2, toy.HIDDEN), 0.25), rtol=1e-4)

@@ -10,6 +10,7 @@ from lifeq_jax.methods.importance import Sum, mean
 from lifeq_jax.methods.penalty import Anchor
 from lifeq_jax.methods.scp import scp, sliced, unit_vectors
 from tests.methods import recorded, toy
+from tests.methods.trainer import start
 
 
 def importance(arrays, variant):
@@ -49,7 +50,7 @@ def test_many_vectors_give_the_expectation():
     params, batch = toy.init(), toy.data(0)
     task = toy.task_end(0, params, parts=1)
     method = scp(num_vectors=4000)
-    state = method.end_task(method.init(params), task)
+    state = method.end_task(method.init(start(params)), task)
     jacobian = jax.jacrev(lambda p: jnp.mean(toy.apply(p, batch.image).logits, axis=0))(params)
     expected = jax.tree.map(lambda j: jnp.sum(jnp.square(j), axis=0) / 2, jacobian)
     recorded.close(state.importance, expected, rtol=0.1)
@@ -62,7 +63,7 @@ def test_absolute_vanishes_with_many_vectors_and_squared_does_not():
     for variant in ("absolute", "squared"):
         for num_vectors in (2, 2000):
             method = scp(num_vectors=num_vectors, variant=variant)
-            state = method.end_task(method.init(params), task)
+            state = method.end_task(method.init(start(params)), task)
             totals[variant, num_vectors] = float(jnp.sum(state.importance["classifier"]["kernel"]))
     assert totals["absolute", 2000] < 0.2 * totals["absolute", 2]
     assert totals["squared", 2000] > 0.2 * totals["squared", 2]

@@ -10,12 +10,13 @@ from lifeq_jax.methods.base import StepInfo
 from lifeq_jax.methods.penalty import distance
 from lifeq_jax.methods.si import si
 from tests.methods import recorded, toy
+from tests.methods.trainer import start
 
 
 def test_golden(golden):
     arrays = golden("lq_importance")
     method, params = si(strength=1.0, clamp=False), recorded.tree(arrays, "p_old")
-    state = method.init(params)
+    state = method.init(start(params))
     for task in (0, 1):
         infos, params = recorded.steps(arrays, task, params)
         assert len(infos) == (4, 2)[task]
@@ -33,14 +34,14 @@ def test_golden(golden):
 def test_original_never_acts_because_it_sees_no_step(golden):
     arrays = golden("lq_importance")
     method, params = si(), recorded.tree(arrays, "p_old")
-    state = method.end_task(method.init(params), recorded.task_end(arrays, params))
+    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
     new = recorded.tree(arrays, "p_new")
     assert float(method.penalty(state, new, new)) == float(arrays["mlp/si_as_in_main/penalty"]) == 0.0
 
 
-def walk(method, start, path):
-    """The state after one task that moves `start` along (new value, gradient) pairs."""
-    state, old = method.init({"w": jnp.array(start)}), jnp.array(start)
+def walk(method, first, path):
+    """The state after one task that moves `first` along (new value, gradient) pairs."""
+    state, old = method.init(start({"w": jnp.array(first)})), jnp.array(first)
     for new, grad in path:
         state = method.observe(state, StepInfo({"w": old}, {"w": jnp.array(new)}, {"w": jnp.array(grad)}, jnp.ones(())))
         old = jnp.array(new)

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lifeq_jax.core.types import Batch
-from lifeq_jax.losses.classify import cross_entropy, of_head, weighted_mean
+from lifeq_jax.losses import LOSSES
+from lifeq_jax.losses.classify import weighted_mean
 from lifeq_jax.methods.base import Outputs, TaskEnd
+from tests.methods.trainer import forward
 
 HEADS = (3, 2, 4)  # outputs of each task
 FIRST = np.cumsum((0, *HEADS))[:-1]  # output of each head
@@ -40,7 +42,10 @@ def batches(arrays, prefix, task, size):
     weight, row = (place < len(label)).astype(np.float32), np.minimum(place, len(label) - 1)
     tasks, classes = np.full(size, task, np.int32), np.tile(np.repeat(range(len(HEADS)), HEADS) == task, (size, 1))
     return [
-        jax.tree.map(jnp.asarray, Batch(image[r], label[r].astype(np.int32), w, tasks, np.zeros(size, bool), classes))
+        jax.tree.map(
+            jnp.asarray,
+            Batch(image[r], label[r].astype(np.int32), w, tasks, np.zeros(size, bool), r.astype(np.int32), classes),
+        )
         for r, w in zip(row, weight, strict=True)
     ]
 
@@ -56,8 +61,7 @@ def criterion(method, state, batch):
     """The function params -> all that training on `batch` minimizes."""
 
     def value(params):
-        logits = apply(params, batch.image).logits
-        task = weighted_mean(cross_entropy(of_head(logits, batch.classes), batch.label), batch.weight)
-        return task + method.batch_loss(state, batch, logits, apply) + method.penalty(state, params, params)
+        values = method.example_loss(state, LOSSES["cross_entropy"](), forward(params, batch, apply))
+        return weighted_mean(values, batch.weight) + method.penalty(state, params, params)
 
     return value

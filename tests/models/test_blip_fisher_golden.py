@@ -52,6 +52,7 @@ def case(request, golden):
         weight=jnp.ones(len(image)),
         task=zeros,
         is_replay=zeros > 0,
+        index=jnp.arange(len(image), dtype=jnp.int32),
         classes=jnp.broadcast_to(jnp.isin(jnp.arange(model.num_classes), own), (len(image), model.num_classes)),
     )
     leaves = {f"params/{name}": leaf for name, leaf in named_leaves(fisher(model, to_variables(arrays), batch)).items()}

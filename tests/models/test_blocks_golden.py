@@ -8,7 +8,8 @@ import pytest
 
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.layers.setups import quantizers
-from lifeq_jax.models import mobilenet_v2, resnet
+from lifeq_jax.models.mobilenet_v2 import Block
+from lifeq_jax.models.resnet import Block as ResNetBlock
 from lifeq_jax.quant import QUANTIZERS
 from tests.torch_layout import MOBILE_V2, RESNET20, block_names, leaf_name, to_array, to_image, to_variables, under
 
@@ -42,8 +43,8 @@ def block(case, state):
     step, width = int(stride[1]), int(bits)
     of_role = quantizers("convolutions", *QUANTIZERS_OF[family], width, width)
     if family.endswith("res"):
-        return resnet.Block(state["conv1.weight"].shape[0], step, step != 1, of_role)
-    return mobilenet_v2.Block(
+        return ResNetBlock(state["conv1.weight"].shape[0], step, step != 1, of_role)
+    return Block(
         features=state["conv3.weight"].shape[0],
         expansion=EXPANSION[stride],
         stride=step,

@@ -13,8 +13,9 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.layers.quant import bit_table, observe_ranges, quantizer_table, traced
 from lifeq_jax.layers.setups import ROLES, Quantizers, quantizers
-from lifeq_jax.models import MODELS, mobilenet_v2
+from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import initialize, variable_shapes
+from lifeq_jax.models.mobilenet_v2 import relu6, scaled
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.codes import LEARNED, mask, quantize
 from lifeq_jax.quant.rounding import identity
@@ -22,7 +23,9 @@ from lifeq_jax.quant.rounding import identity
 SMALL = {
     "alexnet_32": {"mul": 1 / 16, "hidden": 16},
     "alexnet_84": {"mul": 1 / 16},
+    "atari": {"mul": 1 / 8, "hidden": 16},
     "efficientnet_lite0_32": {"width": 0.25},
+    "minatar": {"features": 4, "hidden": 16},
     "mlp": {"hidden": 16, "layers": 3},
     "mobilenet_v2_32": {"width": 0.25},
     "mobilenet_v2_cifar": {"cfg": ((1, 8, 1, 1), (2, 8, 2, 2))},
@@ -36,8 +39,10 @@ SMALL = {
 FEATURES = {
     "alexnet_32": 16,
     "alexnet_84": 512,
+    "atari": 16,
     "efficientnet_lite0": 1280,
     "efficientnet_lite0_32": 320,
+    "minatar": 16,
     "mlp": 16,
     "mobilenet_v2": 1280,
     "mobilenet_v2_32": 320,
@@ -66,7 +71,7 @@ PARAMETERS = {
     "resnet8": 142_392,
 }
 SHAPE = (8, 8, 1)
-LARGER = {"alexnet_32": (19, 19, 1), "alexnet_84": (35, 35, 1)}  # the smallest that they take
+LARGER = {"alexnet_32": (19, 19, 1), "alexnet_84": (35, 35, 1), "atari": (36, 36, 1)}  # the smallest that they take
 POOLING = ["mobilenet_v2_cifar", "resnet8"]
 COMPILED = ["alexnet_32", "mlp", *POOLING]  # the others are the same code at other depths, minutes to compile
 SETUPS = ["convolutions", "LSQ_paper", "LSQ"]  # one of each position
@@ -177,10 +182,14 @@ def test_fresh_parameters_are_what_their_layers_state(name):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False))
     stated, fresh = traced(model, shape).initial, named_leaves(initialize(model, 0, shape))
     assert set(stated) == set(fresh) and set(own) <= set(stated)
-    assert all(stated[leaf] is initial for leaf, initial in own.items())
+    assert all(stated[leaf] == initial for leaf, initial in own.items())
     for leaf, value in fresh.items():
         if not leaf.endswith("/kernel"):
             np.testing.assert_array_equal(value, 1.0 if leaf.endswith(("/scale", "/var")) else 0.0, leaf)
+            continue
+        if not hasattr(stated[leaf], "fan"):  # orthogonal: its norm is known
+            wanted = stated[leaf](jax.random.key(0), value.shape, jnp.float32)
+            np.testing.assert_allclose(np.linalg.norm(value), np.linalg.norm(wanted), rtol=1e-4, err_msg=leaf)
             continue
         fan = value.size // value.shape[-1 if stated[leaf].fan == "fan_in" else -2]
         deviation = (stated[leaf].scale / fan) ** 0.5
@@ -322,7 +331,7 @@ def test_the_pooled_feature_is_on_the_grid_of_what_was_pooled(name):
 
 def test_relu6_has_no_gradient_at_its_bounds():
     x = jnp.array([-1.0, 0.0, 3.0, 6.0, 7.0])
-    y, pullback = jax.vjp(mobilenet_v2.relu6, x)
+    y, pullback = jax.vjp(relu6, x)
     np.testing.assert_array_equal(y, [0, 0, 3, 6, 6])
     np.testing.assert_array_equal(pullback(jnp.ones(5))[0], [0, 0, 1, 0, 0])
 
@@ -332,7 +341,7 @@ def test_relu6_has_no_gradient_at_its_bounds():
     [(32, 1.0, 32), (32, 0.35, 16), (16, 0.5, 8), (24, 0.5, 16), (320, 0.75, 240), (1280, 1.4, 1792), (16, 0.01, 8)],
 )
 def test_features_are_multiples_of_eight(features, width, expected):
-    assert mobilenet_v2.scaled(features, width) == expected
+    assert scaled(features, width) == expected
 
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan")])

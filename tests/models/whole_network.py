@@ -1,7 +1,7 @@
 """One pass through a whole network, in the quantities that the golden files hold, and the parameters they omit."""
 
 import re
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,15 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lifeq_jax.core.tree import named_leaves
-from tests.torch_layout import Names, leaf_name, to_array, to_image, under
-
 
 class Pass(NamedTuple):
-    loss: jax.Array
     logits: jax.Array
     feature: jax.Array
-    grads: dict  # of the loss
+    losses: list  # of each loss its value
+    grads: list  # of each loss its gradient
     batch_stats: dict  # after the pass
     layer_stats: jax.Array  # (blocks, 3): mean, unbiased deviation, mean magnitude of each block's output
 
@@ -30,13 +27,12 @@ def mean_cross_entropy(logits, feature, label):
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
 
 
-@partial(jax.jit, static_argnums=(0, 4), static_argnames="loss")
-def whole_pass(model, variables, image, label, train, share=None, loss=mean_cross_entropy):
+def whole_pass(model, variables, image, label, train, share=None, losses: tuple[Callable, ...] = (mean_cross_entropy,)):
     """One pass; share (B,) of the batch that has each example's class, None: as in evaluation."""
     if share is not None:
         model = model.clone(quantizers=model.quantizers.of_batch(share))
 
-    def value_of(params):
+    def network(params):
         feature, found = model.apply(
             {**variables, "params": params},
             image,
@@ -47,13 +43,19 @@ def whole_pass(model, variables, image, label, train, share=None, loss=mean_cros
                 module.name is not None and re.fullmatch(r"blocks_\d+", module.name) is not None
             ),
         )
-        logits = model.apply({"params": params}, feature, method="head")
-        return loss(logits, feature, label), (logits, feature, found)
+        return (model.apply({"params": params}, feature, method="head"), feature), found
 
-    (value, (logits, feature, found)), grads = jax.value_and_grad(value_of, has_aux=True)(variables["params"])
+    (logits, feature), pullback, found = jax.vjp(network, variables["params"], has_aux=True)
+    values = [jax.value_and_grad(loss, (0, 1))(logits, feature, label) for loss in losses]
     outputs = found["intermediates"]
-    blocks = [statistics(outputs[f"blocks_{i}"]["__call__"][0]) for i in range(len(outputs))]
-    return Pass(value, logits, feature, grads, found["batch_stats"], jnp.stack(blocks))
+    return Pass(
+        logits,
+        feature,
+        losses=[value for value, _ in values],
+        grads=[pullback(cotangent)[0] for _, cotangent in values],
+        batch_stats=found["batch_stats"],
+        layer_stats=jnp.stack([statistics(outputs[f"blocks_{i}"]["__call__"][0]) for i in range(len(outputs))]),
+    )
 
 
 def distance(found, expected):
@@ -61,30 +63,10 @@ def distance(found, expected):
     return np.linalg.norm(np.asarray(found) - np.asarray(expected)) / max(np.linalg.norm(expected), 1e-30)
 
 
-def distances(names: Names, found: Pass, case: dict) -> dict[str, float]:
-    """Relative distance of each quantity of `case`, the arrays under <net>/<bits>/<mode>/."""
-    result = {name: distance(getattr(found, name), case[name]) for name in ("logits", "feature", "layer_stats")}
-    result["loss"] = distance(found.loss, case["ce_loss"])
-    result["logits_f64"] = distance(found.logits, case["logits_f64"])
-    leaves = named_leaves(found.grads) | named_leaves(found.batch_stats)
-    for kind in ("grad/", "buffer_after/"):
-        for name, value in under(case, kind).items():
-            result[kind + name] = distance(leaves[leaf_name(names, name, value.ndim)], to_array(value))
-    checked = {"ce_loss" if name == "loss" else name for name in result}
-    assert checked == set(case), f"not compared: {set(case) - checked}"
-    return result
-
-
-def compare(
-    names: Names, model, variables, arrays: dict, case: str, image: np.ndarray, label: np.ndarray
-) -> dict[str, float]:
-    """Runs the case '<net>/<bits>/<mode>' and returns its distances from the golden arrays."""
-    found = whole_pass(model, variables, to_image(image), jnp.asarray(label, jnp.int32), case.endswith("train"))
-    return distances(names, found, under(arrays, case + "/"))
-
-
 def regenerated(arrays: dict, net: str, seed: int) -> dict[str, np.ndarray]:
-    """The MobileNetV2 parameters that a file leaves out, by the recipe in the manifest, in torch's layout."""
+    """The MobileNetV2 parameters that a file leaves out, by the recipe in the manifest, in torch's layout.
+
+    They are held against the sums and first values in the file."""
     random, state = np.random.RandomState(seed), {}
     for name, text in zip(arrays[f"{net}/names"], arrays[f"{net}/shapes"], strict=True):
         shape = tuple(int(size) for size in text.strip("()[] ,").replace("x", ",").split(","))
@@ -98,12 +80,8 @@ def regenerated(arrays: dict, net: str, seed: int) -> dict[str, np.ndarray]:
         else:
             value = random.standard_normal(shape) * 0.3 + 0.1
         state[str(name)] = value.astype(np.float32)
-    return state
-
-
-def assert_as_recorded(arrays: dict, net: str, state: dict[str, np.ndarray]) -> None:
-    """Holds regenerated parameters against the sums and first values in the file."""
     values = list(state.values())
     np.testing.assert_allclose([v.sum(dtype=np.float64) for v in values], arrays[f"{net}/param_sum"], rtol=1e-9)
     np.testing.assert_allclose([np.abs(v).sum(dtype=np.float64) for v in values], arrays[f"{net}/param_abs"])
     np.testing.assert_array_equal([v.flat[0] for v in values], arrays[f"{net}/param_head"])
+    return state

@@ -42,10 +42,11 @@ def test_sgd_is_torchs(momentum):
     np.testing.assert_allclose(run(sgd(constant(RATE), momentum, DECAY)), torch_sgd(momentum), rtol=1e-6)
 
 
-def torch_adam():
-    """torch.optim.Adam's documented recursion without weight decay, in Python numbers."""
+def torch_adam(decay=0.0):
+    """torch.optim.Adam's documented recursion, in Python numbers."""
     p, m, v, path = 2.0, 0.0, 0.0, []
     for step, g in enumerate(GRADS, start=1):
+        g += decay * p
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         p -= RATE * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)) ** 0.5 + 1e-8)
         path.append(p)
@@ -54,6 +55,12 @@ def torch_adam():
 
 def test_adam_is_torchs():
     np.testing.assert_allclose(run(adam(constant(RATE))), torch_adam(), rtol=1e-6)
+    np.testing.assert_allclose(run(adam(constant(RATE), weight_decay=0.7)), torch_adam(0.7), rtol=1e-6)
+
+
+def test_adam_with_another_epsilon():
+    # the first step is rate * g / (|g| + epsilon)
+    np.testing.assert_allclose(run(adam(constant(RATE), epsilon=0.5), [2.0]), [2.0 - RATE * 2.0 / 2.5], rtol=1e-6)
 
 
 def test_rate_follows_progress():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.optim.schedules import SCHEDULES, annealed, constant, cosine, step
+from lifeq_jax.optim.schedules import SCHEDULES, annealed, constant, cosine, linear, step
 
 
 def rates(schedule, *progress):
@@ -40,6 +40,10 @@ def test_step_refuses_a_milestone_outside_the_training(milestone):
 
 def test_cosine_starts_halves_and_ends():
     np.testing.assert_allclose(rates(cosine(0.2), 0.0, 0.5, 1.0), [0.2, 0.1, 0.0], atol=1e-7)
+
+
+def test_linear_falls_evenly_to_nothing():
+    np.testing.assert_allclose(rates(linear(0.2), 0.0, 0.25, 0.5, 1.0), [0.2, 0.15, 0.1, 0.0], atol=1e-7)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.quant import lsq as module
 from lifeq_jax.quant.base import dequantize
-from lifeq_jax.quant.lsq import lsq
+from lifeq_jax.quant.lsq import Form, learned_from, lsq
 from tests.conftest import GOLDEN
 
 MANIFEST = json.loads((GOLDEN / "osc_quantizer_cases.json").read_text())
@@ -95,11 +94,11 @@ def test_the_range_gives_the_original_state_and_the_grid_its_bounds(golden, name
     case = Case(golden("osc_uniform_quantizer"), name, CASES[name])
     shape = case.arrays["scale"].shape
     low, high = (jnp.reshape(case.arrays[key], shape) for key in ("range_min", "range_max"))
-    form = module.Form(
+    form = Form(
         case.case["n_bits"], case.case["method"] == "sym", case.case["per_channel"],
         case.case["scale_domain"] == "log", False, lambda v, key: jnp.round(v),
     )  # fmt: skip
-    learned = module.learned_from(form, low, high)
+    learned = learned_from(form, low, high)
     case.close(learned["scale"], "delta")
     if "zero" in learned:
         case.close(learned["zero"], "zero_float")

@@ -9,7 +9,7 @@ import numpy as np
 from lifeq_jax.core.config import Data, Part, Recipe, Stage
 from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.report.groups import group_runs
-from lifeq_jax.runs.columns import CLASSES, DISTANCES, LAYERS, METRICS
+from lifeq_jax.runs.columns import CLASSES, DISTANCES, LAYERS, METRICS, file_columns
 from lifeq_jax.runs.folder import open_run_folder, write_summary
 from lifeq_jax.runs.read import read_run
 from lifeq_jax.runs.write import RunFiles, class_rows, distance_row, layer_rows
@@ -61,7 +61,7 @@ def make_run(
         finished: a run that is not has the rows of its epochs, and no summary.json."""
     config, last = config or recipe(), len(matrix) - 1
     open_run_folder(folder, config)
-    files = RunFiles(folder, config.data.num_tasks)
+    files = RunFiles(folder, file_columns(config.data.num_tasks))
     files.begin({})
     places = [(stage.name, task) for stage in config.stages for task in range(stage.tasks or last + 1)]
     for number, (stage, task) in enumerate(places):

@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.runs.columns import CLASS_COLUMNS, CLASSES, DISTANCES, LAYERS, METRICS
+from lifeq_jax.runs.columns import CLASS_COLUMNS, CLASSES, DISTANCES, LAYERS, METRICS, file_columns
 from lifeq_jax.runs.rows import read_rows
 from lifeq_jax.runs.write import RunFiles, class_rows, distance_row, layer_rows
 
@@ -33,7 +33,7 @@ def append(files, *numbers):
 
 
 def begun(folder, marks):
-    files = RunFiles(folder, num_tasks=1)
+    files = RunFiles(folder, file_columns(1))
     files.begin(marks)
     return files
 
@@ -113,7 +113,7 @@ def test_a_column_that_a_file_lacks_is_an_error_and_one_that_a_row_lacks_is_empt
 
 
 def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
-    files = RunFiles(tmp_path / "other", num_tasks=1, writes=False)
+    files = RunFiles(tmp_path / "other", file_columns(1), writes=False)
     files.begin({})
     append(files, 1)
     files.close()
@@ -137,7 +137,7 @@ def test_events_are_numbered_by_row_and_go_on_after_the_mark(tmp_path, marks):
     files = begun(tmp_path, marks)
     append(files, 4)
     files.close()
-    assert events_of(tmp_path) == [(1, "a_b/loss", 1.0), (2, "a_b/loss", 0.5), (3, "a_b/loss", 0.25)]
+    assert events_of(tmp_path) == [(1, "a,b/loss", 1.0), (2, "a,b/loss", 0.5), (3, "a,b/loss", 0.25)]
 
 
 def test_classes_by_hand():

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from lifeq_jax.core.config import Recipe
+from lifeq_jax.methods.base import StageStart
 from lifeq_jax.train.build import Built, complete
 from lifeq_jax.train.stage import Moment, Watch
 from lifeq_jax.train.step import TrainState, fresh_state
@@ -33,5 +34,6 @@ def world_of(recipe: Recipe) -> World:
 
 def state_of(built: Built, seed: int = 0, num_classes: int = 10, num_steps: int = 10) -> TrainState:
     """The state before a task of class counts 1, 2, ..."""
-    counts = jnp.arange(1.0, num_classes + 1)
-    return fresh_state(built.method, built.optimizer, *built.network.init(seed), counts, num_steps)
+    params, batch_stats = built.network.init(seed)
+    start, counts = StageStart(params, 1, num_classes), jnp.arange(1.0, num_classes + 1)
+    return fresh_state(built.method, built.optimizer, start, batch_stats, counts, num_steps)

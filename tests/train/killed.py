@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from lifeq_jax.core.config import read_recipe
+from lifeq_jax.core.game_recipe import GameRecipe, read_any
+from lifeq_jax.rl.run import run_games
 from lifeq_jax.train.mesh import join_processes
 from lifeq_jax.train.run import run_recipe
 from lifeq_jax.train.stage import Moment, Watch
@@ -47,10 +48,13 @@ def main(config: str, run: str, what: str, number: str = "0") -> None:
         # orbax commits a checkpoint by renaming it: dying just before leaves all its files under a temporary name
         Path.rename = kill_inside(Path.rename, int(number))
         os.rename = kill_inside(os.rename, int(number))
-    recipe = read_recipe(Path(config))
+    recipe, watch = read_any(Path(config)), killing("epoch", int(number) if what == "epoch" else 0)
+    if isinstance(recipe, GameRecipe):
+        run_games(recipe, run, watch=watch)
+        return
     if recipe.parallel == "mesh":
         join_processes()
-    run_recipe(recipe, run, watch=killing("epoch", int(number) if what == "epoch" else 0))
+    run_recipe(recipe, run, watch=watch)
 
 
 if __name__ == "__main__":

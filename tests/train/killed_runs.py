@@ -4,18 +4,21 @@ import csv
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from lifeq_jax.core.config import Recipe, to_json
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.tree import named_leaves
-from lifeq_jax.train.checkpoint import Checkpoints
+from lifeq_jax.train.checkpoint import Checkpoints, Progress
+from lifeq_jax.train.reached import reached
 
-TIMES = {"images_per_second"}
+TIMES = {"images_per_second", "steps_per_second", "acting_seconds", "waiting_seconds", "learning_seconds"}
 
 
-def train_killed(recipe: Recipe, folder: Path, *moment: str) -> int:
+def train_killed(recipe: Recipe | GameRecipe, folder: Path, *moment: str) -> int:
     """Trains in a process of its own that kills itself at `moment` (killed.py); returns its exit code."""
     config = folder.with_suffix(".json")
     config.write_text(to_json(recipe))
@@ -30,10 +33,14 @@ def metrics(folder: Path) -> list[dict]:
         return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
 
 
-def checkpointed(folder: Path, stage: str) -> dict[str, np.ndarray]:
-    """Every array of the newest checkpoint of a stage, by name: the whole train state."""
-    checkpoints = Checkpoints(folder / "checkpoints" / stage)
-    shapes = checkpoints._saved_shapes("training")
-    leaves = named_leaves({"network": checkpoints.network(), "training": checkpoints._restore("training", shapes)})
-    checkpoints.close()
-    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+def checkpointed(folder: Path, stage: str, record=Progress) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint of a stage, by name: the whole train state; `record` as in Checkpoints."""
+    with closing(Checkpoints(folder / "checkpoints" / stage, record)) as checkpoints:
+        items = checkpoints.items()
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(items._asdict() | {"progress": ()}).items()}
+
+
+def latest_weights(folder: Path, stage: str | None = None) -> tuple:
+    """(params, batch_stats) that a run folder's stage (by default its last) has reached."""
+    with reached(folder, stage) as checkpoints:
+        return checkpoints.weights()

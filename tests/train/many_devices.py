@@ -21,7 +21,7 @@ def compare_methods() -> None:
     def batch(weight: np.ndarray) -> Batch:
         label, task = random.integers(3, size=16).astype(np.int32), np.zeros(16, np.int32)
         image = random.normal(size=(16, 4, 4, 1)).astype(np.float32)
-        alone = Batch(image, label, weight.astype(np.float32), task, task > 0)
+        alone = Batch(image, label, weight.astype(np.float32), task, task > 0, np.arange(16, dtype=np.int32))
         return jax.tree.map(lambda leaf: leaf[None], alone)
 
     batches = [batch(np.ones(16)), batch(np.arange(16) < 11)]

@@ -13,6 +13,8 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.methods import METHODS
 from lifeq_jax.train.build import TABLES, build_stage, complete
+from lifeq_jax.train.run import run_recipe
+from tests.methods.trainer import start
 from tests.train.jobs import world_of
 
 
@@ -29,7 +31,7 @@ def test_every_method_builds_from_its_defaults(recipe, name):
     full = complete(dataclasses.replace(recipe, method=Part(name)))
     built = build_stage(full, full.stages[-1])
     params, _ = built.network.init(0)
-    assert float(built.method.penalty(built.method.init(params), params, built.network.quantize(params))) == 0.0
+    assert float(built.method.penalty(built.method.init(start(params)), params, built.network.quantize(params))) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,9 @@ def test_gradients_are_clipped_where_the_recipe_says_so(recipe):
     full = complete(dataclasses.replace(recipe, optimizer=optimizer, method=Part("finetune")))
     built = build_stage(full, full.stages[0])
     params, _ = built.network.init(0)
-    extra = dict(progress=jnp.zeros(()), method_state=built.method.init(params), quantized=built.network.quantized)
+    extra = dict(
+        progress=jnp.zeros(()), method_state=built.method.init(start(params)), quantized=built.network.quantized
+    )
     ones = jax.tree.map(jnp.ones_like, params)
     updates, _ = jax.jit(lambda: built.optimizer.update(ones, built.optimizer.init(params), params, **extra))()
     np.testing.assert_allclose(optax.tree.norm(updates), 2.0 * full.stages[0].learning_rate, rtol=1e-5)
@@ -120,3 +124,11 @@ def test_gradients_are_clipped_where_the_recipe_says_so(recipe):
 def test_too_few_images_are_refused_before_training(recipe, changed, data, text):
     with pytest.raises(Refusal, match=text):
         world_of(changed(recipe, data))
+
+
+@pytest.mark.parametrize("selection", ["best", "lowest_loss"])
+def test_a_selection_with_nothing_held_out_is_refused_before_training(recipe, changed, tmp_path, selection):
+    chosen = changed(recipe, {"validation": 1e-9}, selection=selection)
+    with pytest.raises(Refusal, match=r"task 0 has 0 validation images, .* \(data.validation, which recipe.selection"):
+        run_recipe(chosen, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -7,8 +7,9 @@ from lifeq_jax.core.config import Part, Stage
 from lifeq_jax.core.keys import Stream, key_for
 from lifeq_jax.methods import METHODS
 from lifeq_jax.methods.base import Method
-from lifeq_jax.train.run import latest_weights, run_recipe
+from lifeq_jax.train.run import run_recipe
 from tests.train.jobs import silent
+from tests.train.killed_runs import latest_weights
 
 
 def test_imm_merges_after_every_task_and_the_merged_network_is_kept(recipe, changed, tmp_path):

@@ -16,9 +16,9 @@ from lifeq_jax.methods.base import Method
 from lifeq_jax.train import drive, run
 from lifeq_jax.train.checkpoint import Checkpoints
 from lifeq_jax.train.drive import run_seeds
-from lifeq_jax.train.run import latest_weights, run_recipe
+from lifeq_jax.train.run import run_recipe
 from tests.train.jobs import silent
-from tests.train.killed_runs import checkpointed
+from tests.train.killed_runs import checkpointed, latest_weights
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +50,9 @@ def exploding(method: Method, task: int, step: int) -> Method:
         return link._replace(update=update)
 
     return method._replace(
-        init=lambda params: (method.init(params), (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))),
+        init=lambda start: (method.init(start), (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))),
         penalty=penalty,
-        batch_loss=lambda state, *rest: method.batch_loss(state[0], *rest),
+        example_loss=lambda state, *rest: method.example_loss(state[0], *rest),
         observe=lambda state, info: (method.observe(state[0], info), (state[1][0], state[1][1] + 1)),
         end_task=end_task,
         settle=lambda state, params: method.settle(state[0], params),
@@ -154,8 +154,8 @@ def test_a_seed_that_diverges_stops_alone(small, tmp_path, monkeypatch, capsys, 
     monkeypatch.setattr(drive, "vmap_is_faster", lambda: abreast)
     given = run._given
 
-    def poisoned(recipe, fresh):
-        params, batch_stats = given(recipe, fresh)
+    def poisoned(recipe, fresh, log):
+        params, batch_stats = given(recipe, fresh, log)
         scale = 1e20 if recipe.seed == 1 else 1.0  # its loss overflows in the first step
         return jax.tree.map(lambda leaf: scale * leaf, params), batch_stats
 
@@ -192,7 +192,12 @@ def test_a_seed_that_diverges_makes_the_exit_code_1(tmp_path, monkeypatch, capsy
 
 def test_a_checkpoint_of_the_stage_before_is_kept_when_a_stage_diverges(recipe, changed, tmp_path):
     stages = (Stage("good", 32, 32, 1, 0.1, tasks=1), Stage("bad", 32, 32, 40, 1e6, tasks=1))
-    bad = changed(recipe, stages=stages, method=Part("finetune"), optimizer=Optimizer(0.9, 0.5, "constant"))
+    bad = changed(
+        recipe,
+        stages=stages,
+        method=Part("finetune"),
+        optimizer=Optimizer(momentum=0.9, weight_decay=0.5, schedule="constant"),
+    )
     with pytest.raises(Diverged, match=r"stage bad: the loss or the update is not finite at step \d+ of task 1"):
         run_recipe(bad, tmp_path / "run", silent)
     for leaf in jax.tree.leaves(latest_weights(tmp_path / "run", "good")):

@@ -16,8 +16,9 @@ from lifeq_jax.methods.base import Method, no_squares
 from lifeq_jax.methods.importance import FISHERS, Probe, estimator, mean
 from lifeq_jax.methods.penalty import probe_of
 from lifeq_jax.train.build import build_network, complete
-from lifeq_jax.train.stage import Seed, compile_stage
-from lifeq_jax.train.task_end import end_task
+from lifeq_jax.train.loop import Place
+from lifeq_jax.train.stage import Saved, Seed, compile_stage
+from lifeq_jax.train.task_end import conclude
 from tests.train.jobs import silent, state_of, world_of
 
 CROSS_ENTROPY = LOSSES["cross_entropy"]()
@@ -33,6 +34,7 @@ def batch_of(size, padding=0):
         weight=jnp.asarray(np.arange(size) < size - padding, jnp.float32),
         task=zeros,
         is_replay=zeros > 0,
+        index=jnp.arange(size, dtype=jnp.int32),
         classes=jnp.asarray(np.arange(10)[None] // 5 == head),
     )
 
@@ -104,10 +106,12 @@ def ended(recipe, changed, tmp_path_factory):
         full = complete(changed(recipe, importance_data="train", **fields))
         world = world_of(full)
         compiled = compile_stage(full, stage, world)
-        state = state_of(compiled.built)
-        compiled = compiled._replace(built=compiled.built._replace(method=Method(end_task=lambda state, seen: seen)))
-        seed = Seed(full, world, tmp_path_factory.mktemp("run"), None, silent, silent)
-        return end_task(compiled, seed, state, task), world
+        saved, seen = Saved(state_of(compiled.built)._replace(method_state=()), ()), []
+        looking = Method(end_task=lambda state, end: seen.append(end) or state)
+        compiled = compiled._replace(built=compiled.built._replace(method=looking))
+        own = Seed(full, world, tmp_path_factory.mktemp("run"), None, silent, silent)
+        conclude(compiled, own, saved, Place(full.seed, stage, task, 0), is_final=False)
+        return seen[0], world
 
     return end
 

@@ -11,16 +11,17 @@ import pytest
 from lifeq_jax.core.config import Part, Stage
 from lifeq_jax.core.keys import key_for
 from lifeq_jax.core.tree import named_leaves
+from lifeq_jax.methods.base import StageStart
 from lifeq_jax.models.loading import load_float
 from lifeq_jax.quant.codes import codes
 from lifeq_jax.train.build import build_stage, complete
 from lifeq_jax.train.calibrate import calibrate
 from lifeq_jax.train.loop import Place, augmented_images
-from lifeq_jax.train.run import latest_weights, run_recipe
+from lifeq_jax.train.run import run_recipe
 from lifeq_jax.train.stage import step_of
 from lifeq_jax.train.step import fresh_state
 from tests.train.jobs import world_of
-from tests.train.killed_runs import checkpointed, metrics, train_killed
+from tests.train.killed_runs import checkpointed, latest_weights, metrics, train_killed
 from tests.train.test_step import batch_of
 
 FREEZE = Part("freeze", {"threshold": 0.05, "threshold_end": 0.02, "start": 0.1, "momentum": 0.1})
@@ -85,7 +86,8 @@ def test_a_frozen_code_never_moves_within_a_task(recipe, changed, quantizer, met
     built = build_stage(recipe, Stage("w3a3", 3, 3, 1, 0.3))
     params, batch_stats = built.network.init(0)
     params = calibrate(built.network.observe_ranges, params, batch_stats, [batch_of(32).image])
-    state = fresh_state(built.method, built.optimizer, params, batch_stats, jnp.arange(1.0, 11.0), num_steps=40)
+    start = StageStart(params, 1, 10)
+    state = fresh_state(built.method, built.optimizer, start, batch_stats, jnp.arange(1.0, 11.0), num_steps=40)
     step = jax.jit(step_of(built))
     integers = jax.jit(lambda params: codes(built.network.table, params))
     frozen, total = {}, 0

@@ -16,8 +16,8 @@ from lifeq_jax.data.tables import read_table
 from lifeq_jax.runs.folder import only_writer
 from lifeq_jax.runs.rows import read_rows
 from lifeq_jax.train import stage as stage_module
-from lifeq_jax.train.run import latest_weights, run_recipe
-from tests.train.killed_runs import metrics, train_killed
+from lifeq_jax.train.run import run_recipe
+from tests.train.killed_runs import latest_weights, metrics, train_killed
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from lifeq_jax.report.layers import at_end
 from lifeq_jax.runs.read import read_run
 from lifeq_jax.runs.rows import read_rows
 from lifeq_jax.train.evaluate import evaluate_run
-from lifeq_jax.train.run import latest_weights, run_recipe
+from lifeq_jax.train.run import run_recipe
 from tests.train.jobs import world_of
-from tests.train.killed_runs import checkpointed, metrics, train_killed
+from tests.train.killed_runs import checkpointed, latest_weights, metrics, train_killed
 
 
 def quiet(line):

@@ -29,6 +29,7 @@ def batch_of(size: int, seed: int = 0) -> Batch:
         weight=jnp.ones(size),
         task=jnp.zeros(size, jnp.int32),
         is_replay=jnp.zeros(size, bool),
+        index=jnp.arange(size, dtype=jnp.int32),
     )
 
 

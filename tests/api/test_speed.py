@@ -4,7 +4,7 @@ import sys
 
 PROGRAM = """
 import ctypes, resource
-from lifeq_jax.core.memory import keep_freed_memory
+from lifeq_jax.api.speed import keep_freed_memory
 {call}
 library, size = ctypes.CDLL(None), 2**26
 library.malloc.restype = ctypes.c_void_p

@@ -1,0 +1,93 @@
+"""The cells of a sweep: the recipe of each, and which stages several of them share."""
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lifeq_jax.core.config import Part, Recipe, digest, kind_of
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.train.build import build_stage, complete, is_idle_at_first
+
+Grid = Mapping[str, Sequence[Any]]
+
+
+class Cell(NamedTuple):
+    """One combination of the grid's values."""
+
+    varied: dict[str, Any]  # key of the grid -> its value: a number or text, 'ewc(strength=10.0)' for a Part
+    recipe: Recipe
+    trunks: tuple[Recipe, ...]  # recipes of the first stages that other cells share, fewest stages first
+
+
+def make_cells(recipe: Recipe, grid: Grid, on: str) -> list[Cell]:
+    """The cells of a grid, the last key varying fastest; their recipes are complete, and measured `on` these images.
+
+    Raises:
+        Refusal: names the key of the grid that is unknown or has a wrong value, or no images are held out."""
+    for key, values in grid.items():
+        if isinstance(values, str) or not len(values):
+            raise Refusal(f"grid {key!r} is {values!r}; give a list of values")
+    choices = [[(key, _value(recipe, key, value)) for value in values] for key, values in grid.items()]
+    chosen = [dict(pairs) for pairs in itertools.product(*choices)]
+    recipes = [_measured(recipe.replace(values), on) for values in chosen]
+    for one in recipes:
+        build_stage(one, one.stages[-1])  # refuses arguments out of range before hours of training
+    repeated = [name for name, count in Counter(map(digest, recipes)).items() if count > 1]
+    if repeated:
+        twice = next(values for values, one in zip(chosen, recipes, strict=True) if digest(one) == repeated[0])
+        raise Refusal(f"the grid has one recipe twice: {_shown(twice)}")
+    made = zip(map(_shown, chosen), recipes, shared_trunks(recipes), strict=True)
+    return [Cell(*parts) for parts in made]
+
+
+def shared_trunks(recipes: Sequence[Recipe]) -> list[tuple[Recipe, ...]]:
+    """For each recipe those of its first stages, `trunk(recipe, n)`, from which several of the recipes go on."""
+    chains = [[trunk(recipe, number) for number in range(1, len(recipe.stages))] for recipe in recipes]
+    users = Counter(digest(one) for chain in chains for one in chain)
+
+    def kept(chain: list[Recipe]) -> tuple[Recipe, ...]:
+        counts = [*(users[digest(one)] for one in chain), 1]
+        return tuple(one for one, own, longer in zip(chain, counts, counts[1:], strict=False) if own > longer)
+
+    return [kept(chain) for chain in chains]
+
+
+def trunk(recipe: Recipe, number: int) -> Recipe:
+    """The recipe of the first `number` stages. Two recipes share these stages where their trunks are equal: in every
+    setting but later stages, and the method where it makes no difference to them.
+
+    That is so where each of the stages trains one task and `Method.is_idle_at_first`: the trunk then has the method
+    finetune."""
+    stages = recipe.stages[:number]
+    is_alone = all((stage.tasks or recipe.data.num_tasks) == 1 for stage in stages)
+    method = Part("finetune") if is_alone and is_idle_at_first(recipe.method) else recipe.method
+    return dataclasses.replace(recipe, stages=stages, method=method)
+
+
+def _value(recipe: Recipe, key: str, value: Any) -> Any:
+    """A Part may be named alone, or be a pair of name and arguments."""
+    if kind_of(recipe, key)[0] is not Part:
+        return value
+    if isinstance(value, str):
+        return Part(value)
+    return Part(*value) if isinstance(value, tuple) else value
+
+
+def _measured(recipe: Recipe, on: str) -> Recipe:
+    if on == "validation" and recipe.data.validation == 0:
+        raise Refusal(
+            "data.validation=0.0 holds no training images out, and a sweep is measured on them; set data.validation, "
+            "to 0.2 say, or choose on='test'"
+        )
+    return complete(recipe.replace({"data.evaluate_on": on}))
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _text(value) if isinstance(value, Part) else value for key, value in values.items()}
+
+
+def _text(part: Part) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in part.args.items())
+    return f"{part.name}({arguments})" if arguments else part.name

@@ -1,0 +1,46 @@
+"""What a notebook shows by itself: tables as Markdown, pictures as PNG."""
+
+import base64
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report.plots import save
+
+
+class Table(str):
+    """A table in Markdown: text as of print(), a table in a notebook."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+class Pictures:
+    """Figures of matplotlib by caption, which a notebook shows one below the other."""
+
+    def __init__(self, figures: Mapping[str, Figure]):
+        self.figures = dict(figures)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the picture as PNG and returns the path.
+
+        Raises:
+            Refusal: there are several pictures; each is one of `figures`."""
+        if len(self.figures) != 1:
+            raise Refusal(f"{path} can hold one picture, and there are {len(self.figures)}; save each of .figures")
+        return save(next(iter(self.figures.values())), Path(path))
+
+    def _repr_html_(self) -> str:
+        return "\n".join(
+            f'<figure><figcaption>{caption}</figcaption><img src="data:image/png;base64,{_png(figure)}"></figure>'
+            for caption, figure in self.figures.items()
+        )
+
+
+def _png(figure: Figure) -> str:
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,189 @@
+"""A grid of recipes: every cell trained, what cells share trained once, all results in one table."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lifeq_jax.api.cells import Cell, Grid, make_cells
+from lifeq_jax.api.runs import Row, results
+from lifeq_jax.api.shown import Pictures, Table
+from lifeq_jax.core.config import Recipe, digest
+from lifeq_jax.core.markdown import markdown_table
+from lifeq_jax.metrics.continual import mean_and_std
+from lifeq_jax.report.points import draw_points
+from lifeq_jax.report.tables import per_cent
+from lifeq_jax.runs.folder import CONFIG, DIVERGED, MATRIX, SUMMARY, open_run_folder, status
+from lifeq_jax.train.drive import run_seeds
+from lifeq_jax.train.stage import Log
+
+SHOWN = ("average_accuracy", "learning_accuracy", "forgetting", "balanced_accuracy")  # in the table
+Trunks = tuple[Recipe, ...]  # as of Cell
+SHARED = "shared"  # folder, in that of the sweep, of the stages that cells share
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The cells of a grid, and the folder that holds their runs. A notebook shows the table."""
+
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    folder: Path
+
+    def rows(self) -> list[Row]:
+        """One dictionary for each cell and seed, as pandas.DataFrame reads them.
+
+        The varied keys, seed, metrics (shares; absent where the run is not finished), seconds (shared stages included),
+        status ('finished', 'diverged: <why>' or 'unfinished') and folder.
+
+        Example:
+            >>> swept = lq.sweep(recipe, {"stages.2.weight_bits": [2, 4]}, folder / "sweep")
+            >>> [(row["stages.2.weight_bits"], row["seed"], row["status"]) for row in swept.rows()]
+            [(2, 0, 'finished'), (4, 0, 'finished')]
+        """
+        return [self._row(cell, seed) for cell in self.cells for seed in self.seeds]
+
+    def _row(self, cell: Cell, seed: int) -> Row:
+        place = self.folder / digest(cell.recipe)
+        run, state = place / f"seed{seed}", _status(self.folder, place, cell.trunks, seed)
+        found = results(run) if state == "finished" else {"status": state}
+        return {**cell.varied, "seed": seed, **found, "folder": str(run)}
+
+    def table(self) -> Table:
+        """One row for each cell: mean ± sample standard deviation over the n seeds that finished, per cent; and why
+        others did not.
+
+        Example:
+            >>> swept = lq.sweep(recipe, {"stages.2.weight_bits": [2, 4]}, folder / "sweep")
+            >>> print(swept.table())  # doctest: +ELLIPSIS
+            | stages.2.weight_bits | images     | n   | average_accuracy | ...
+        """
+        rows = self.rows()
+        names = [name for name in SHOWN if any(name in row for row in rows)]
+        keys = list(self.cells[0].varied)
+        lines = []
+        for number, cell in enumerate(self.cells):
+            own = rows[number * len(self.seeds) : (number + 1) * len(self.seeds)]
+            done = [row for row in own if row["status"] == "finished"]
+            means = [per_cent(*mean_and_std([row[name] for row in done])) if done else "" for name in names]
+            lost = "; ".join(f"seed {row['seed']} {row['status']}" for row in own if row["status"] != "finished")
+            images = cell.recipe.data.evaluate_on
+            lines.append([*(str(cell.varied[key]) for key in keys), images, str(len(done)), *means, lost])
+        header = [*keys, "images", "n", *names, "not finished"]
+        if not any(line[-1] for line in lines):
+            header, lines = header[:-1], [line[:-1] for line in lines]
+        return Table(markdown_table(header, lines))
+
+    def plot(self, metric: str, by: str, hue: str | None = None) -> Pictures:
+        """One point for each seed that finished, and mean and sample standard deviation of each cell.
+
+        Args:
+            metric: a metric of `rows`.
+            by: the varied key along the axis.
+            hue: the varied key that colors and markers tell apart. Other keys that vary do so too.
+
+        Raises:
+            Refusal: no run has this metric, or a key does not vary.
+
+        Example:
+            >>> grid = {"method": ["finetune", ("ewc", {"strength": 10.0})], "stages.2.weight_bits": [2, 4]}
+            >>> swept = lq.sweep(recipe, grid, folder / "sweep")
+            >>> picture = swept.plot("average_accuracy", by="method", hue="stages.2.weight_bits")
+            >>> picture.save(folder / "sweep.png").name
+            'sweep.png'
+        """
+        keys = list(self.cells[0].varied)
+        images = self.cells[0].recipe.data.evaluate_on
+        return Pictures({f"{metric} on {images} images": draw_points(self.rows(), keys, metric, by, hue, images)})
+
+    def _repr_markdown_(self) -> str:
+        return self.table()
+
+
+def sweep(
+    recipe: Recipe,
+    grid: Grid,
+    folder: str | Path,
+    seeds: Sequence[int] = (0,),
+    *,
+    on: str = "validation",
+    log: Log = lambda line: None,
+) -> Sweep:
+    """Trains every cell of a grid with every seed. Stopped, it goes on where it stood; values and seeds may be added.
+
+    The runs of a cell are in `folder`/<digest of its recipe>/seed<s>, as `train` leaves them, and `read(folder)` reads
+    all. A run that diverges is kept with its reason; it is tried again once its folder is deleted.
+
+    Stages that several cells share are trained once, in `folder`/shared, and their run folder is copied: first stages
+    that have every setting in common, the recipe's and their own. Cells of different methods share them too where each
+    of these stages trains one task and neither method does anything before the first task has ended: not blip, frozen,
+    imm, and lifequant only with prox=0. A cell ends with the same bits as without sharing; under another method, up to
+    the rounding of a program that is compiled anew.
+
+    Args:
+        recipe: what the cells have in common.
+        grid: dotted key -> values, as of `Recipe.replace`. A row of a table ("method", "loss", ...) is a Part, a name,
+            or a pair of name and arguments.
+        folder: of the sweep.
+        seeds: the seeds of each cell, trained in one program.
+        on: the images that accuracies are measured on, "validation" or "test". To choose settings by test images is to
+            train on them.
+        log: gets a line of text after every epoch; a bar shows how many runs are done.
+
+    Returns:
+        The sweep: `.rows()`, `.table()`, `.plot(...)`.
+
+    Raises:
+        Refusal: a key or value is wrong, or no validation images are held out; nothing has been written then.
+
+    Example:
+        >>> grid = {"method": ["finetune", ("ewc", {"strength": 10.0})], "stages.2.weight_bits": [2, 4]}
+        >>> swept = lq.sweep(recipe, grid, folder / "sweep", seeds=(0, 1))
+        >>> len(swept.rows()), swept.rows()[-1]["method"]
+        (8, 'ewc(strength=10.0)')
+    """
+    made = Sweep(tuple(make_cells(recipe, grid, on)), tuple(seeds), Path(folder))
+    with tqdm(total=len(made.cells) * len(made.seeds), desc="sweep", unit="run") as bar:
+        for cell in made.cells:
+            place = made.folder / digest(cell.recipe)
+            _train(made.folder, place, cell.recipe, cell.trunks, made.seeds, log)
+            bar.update(len(made.seeds))
+    return made
+
+
+def _train(folder: Path, place: Path, recipe: Recipe, trunks: Trunks, seeds: Sequence[int], log: Log) -> None:
+    """Trains seeds of a recipe in `place`, each from the end of the stages it shares with others."""
+    fresh = [seed for seed in seeds if not (place / f"seed{seed}" / CONFIG).exists()]
+    if fresh and trunks:
+        shared = _shared(folder, trunks[-1])
+        _train(folder, shared, trunks[-1], trunks[:-1], fresh, log)
+        for seed in fresh:
+            if status(shared / f"seed{seed}") == "finished":
+                _copy(shared / f"seed{seed}", place / f"seed{seed}", dataclasses.replace(recipe, seed=seed))
+    wanted = [seed for seed in seeds if not _status(folder, place, trunks, seed).startswith("diverged")]
+    if wanted:
+        run_seeds(recipe, wanted, place, log)
+
+
+def _shared(folder: Path, trunk: Recipe) -> Path:
+    return folder / SHARED / digest(trunk)
+
+
+def _copy(run: Path, target: Path, recipe: Recipe) -> None:
+    """A run folder that stands where a finished run of the recipe's first stages has ended."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(run, part, ignore=shutil.ignore_patterns(CONFIG, SUMMARY, MATRIX, DIVERGED, "lock"))
+    open_run_folder(part, recipe)
+    part.rename(target)
+
+
+def _status(folder: Path, place: Path, trunks: Trunks, seed: int) -> str:
+    """As of runs.folder; of a run that has not begun also why a stage that it shares with others has diverged."""
+    runs = [place / f"seed{seed}", *(_shared(folder, trunk) / f"seed{seed}" for trunk in trunks)]
+    own, *above = map(status, runs)
+    begun = (runs[0] / CONFIG).exists()
+    return own if begun else next((state for state in above if state.startswith("diverged")), "unfinished")

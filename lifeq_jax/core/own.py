@@ -1,0 +1,100 @@
+"""Networks, quantizers, losses and methods of one's own: a Part may name a maker by where it is.
+
+`Part("my_models.py:small_net")` is the function `small_net` of a file, beside the recipe file or in the current folder;
+`Part("package.module:maker")` one of an installed package. Everywhere else such a name stands for a row of a table."""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lifeq_jax.core.config import Checked, Part
+from lifeq_jax.core.refusal import Refusal
+
+R = TypeVar("R", bound=Checked)
+
+
+def is_own(name: str) -> bool:
+    """Whether a Part's name says where its maker is."""
+    return ":" in name
+
+
+def own_maker(name: str, key: str) -> Callable[..., Any]:
+    """The maker that `name` points to; `key` is the recipe's, for the refusal.
+
+    Raises:
+        Refusal: there is no such file, module or function, or running it fails; with the line."""
+    place, _, function = name.rpartition(":")
+    module = _of_file(place, key) if place.endswith(".py") else _of_package(place, key)
+    maker = getattr(module, function, None)
+    if not callable(maker):
+        there = ", ".join(n for n, item in vars(module).items() if callable(item) and not n.startswith("_")) or "none"
+        raise Refusal(f"{key}={name!r}: {place} has no function {function!r}; choose from {there}")
+    return maker
+
+
+_MODULES: dict[tuple[str, str], Any] = {}  # by file and content, so that a maker stays one object while it is unchanged
+
+
+def _of_file(place: str, key: str) -> Any:
+    path = Path(place)
+    if not path.is_file():
+        raise Refusal(
+            f"{key}: {place} does not exist; it is looked for beside the recipe file and in the current folder"
+        )
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = (str(path.resolve()), content)
+    if known not in _MODULES:
+        spec = importlib.util.spec_from_file_location(f"lifeq_own_{path.stem}_{content[:8]}", path)
+        assert spec is not None and spec.loader is not None  # as for any file that ends in .py
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, and has a line
+            lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path.absolute()]
+            line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
+            said = (str(error).splitlines() or [""])[0]
+            raise Refusal(f"{key}: {place}, line {line}: {type(error).__name__}: {said}") from error
+        _MODULES[known] = module
+    return _MODULES[known]
+
+
+def _of_package(place: str, key: str) -> Any:
+    try:
+        return importlib.import_module(place)
+    except ImportError as error:
+        raise Refusal(f"{key}: {place} cannot be imported: {error}") from None
+
+
+def _parts(recipe: Checked) -> dict[str, Part]:
+    values = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
+    return {name: part for name, part in values.items() if isinstance(part, Part) and is_own(part.name)}
+
+
+def own_files(recipe: Checked) -> dict[str, Path]:
+    """The files that a recipe's parts name, by their names without folders.
+
+    Raises:
+        Refusal: two of them have one name."""
+    files: dict[str, Path] = {}
+    for part in _parts(recipe).values():
+        path = Path(part.name.rpartition(":")[0])
+        if path.suffix == ".py" and files.setdefault(path.name, path) != path:
+            raise Refusal(f"{files[path.name]} and {path} have one name; rename one of them")
+    return files
+
+
+def in_folder(recipe: R, folder: Path) -> R:
+    """The recipe with its own files taken from `folder` where they are there: beside a recipe file, or kept in a run
+    folder."""
+    changed: dict[str, Any] = {}
+    for name, part in _parts(recipe).items():
+        place, _, function = part.name.rpartition(":")
+        found = folder / Path(place).name
+        if place.endswith(".py") and found.is_file():
+            changed[name] = dataclasses.replace(part, name=f"{found}:{function}")
+    return dataclasses.replace(recipe, **changed)
