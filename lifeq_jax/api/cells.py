@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lifeq_jax.core.config import Part, Recipe, digest, kind_of
+from lifeq_jax.core.own import is_own
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.build import build_stage, complete, is_idle_at_first
 
@@ -58,11 +59,13 @@ def trunk(recipe: Recipe, number: int) -> Recipe:
     """The recipe of the first `number` stages. Two recipes share these stages where their trunks are equal: in every
     setting but later stages, and the method where it makes no difference to them.
 
-    That is so where each of the stages trains one task and `Method.is_idle_at_first`: the trunk then has the method
-    finetune."""
+    That is so where each of the stages trains one task and the method is a row of METHODS with
+    `Method.is_idle_at_first`: the trunk then has the method finetune. What a method of one's own does in a first task
+    nobody has checked, so its trunk is its own."""
     stages = recipe.stages[:number]
     is_alone = all((stage.tasks or recipe.data.num_tasks) == 1 for stage in stages)
-    method = Part("finetune") if is_alone and is_idle_at_first(recipe.method) else recipe.method
+    is_idle = not is_own(recipe.method.name) and is_idle_at_first(recipe.method)
+    method = Part("finetune") if is_alone and is_idle else recipe.method
     return dataclasses.replace(recipe, stages=stages, method=method)
 
 

@@ -185,6 +185,13 @@ def test_methods_share_only_what_none_of_them_touches(recipe):
     assert trunks(two_tasks, methods) == [[(1, "finetune")], [(1, "finetune")], [], [(1, "finetune")], []]
 
 
+def test_a_method_of_ones_own_shares_with_no_other(recipe):
+    own = "tests.train.own_parts:heavy_replay"  # its links are the defaults, as those of EWC
+    methods = {"method": ["ewc", "si", (own, {"weight": 2.0}), (own, {"weight": 3.0})]}
+    assert trunks(recipe, methods) == [[(2, "finetune")], [(2, "finetune")], [], []]
+    assert trunks(recipe, {"method": [own], BITS: [2, 4]}) == [[(2, own)]] * 2  # one method's cells still share
+
+
 def test_a_trunk_differs_from_its_recipe_in_stages_and_method_alone(recipe):
     ewc = complete(recipe.replace({"method": lq.Part("ewc")}))
     one = trunk(ewc, 2)
