@@ -15,7 +15,7 @@ from lifeq_jax.core.recipe_file import load_recipe
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measures what the words ask for and returns the exit code, as of the command lifeq-jax."""
+    """Runs the benchmark that the words name; returns the exit code, as the command lifeq-jax does."""
     return run_command(_parser(), words)
 
 
@@ -43,9 +43,17 @@ def _parser() -> Parser:
     text = "time of a recipe's training step with tracking, dampening and freezing, relative to none of them"
     oscillation = _add(commands, "oscillation", text)
     oscillation.set_defaults(takes_keys=True)
-    oscillation.add_argument("recipe", type=Path, help="recipe file; its keys can be overridden as in train")
+    oscillation.add_argument("recipe", help="recipe; its keys can be overridden as in train")
+    text = "time of an exported network's files in onnxruntime, relative to a float32 network of the same layers"
+    exported = _add(commands, "export", text)
+    exported.add_argument("export", type=Path, help="folder that lifeq-jax export has written")
     text = "training images/s of ResNet-20 beside the same network written in PyTorch, where torch is installed"
     _add_batch(_add(commands, "torch", text))
+    text = "memory, processor time and open files of a run's first, middle and last tasks, of very many"
+    many = add_command(commands, "tasks", _measure, text)
+    many.add_argument("--tasks", type=int, default=100, help="tasks of the run")
+    many.add_argument("--json", type=Path, help="also write the numbers to this file")
+    _add_batch(many)
     return parser
 
 
@@ -69,8 +77,8 @@ def _add_batch(command: argparse.ArgumentParser) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    # they import JAX, which reads the environment that run_command sets
-    from benchmarks import beside_torch, epochs, fisher, inputs, start, steps
+    # here, since they import JAX, which reads the environment that run_command sets
+    from benchmarks import beside_torch, epochs, exported, fisher, inputs, start, steps, tasks
 
     benchmarks: dict[str, Callable[..., Any]] = {
         "step": steps.bench_step,
@@ -81,6 +89,8 @@ def _measure(options: argparse.Namespace) -> None:
         "fisher": fisher.bench_fisher,
         "oscillation": steps.bench_oscillation,
         "torch": beside_torch.bench_torch,
+        "export": exported.bench_export,
+        "tasks": tasks.bench_tasks,
     }
     if options.what == "oscillation":
         options.recipe = override(load_recipe(options.recipe), options.rest)

@@ -1,4 +1,4 @@
-"""Our training step beside the same network written plainly in PyTorch, in one process on one device."""
+"""Our training step compared with the same network in plain PyTorch, in one process on one device."""
 
 import importlib.util
 from typing import Any
@@ -13,7 +13,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.build import complete
 
 MODEL = "resnet20"
-TORCH = {  # what differs from eager execution in torch's own layout
+TORCH = {  # options that differ from eager execution in torch's own layout
     "torch": {"channels_last": False, "compiled": False},
     "torch, channels last": {"channels_last": True, "compiled": False},
     "torch.compile, channels last": {"channels_last": True, "compiled": True},
@@ -21,10 +21,10 @@ TORCH = {  # what differs from eager execution in torch's own layout
 
 
 def bench_torch(batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
-    """The float training step of ResNet-20 on 32x32 images, ours, torch's and ours again as a control, and LifeQuant's.
+    """The training step of ResNet-20 on 32x32 images: float here, in torch, here again as a control, and LifeQuant.
 
-    Every variant has its batch on the device; SGD with momentum and weight decay; float32, with what each library does
-    of its own accord to products on a GPU. Refuses where torch is not installed, or has no GPU where JAX has one."""
+    Every variant has its batch on the device; SGD with momentum and weight decay; float32, with each library's default
+    precision of products on a GPU. Refuses a missing torch, and a torch without GPU if JAX has one."""
     if importlib.util.find_spec("torch") is None:
         raise Refusal("this benchmark needs torch, which is not installed; see pytorch.org")
     ours = complete(bench_recipe(MODEL, batch_size, 32))
@@ -84,7 +84,7 @@ def _trainer(image: Any, label: Any, channels_last: bool, compiled: bool) -> Run
 
 
 def torch_resnet20(num_classes: int) -> Any:
-    """`resnet20` as one writes it in PyTorch: (B, 3, H, W) -> logits (B, num_classes)."""
+    """`resnet20` in plain PyTorch: (B, 3, H, W) -> logits (B, num_classes)."""
     from torch import Tensor, nn
     from torch.nn import functional
 

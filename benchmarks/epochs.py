@@ -1,4 +1,4 @@
-"""What a whole resident epoch adds to its training steps, and what more seeds add to an epoch."""
+"""The overhead of a whole resident epoch over its training steps, and of more seeds over one."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -33,18 +33,17 @@ from lifeq_jax.train.world import make_world, read_source
 MODELS = ("resnet20", "mlp")
 EPOCH, STEPS = "epoch", "steps"
 SHARE_GOAL = 0.95  # of the step rate, on an accelerator
-SEEDS, SEEDS_GOAL = 5, 1.5  # so many seeds in so many times the time of one, on an accelerator
+SEEDS, SEEDS_GOAL = 5, 1.5  # goal: SEEDS seeds in at most SEEDS_GOAL times the time of one, on an accelerator
 
-Compute = Callable[[Sequence[Epoch]], list[tuple[TrainState, EpochResult]]]  # the answers to what seeds ask for
+Compute = Callable[[Sequence[Epoch]], list[tuple[TrainState, EpochResult]]]  # answers the requests of several seeds
 
 
 def bench_epoch(model: str | None, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
-    """Images per second of whole resident epochs of `steps` batches relative to those of the training step alone, for
-    `model` (None: each of MODELS), in float and LifeQuant at `bits` bits, on generated 32x32 images.
+    """Images per second of whole resident epochs of `steps` batches, relative to the training step alone.
 
-    An epoch is what training runs: plan, feeds, assembly, steps, and the sums read once. The step alone has one batch
-    that stays on the device. The control is the step alone once more. For each row the variants take turns. Refuses
-    numbers below 1."""
+    For `model` (None: each of MODELS), in float and LifeQuant at `bits` bits, on generated 32x32 images. An epoch does
+    all that training does: plan, feeds, assembly, steps, and one read of the sums. The step alone repeats one batch on
+    the device; the control measures it again. The variants of a row take turns. Refuses numbers below 1."""
     check_counts(repeats=repeats, steps=steps)
     recipes = {
         f"{one}, {name}": complete(recipe)
@@ -88,9 +87,9 @@ def _epoch_beside_steps(recipe: Recipe, repeats: int, steps: int) -> dict[str, f
 
 
 def bench_seeds(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
-    """The time of a resident epoch of LifeQuant for SEEDS seeds side by side, relative to one seed's.
+    """The time of a resident epoch of LifeQuant for SEEDS seeds under vmap, relative to one seed's.
 
-    On a CPU training does not put seeds side by side (`vmap_is_faster`); it is measured all the same."""
+    On a CPU training does not use vmap for seeds (`vmap_is_faster`); this measures it there too."""
     check_counts(repeats=repeats, steps=steps)
     stage, seeds = ready(complete(lifequant(model, batch_size, bits)), SEEDS, steps)
     one, many = "1 seed", f"{SEEDS} seeds"
@@ -112,7 +111,7 @@ def bench_seeds(model: str, batch_size: int, bits: int, repeats: int, steps: int
 
 
 def ready(recipe: Recipe, number: int, steps: int) -> tuple[Compiled, list[Seed]]:
-    """The recipe's stage and so many seeds, whose epochs have `steps` steps."""
+    """The recipe's stage, and `number` seeds whose epochs have `steps` steps."""
     with on_noise(recipe, steps) as fed:
         source = read_source(fed)
         recipes = [dataclasses.replace(fed, seed=seed) for seed in range(number)]
@@ -123,12 +122,12 @@ def ready(recipe: Recipe, number: int, steps: int) -> tuple[Compiled, list[Seed]
 
 
 def one_by_one(asks: Sequence[Epoch]) -> list[tuple[TrainState, EpochResult]]:
-    """Each epoch for itself."""
+    """Computes each epoch separately."""
     return [ask.compute() for ask in asks]
 
 
 def epochs(stage: Compiled, seeds: Sequence[Seed], compute: Compute) -> Run:
-    """Epochs of all seeds, computed by `compute`, each from where the one before ended; all seeds start alike."""
+    """Consecutive epochs of all seeds, computed by `compute`; all seeds start from the same state."""
     data = seeds[0].recipe.data
     state = first_state(stage.built, random_batch(data), data.num_classes)
     states = [copied(state) for _ in seeds]

@@ -1,4 +1,4 @@
-"""What the exact Fisher information costs, as a ratio to training within one run."""
+"""The cost of the exact Fisher information relative to training, measured within one run."""
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,10 @@ STEP, FISHER = "training step", "Fisher"
 
 
 def bench_fisher(model: str | None, batch_size: int, repeats: int, steps: int) -> BenchmarkResult:
-    """The time an example takes in the exact Fisher information (FISHERS["sampled"], float network) relative to a float
-    training step of the same batch size, for a row of NETWORKS (None: for each), and of the training step again as a
-    control.
+    """The time per example of the exact Fisher information relative to a float training step of the same batch size.
 
-    For each network the variants take turns."""
+    For FISHERS["sampled"] on a float network, a row of NETWORKS (None: each). The control is the training step again.
+    The variants of a network take turns."""
     before = load()
     recipes = {name: complete(_recipe(name, batch_size)) for name in ([model] if model else NETWORKS)}
     found = {_told(name): _beside_step(recipe, repeats, steps) for name, recipe in recipes.items()}

@@ -1,4 +1,4 @@
-"""How fast the two inputs deliver batches, alone and to a training step."""
+"""The speed of the two inputs, alone and feeding a training step."""
 
 import dataclasses
 import importlib.util
@@ -34,9 +34,9 @@ FED, READY = "feeding steps", "with feeds at hand"
 
 
 def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
-    """Images per second of each input alone and of LifeQuant's training step that it feeds, on generated JPEG files.
+    """Images per second of each input alone and of LifeQuant's training step fed by it, on generated JPEG files.
 
-    Waiting: the share of a fed step's time that a step with its feed at hand does not take. `steps` batches are one
+    Waiting: the share of a fed step's time that the same step with a ready feed does not need. `steps` batches are one
     pass over the files. Without TensorFlow only the resident input is measured."""
     check_counts(repeats=repeats, steps=steps)
     recipe = complete(lifequant(model, batch_size, bits))
@@ -68,7 +68,7 @@ def bench_input(model: str, batch_size: int, bits: int, repeats: int, steps: int
 
 
 def _runs(name: str, recipe: Recipe) -> dict[str, Run]:
-    """One pass over the images each: batches alone, steps fed by the input, and steps whose feeds were made before."""
+    """Three runs of one pass over the images: batches alone, steps fed by the input, and steps with ready feeds."""
     world = make_world(recipe, read_source(recipe))
     stage, rows = compile_stage(recipe, 0, world), world.tasks[0].train
     plan = train_plan(len(rows.index), world.batch_size, world.spec, seed=0, stage=0, task=0, epoch=0)

@@ -1,4 +1,4 @@
-"""How long a fresh process takes to its first training step, with an empty and with a full compilation cache."""
+"""The time of a new process until its first training step, with an empty and with a full compilation cache."""
 
 import json
 import os
@@ -28,14 +28,14 @@ first_step(time.perf_counter() - begin, {model!r}, {batch_size}, {bits})
 
 
 def bench_compile(model: str, batch_size: int, bits: int, repeats: int) -> BenchmarkResult:
-    """Seconds to LifeQuant's first training step on 32x32 images, by part, each in a process of its own.
+    """Seconds of a new process until LifeQuant's first training step on 32x32 images, by part.
 
-    Every repeat starts with a compilation cache of its own, empty (cold), and then takes it twice (warm, and warm again
-    as a control). The parts: the interpreter's start and end, imports, the stage's objects, parameters and state,
-    tracing, compiling or reading from the cache, one step. Found: medians over repeats, and beside the
-    total the processor time, which other work on the machine hardly changes."""
+    Every repeat starts a process with an empty compilation cache (cold), then two with the cache of the first (warm,
+    and warm again as a control). The parts: the interpreter's start and end, imports, the stage's objects, parameters
+    and state, tracing, compiling or reading from the cache, one step. The result has medians over repeats and, for the
+    total, the processor time, which other work on the machine hardly changes."""
     check_counts(repeats=repeats)
-    complete(lifequant(model, batch_size, bits))  # refuses here, in one line, what the processes would trip over
+    complete(lifequant(model, batch_size, bits))  # refuses bad arguments here, in one line, before the processes start
     before = load()
     seconds: dict[str, list[dict[str, float]]] = {cache: [] for cache in CACHES}
     program = PROGRAM.format(model=model, batch_size=batch_size, bits=bits)
@@ -67,7 +67,7 @@ def _one_process(program: str, folder: str) -> dict[str, float]:
 
 
 def first_step(importing: float, model: str, batch_size: int, bits: int) -> None:
-    """Runs one training step and prints the seconds of its parts as JSON; `importing`: seconds spent before."""
+    """Runs one training step and prints the seconds of its parts as JSON; `importing`: seconds of the imports."""
     times = [time.perf_counter()]
     recipe = complete(lifequant(model, batch_size, bits))
     built = build_stage(recipe, recipe.stages[0])

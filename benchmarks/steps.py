@@ -1,4 +1,4 @@
-"""Training steps beside each other and beside what the device can do at most."""
+"""Training steps compared with each other and with the peak rates of the device."""
 
 import dataclasses
 import statistics
@@ -14,19 +14,20 @@ from lifeq_jax.core.config import Part, Recipe
 from lifeq_jax.methods import OSCILLATIONS
 from lifeq_jax.train.build import complete
 
-COPIED = 2**26  # float32 values of the copy that measures bandwidth: no cache holds them
+COPIED = 2**26  # float32 values of the copy that measures bandwidth; larger than any cache
 SIDE = 4096  # of the square matrices whose product measures the rate of operations
 
 
 def bench_step(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
     """The training step of a model on 32x32 images: float, four systems, and float again as a control.
 
-    LifeQuant, ClimbQ and LSQ with freezing at `bits` bits; BLIP in float: it rounds weights between tasks only."""
+    LifeQuant, ClimbQ and LSQ with freezing at `bits` bits; BLIP in float, since it rounds weights only between
+    tasks."""
     return compare(f"training step, {model}, 32x32", systems(model, batch_size, bits), repeats, steps)
 
 
 def systems(model: str, batch_size: int, bits: int) -> dict[str, Recipe]:
-    """What `bench_step` compares."""
+    """The recipes that `bench_step` compares."""
     quantizers = {key: Part("lsq") for key in ("weight_quantizer", "act_quantizer")}
     lsq: dict[str, Any] = {**quantizers, "quant_setup": "LSQ_paper", "oscillation": Part("freeze")}
     climbq = {"weight_quantizer": Part("cdf"), "act_quantizer": Part("cdf_activation"), "loss": Part("homovar")}
@@ -42,9 +43,9 @@ def systems(model: str, batch_size: int, bits: int) -> dict[str, Recipe]:
 
 
 def bench_oscillation(recipe: Recipe, repeats: int, steps: int) -> BenchmarkResult:
-    """The training step of a recipe's last stage under every row of OSCILLATIONS, and without any again as a control.
+    """The training step of a recipe's last stage with every row of OSCILLATIONS, and again with none as a control.
 
-    Rows other than the recipe's own take their default arguments."""
+    Rows other than the recipe's own have default arguments."""
 
     def with_row(name: str) -> Recipe:
         own = recipe.oscillation
@@ -58,12 +59,13 @@ def bench_oscillation(recipe: Recipe, repeats: int, steps: int) -> BenchmarkResu
 
 
 def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int) -> BenchmarkResult:
-    """Images per second of the last stage of each recipe, and how near they come to what the device can do. Their batch
-    sizes are equal.
+    """Images per second of the last stage of each recipe, and the share of the device's peak rates that they reach. All
+    recipes have the same batch size.
 
-    Each repeat runs `steps` steps of every variant in turn, then one large copy and one large product. Found: the
-    median rate, and the medians over repeats of the ratio of a variant's time to the first's, of processor time
-    likewise, and of the shares of copy and product. A control's ratio says how far from 1 noise alone leads."""
+    Each repeat runs `steps` steps of every variant in turn, then one large copy and one large product. The result has
+    the median rate, and medians over repeats of: the ratio of a variant's time to the first's, the same ratio of
+    processor time, and the shares of the copy's and the product's rates. The control's ratio shows how far noise alone
+    moves a ratio from 1."""
     names = list(variants)
     batch_size = variants[names[0]].data.batch_size
     works = {name: step_work(complete(recipe)) for name, recipe in variants.items()}

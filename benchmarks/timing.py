@@ -1,4 +1,4 @@
-"""Speed, as ratios within one run: variants take turns, so a change in the machine's load meets all of them."""
+"""Speed as ratios within one run: variants take turns, so that changes of the machine's load affect all of them."""
 
 import math
 import os
@@ -14,19 +14,19 @@ from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.runs.provenance import commit, machine
 
-DIGITS = 4  # that a measured number is told with
-AGAIN = " again"  # a control: what bears this name is what bears the name without it, measured once more
+DIGITS = 4  # significant digits of a printed number
+AGAIN = " again"  # suffix of a control: the variant of the name without it, measured a second time
 
 Run = Callable[[int], None]  # does its work so many times and waits for the end
 
 
 class BenchmarkResult(NamedTuple):
-    """What a benchmark found: a table, what it was told, and where it ran."""
+    """The result of a benchmark: a table, its arguments, and the machine."""
 
     what: str
     how: dict[str, int]  # batch_size, repeats, ...
     columns: dict[str, dict[str, float]]  # quantity -> row -> value; a row may be missing from a column
-    facts: dict[str, float | str]  # what belongs to no row
+    facts: dict[str, float | str]  # numbers that belong to no row
     where: dict[str, Any]  # `surroundings`
 
     def numbers(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class BenchmarkResult(NamedTuple):
 
 
 def rounded(value: float) -> float:
-    """To DIGITS digits, those before the point all."""
+    """Rounds to DIGITS significant digits, but never digits before the point."""
     return round(value, DIGITS - 1 - min(math.floor(math.log10(abs(value))), DIGITS - 1)) if value else value
 
 
@@ -65,15 +65,15 @@ def _words(name: str) -> str:
 
 
 def columns_of(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Quantities by row, each row with the same ones, as rows by quantity."""
+    """{row: {quantity: value}}, with the same quantities in all rows, as {quantity: {row: value}}."""
     return {column: {name: row[column] for name, row in rows.items()} for column in next(iter(rows.values()))}
 
 
 def alternate(runs: Mapping[str, Run], repeats: int, steps: int) -> tuple[dict[str, list[float]], ...]:
-    """Seconds of one time of each run, `repeats` values each: after two unmeasured, `steps` times of every run in turn.
+    """Seconds per execution of each run, `repeats` values each; a repeat executes every run `steps` times in turn.
 
-    Returns the seconds that passed, and the processor seconds of all threads, which other work on the machine hardly
-    changes. Refuses numbers below 1."""
+    Two executions come first, unmeasured. Returns wall-clock seconds, and processor seconds of all threads, which other
+    work on the machine hardly changes. Refuses numbers below 1."""
     check_counts(repeats=repeats, steps=steps)
     for run in runs.values():
         run(2)
@@ -89,14 +89,14 @@ def alternate(runs: Mapping[str, Run], repeats: int, steps: int) -> tuple[dict[s
 
 
 def check_counts(**counts: int) -> None:
-    """Refuses what is below 1."""
+    """Refuses numbers below 1."""
     for name, count in counts.items():
         if count < 1:
             raise Refusal(f"{name}={count} is out of range; choose 1 or more")
 
 
 def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median of each."""
+    """The median of each run's times."""
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -109,12 +109,12 @@ def medians_of_ratios(times: Mapping[str, Sequence[float]], base: str) -> dict[s
 
 
 def load() -> float:
-    """What runs on the machine: its processes that are ready, mean over a minute."""
+    """The machine's load: mean number of ready processes over a minute."""
     return os.getloadavg()[0]
 
 
 def surroundings(load_before: float) -> dict[str, Any]:
-    """Where and of what a number was measured; `load_before`: `load` before the measurement."""
+    """The machine and the code of a measurement; `load_before`: `load` before it."""
     return {
         "load_before": round(load_before, 2),
         "machine": machine(),

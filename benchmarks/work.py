@@ -1,4 +1,4 @@
-"""What is timed: training steps of networks for small images, on data that is made up."""
+"""The work that is timed: training steps of networks for small images, on generated data."""
 
 import dataclasses
 import math
@@ -25,39 +25,38 @@ from lifeq_jax.train.calibrate import calibrate
 from lifeq_jax.train.stage import step_of
 from lifeq_jax.train.step import TrainState, fresh_state
 
-STEPS_OF_TASK = 1000  # what a schedule sees
+STEPS_OF_TASK = 1000  # of the schedule
 
 
 class Work(NamedTuple):
     """Something to time: `run(n)` does it n times and waits for the end."""
 
     run: Run
-    operations: float  # of one time: multiplications and additions of products and convolutions
-    bytes: float  # of one time, read and written
+    operations: float  # per execution: multiplications and additions of products and convolutions
+    bytes: float  # read and written per execution
 
 
 def bench_recipe(model: str, batch_size: int, bits: int, **parts: Any) -> Recipe:
-    """A recipe of one stage for images of 32x32 pixels and 10 classes, without any data."""
+    """A recipe of one stage for 32x32 images of 10 classes, without data."""
     given: dict[str, Any] = dict(batch_size=batch_size, replay=False, input="resident")
     return Recipe(
         name="bench",
         data=Data("", "", 1, 10, (32, 32, 3), (32, 32), 4, True, (0.5,) * 3, (0.5,) * 3, **given),
         model=Part(model),
         stages=(Stage("bench", bits, bits, 1, 0.01),),
-        importance_data="train",
         **parts,
     )
 
 
 def lifequant(model: str, batch_size: int, bits: int) -> Recipe:
-    """The same with LifeQuant's quantizers, loss and penalty."""
+    """`bench_recipe` with LifeQuant's quantizers, loss and penalty."""
     return bench_recipe(model, batch_size, bits, loss=Part("ball_log_prior"), method=Part("lifequant"))
 
 
 @contextmanager
 def on_noise(recipe: Recipe, batches: int) -> Iterator[Recipe]:
-    """`recipe` with training data for an epoch of so many batches: JPEG files of noise with labels in turn, which are
-    gone afterwards."""
+    """`recipe` with data for an epoch of `batches` batches: JPEG files of noise with cyclic labels, deleted
+    afterwards."""
     data, random = recipe.data, generator_for(0)
     paths = [f"{index:06d}.jpg" for index in range(data.batch_size * batches)]
     table = table_of(paths, [index % data.num_classes for index in range(len(paths))])
@@ -70,7 +69,7 @@ def on_noise(recipe: Recipe, batches: int) -> Iterator[Recipe]:
 
 
 def random_batch(data: Data) -> Batch:
-    """A batch of noise with labels in turn."""
+    """A batch of noise with cyclic labels."""
     size = data.batch_size
     noise = generator_for(0).standard_normal((size, *data.crop, data.image[2]), np.float32)
     return Batch(
@@ -109,9 +108,9 @@ def step_work(recipe: Recipe) -> Work:
 
 
 def operations(jaxpr: Any) -> int:
-    """Multiplications and additions of the matrix products and convolutions of a jaxpr, loops with their lengths.
+    """Multiplications and additions of the matrix products and convolutions of a jaxpr, times the lengths of loops.
 
-    XLA's own count of a compiled step has the body of a loop once."""
+    (XLA's own count of a compiled step counts the body of a loop once.)"""
     total = 0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         parts = [part for part in jax.tree.leaves(list(equation.params.values())) if hasattr(part, "jaxpr")]

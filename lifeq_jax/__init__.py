@@ -2,7 +2,7 @@
 
     import lifeq_jax as lq
 
-    recipe = lq.load_recipe("configs/lifequant/resnet20_digits.py")
+    recipe = lq.load_recipe("lifequant/resnet20_digits")
     lq.train(recipe, "runs/digits", seeds=(0, 1))
 
 docs/api.md lists the names of this module, which stay. They are imported when they are first used, so that
@@ -15,6 +15,8 @@ _HOMES = {  # name -> module that has it, and what it is called there where that
     "Batch": "core.types",
     "Data": "core.config",
     "Diverged": "core.refusal",
+    "GameRecipe": "core.game_recipe",
+    "Games": "core.game_recipe",
     "Optimizer": "core.config",
     "Part": "core.config",
     "Recipe": "core.config",
@@ -24,31 +26,39 @@ _HOMES = {  # name -> module that has it, and what it is called there where that
     "StageStart": "methods.base",
     "Sweep": "api.sweep",
     "classification": "train.classify",
+    "export": "api.export",
     "fast_cpu": "api.speed",
     "fresh_state": "train.step",
-    "load_recipe": "core.recipe_file",
+    "load_recipe": "core.game_recipe:load_any",
     "make_step": "train.step",
     "network": "train.network",
     "read": "api.runs",
     "setup": "layers.setups:quantizers",
     "sweep": "api.sweep",
+    "toy_runs": "toy",
+    "trace": "api.trace",
     "train": "api.train",
+    "train_games": "api.games",
+    "trained": "api.trained",
 }
-_TABLES = {  # name -> room, where the rows of a table are makers by name
+_TABLES = {  # name -> module, where the rows of a table are makers by name
+    "datasets": "core.datasets",
     "losses": "losses",
     "methods": "methods",
     "metrics": "metrics",
     "models": "models",
     "optim": "optim",
     "quantizers": "quant",
+    "tasks": "api.tasks",
 }
 
 __all__ = sorted(_HOMES | _TABLES)  # noqa: PLE0605
 
-# The room and the function have one name. Importing the (empty) package binds it, once; here, and not when somebody
+# These rooms and functions have one name. Importing the (empty) package binds it, once; here, and not when somebody
 # first needs the room, so that it can be the function's from now on.
-import_module("lifeq_jax.train")
-del globals()["train"]
+for _name in ("export", "train"):
+    import_module(f"lifeq_jax.{_name}")
+    del globals()[_name]
 
 
 def __getattr__(name: str) -> Any:

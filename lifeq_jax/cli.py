@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 
 from lifeq_jax.api.speed import fast_cpu
 from lifeq_jax.cli_data import add_data
-from lifeq_jax.cli_errors import EXIT_FAILED, end_at_signals, quiet_libraries, start_jax, told
+from lifeq_jax.cli_doctor import add_doctor
+from lifeq_jax.cli_errors import (
+    EXIT_FAILED,
+    end_at_signals,
+    error_line,
+    only_main_thread_tells,
+    quiet_libraries,
+    start_jax,
+)
+from lifeq_jax.cli_export import add_export, add_predict
 from lifeq_jax.cli_games import (
     add_playing,
     add_render,
@@ -21,8 +30,11 @@ from lifeq_jax.cli_games import (
     run_one_of_games,
     show_seeds_of_games,
 )
-from lifeq_jax.cli_keys import override
-from lifeq_jax.cli_parser import Parser, add_command, numbers
+from lifeq_jax.cli_keys import key_lines, override
+from lifeq_jax.cli_parser import Parser, add_command, add_recipe, numbers
+from lifeq_jax.cli_processes import go_on_in_a_child, leave
+from lifeq_jax.cli_recipes import add_recipes
+from lifeq_jax.cli_start import add_start
 from lifeq_jax.cli_sweep import add_sweep
 from lifeq_jax.core.config import Recipe
 from lifeq_jax.core.game_recipe import GameRecipe, load_any, read_any
@@ -35,37 +47,45 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run_command(parser: Parser, words: Sequence[str] | None) -> int:
-    """Calls what the words ask of a parser made with `add_command`; returns the exit code, as of `main`.
+    """Runs the command that `words` select from a parser made with `add_command`; returns the exit code, as `main`.
 
-    Without words, those of the process, which then ends at signals."""
+    None means the words of the process; signals then end it, and its libraries stay silent."""
     if words is None:
         end_at_signals(parser.prog)
+        only_main_thread_tells()
     _set_environment()
     options = argparse.Namespace()
+    own_process = words is None
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     try:
         options, rest = parser.parse_known_args(words)
         if rest and not options.takes_keys:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        options.rest = rest
+        options.rest, options.own_process = rest, own_process
         options.call(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` say, has seen enough; nothing more may be written at exit either
+    except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe; nothing may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except (Exception, KeyboardInterrupt) as error:
-        line = told(error, getattr(options, "batch_size", None))
+        line = error_line(error, getattr(options, "batch_size", None), getattr(options, "folder", None))
         if line is None:
             raise
         print(f"{parser.prog}: {line[0]}", file=sys.stderr)
+        if own_process:
+            leave(line[1])
         return line[1]
     return 0
 
 
 def _set_environment() -> None:
-    # libraries' chatter, which would bury the one line of a refusal
+    # messages of libraries would bury the one line of a refusal
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    for name in ("absl", "matplotlib"):  # absl: Orbax logs with a traceback what it raises as well
+    for name in ("absl", "matplotlib"):  # absl: Orbax also logs, with a traceback, every exception that it raises
         logging.getLogger(name).setLevel(logging.CRITICAL)
     quiet_libraries()
     fast_cpu()
@@ -74,13 +94,18 @@ def _set_environment() -> None:
 def _parser() -> Parser:
     parser = Parser(prog="lifeq-jax", description="Train low-bit networks on a sequence of unbalanced tasks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_start(commands)
     add_data(commands.add_parser("data", help="make and inspect the CSV files of tasks"))
+    add_recipes(commands)
     _add_train(commands)
     add_sweep(commands)
     _add_eval(commands)
     _add_report(commands)
+    add_export(commands)
+    add_predict(commands)
     add_render(commands)
     _add_toy(commands)
+    add_doctor(commands)
     return parser
 
 
@@ -89,22 +114,28 @@ def _add_train(commands) -> None:
         commands, "train", _train, "train a recipe; run again, it resumes. Every key can be overridden."
     )
     train.set_defaults(takes_keys=True)
-    train.add_argument("recipe", type=Path, help="recipe file; RECIPE --keys lists every key with its value")
-    train.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
-    train.add_argument(
+    add_recipe(train)
+    trained = train.add_argument_group("what is trained")
+    trained.add_argument("--run", type=Path, help="run folder (default: runs/<name>/seed<seed>)")
+    trained.add_argument(
         "--seeds",
         metavar="0,1,2",
         help="train several seeds in one program, in run folders seed<s> under --run (default: runs/<name>)",
     )
-    train.add_argument("--keys", action="store_true", help="list the recipe's keys, overrides applied, and leave")
-    train.add_argument(
-        "--layers", action="store_true", help="list the bits of every layer in the last stage, and leave"
+    looked = train.add_argument_group("only look, and train nothing")
+    looked.add_argument("--keys", action="store_true", help="explain every key, with its value in this recipe")
+    looked.add_argument("--layers", action="store_true", help="list the bits of every layer in the last stage")
+    train.epilog = (
+        "examples:\n"
+        "  lifeq-jax train lifequant/resnet20_digits --seeds 0,1,2\n"
+        "  lifeq-jax train lifequant/resnet20_digits --run runs/ewc --method.name ewc --method.args.strength 0.1\n"
+        "  lifeq-jax train my.py --stages.-1.weight-bits 2 --data.batch-size 64 --precision bfloat16\n"
+        f"\nkeys of a recipe, each followed by its value (N: 0, 1, ..., or -1, -2, ... from the end):\n{key_lines()}"
     )
-    train.epilog = "Overrides: --seed 1 --stages.2.epochs 5 --method.name ewc --method.args.strength 10 ..."
 
 
 class _Kind(NamedTuple):
-    """What `train` calls for recipes of a kind."""
+    """The functions that `train` calls for one kind of recipe."""
 
     layers: Callable[[Any], Mapping[str, Any]]
     run: Callable[[Any, Path], None]  # (recipe, run folder), and shows what came of it
@@ -116,9 +147,12 @@ def _train(options: argparse.Namespace) -> None:
     loaded: Any = load_any(options.recipe)
     recipe = override(loaded, [*options.rest, *(["--help"] if options.keys else [])])
     if isinstance(recipe, Recipe):
-        options.batch_size = recipe.data.batch_size  # for the line that tells of used up memory
-    together = isinstance(recipe, Recipe) and recipe.parallel == "mesh"
-    start_jax(join=together and options.seeds is None and not options.layers)
+        options.batch_size = recipe.data.batch_size  # for the message when memory is used up
+    together = isinstance(recipe, Recipe) and recipe.parallel == "mesh" and options.seeds is None
+    join = together and not options.layers
+    if join and options.own_process:
+        go_on_in_a_child("lifeq-jax")
+    start_jax(join)
     from lifeq_jax.rl.run import run_games_seeds
     from lifeq_jax.train.build import layer_bits
     from lifeq_jax.train.drive import run_seeds
@@ -134,10 +168,13 @@ def _train_as(kind: _Kind, recipe: Recipe | GameRecipe, options: argparse.Namesp
     if options.layers:
         _print_layers(kind.layers(recipe))
         return
+    default = Path("runs") / recipe.name
     if options.seeds is None:
-        kind.run(recipe, options.run or Path("runs") / recipe.name / f"seed{recipe.seed}")
+        options.folder = options.run or default / f"seed{recipe.seed}"  # for the message when the disk is full
+        kind.run(recipe, options.folder)
         return
-    folder, seeds = options.run or Path("runs") / recipe.name, numbers(options.seeds)
+    folder, seeds = options.run or default, numbers(options.seeds)
+    options.folder = folder
     content = kind.run_seeds(recipe, seeds, folder)
     kind.show_seeds(folder, content)
     failed = [f"seed {seed} {content['unfinished'][str(seed)]}" for seed in seeds if str(seed) in content["unfinished"]]
@@ -202,6 +239,11 @@ def _add_eval(commands) -> None:
     evaluate.add_argument("--root", type=Path, help="folder of the images (default: the recipe's)")
     evaluate.add_argument("--stage", help="stage of the chain (default: the last)")
     evaluate.add_argument(
+        "--after-task",
+        type=int,
+        help="the network of the end of this task, from 0, of a run whose recipe has keep='task'",
+    )
+    evaluate.add_argument(
         "--task",
         type=int,
         help="task of the images, from 0 as in the names of CSV files, where a run's tasks have heads of their own",
@@ -228,7 +270,14 @@ def _eval(options: argparse.Namespace) -> None:
         return
     if options.csv is None:
         raise Refusal("--csv is missing: the images that the network is evaluated on")
-    result = evaluate_run(options.run, options.csv, root=options.root, stage=options.stage, task=options.task)
+    result = evaluate_run(
+        options.run,
+        options.csv,
+        root=options.root,
+        stage=options.stage,
+        task=options.task,
+        after_task=options.after_task,
+    )
     for note in result.notes:
         print(f"note: {note}")
     print(f"stage {result.stage} (weights {result.bits[0]} bits, activations {result.bits[1]}), {result.images} images")
@@ -236,9 +285,10 @@ def _eval(options: argparse.Namespace) -> None:
     if result.train_images is not None:
         _print_shot_groups(result.per_class, result.train_images, options.many, options.few)
     print(f"cross-entropy {result.loss:.4f} nats")
-    for label, accuracy in enumerate(result.per_class):
+    width = max(map(len, result.class_names))
+    for name, accuracy in zip(result.class_names, result.per_class, strict=True):
         if accuracy == accuracy:
-            print(f"  class {label:4d}  {100 * accuracy:6.2f} %")
+            print(f"  class {name:>{max(width, 4)}s}  {100 * accuracy:6.2f} %")
 
 
 def _print_shot_groups(per_class, train_images, many: int, few: int) -> None:
@@ -271,7 +321,7 @@ def _report(options: argparse.Namespace) -> None:
         path = write_report(runs, out, others=others, many=options.many, few=options.few)
     for folder, status in others:
         print(f"not finished, and left out: {folder} ({status})")
-    print(f"report: {path}")
+    print(f"report: {path} and, as one page, {path.with_suffix('.html')}")
 
 
 def _add_toy(commands) -> None:

@@ -125,7 +125,7 @@ def _lifelong(options: argparse.Namespace) -> None:
 
     rate = options.diminish_rate
     if rate is None and options.tasks == 1 and not options.domains:
-        rate = 1.0  # a single task holds all classes whatever the rate
+        rate = 1.0  # a single task has all classes for any rate
     if (options.domains is None) == (rate is None):
         raise Refusal("lifeq-jax data lifelong: give either --diminish-rate or --domains")
     if options.domains:

@@ -1,6 +1,6 @@
-"""What goes wrong beside the program itself, told in one line: signals, the system, the device.
+"""Errors outside of the program itself, reported in one line: signals, the operating system, the device.
 
-The only place that knows how libraries say so; an exception that it does not know is a bug, and has its traceback."""
+Only this file knows the messages of libraries. An exception that it does not know is a bug and keeps its traceback."""
 
 import os
 import re
@@ -9,21 +9,25 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from types import FrameType
+from pathlib import Path
+from types import FrameType, TracebackType
 
+from lifeq_jax.cli_processes import lost_others
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
 INTERRUPTED = "interrupted; the same command resumes a run at its last checkpoint"
 JAX_NAMES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_ENABLE_X64", "XLA_FLAGS")
-OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # as TensorStore, which writes checkpoints, says it
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in messages of TensorStore, which writes checkpoints
 LIBRARY_FILE = re.compile(r'local file "([^"]*?)(?:\.orbax-checkpoint-tmp[^"]*)?"')
 
 
-def told(error: BaseException, batch_size: int | None = None) -> tuple[str, int] | None:
+def error_line(
+    error: BaseException, batch_size: int | None = None, folder: Path | None = None
+) -> tuple[str, int] | None:
     """The line and the exit code of an exception; None for a bug.
 
-    `batch_size`: of the recipe that was trained, where one was."""
+    `batch_size` and `folder` are those of the run in training, if there is one."""
     if isinstance(error, Refusal):
         return str(error), EXIT_REFUSED
     if isinstance(error, Diverged):
@@ -32,7 +36,9 @@ def told(error: BaseException, batch_size: int | None = None) -> tuple[str, int]
         return INTERRUPTED, EXIT_INTERRUPTED
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return _out_of_memory(batch_size), EXIT_FAILED
-    reason = _of_the_system(error)
+    if line := lost_others(error):
+        return line, EXIT_FAILED
+    reason = _of_the_system(error, "a file" if folder is None else f"run folder {folder}")
     return None if reason is None else (reason, EXIT_REFUSED)
 
 
@@ -46,15 +52,16 @@ def _out_of_memory(batch_size: int | None) -> str:
     )
 
 
-def _of_the_system(error: BaseException) -> str | None:
-    """What the system has refused, of its own exception or of a library's that passes it on."""
+def _of_the_system(error: BaseException, unnamed: str) -> str | None:
+    """The system error in an exception, or in a library's exception that wraps it; `unnamed` names a file that neither
+    names."""
     for one in _chain(error):
         if isinstance(one, OSError) and one.strerror:
             names = [str(name) for name in (one.filename, one.filename2) if name is not None]
-            return f"{' -> '.join(names) or 'a file'} cannot be read or written: {one.strerror}"
+            return f"{' -> '.join(names) or unnamed} cannot be read or written: {one.strerror}"
     if code := OS_ERROR.search(str(error)):
         file = LIBRARY_FILE.search(str(error))
-        return f"{file[1] if file else 'a file'} cannot be read or written: {os.strerror(int(code[1]))}"
+        return f"{file[1] if file else unnamed} cannot be read or written: {os.strerror(int(code[1]))}"
     return None
 
 
@@ -67,10 +74,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def end_at_signals(name: str) -> None:
-    """Lets Ctrl-C and SIGTERM end this process at once, in one line, exit 130 and 143.
+    """Makes Ctrl-C and SIGTERM end this process immediately with one line, exit codes 130 and 143.
 
-    A run may be killed at any moment, inside a save too, and resumes; so nothing is gained by unwinding, while threads
-    of libraries that are cut off in their work say so in many lines."""
+    A run can resume after a kill at any moment, even during a save, so nothing is gained by unwinding, and interrupted
+    threads of libraries would print many lines."""
 
     def end(number: int, frame: FrameType | None) -> None:
         os.write(2, f"{name}: {INTERRUPTED}\n".encode())
@@ -81,8 +88,22 @@ def end_at_signals(name: str) -> None:
             signal.signal(number, end)
 
 
+def only_main_thread_tells() -> None:
+    """Keeps threads of libraries from printing tracebacks: their errors reach the main thread, or the main thread has
+    already reported why it stopped waiting for them."""
+    told_before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if threading.current_thread() is threading.main_thread():
+            told_before(kind, error, trace)
+
+    sys.excepthook = hook
+    threading.excepthook = lambda failed: None
+    sys.unraisablehook = lambda failed: None
+
+
 def quiet_libraries() -> None:
-    """Streams that cannot show a character show another, and a cache that cannot be written is done without."""
+    """Makes streams replace characters that they cannot encode, and silences warnings about an unwritable cache."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

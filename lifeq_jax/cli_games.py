@@ -1,4 +1,4 @@
-"""The command line for runs on games: what `train`, `eval` and `report` do there, and `render`."""
+"""The command line for runs on games: `train`, `eval` and `report` of such runs, and `render`."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def eval_game(options: argparse.Namespace) -> None:
         raise Refusal("--task is missing: the game, from 0 in the recipe's order")
     if options.episodes < 2:
         raise Refusal(f"--episodes {options.episodes} is too few; choose 2 or more")
-    agent = read_agent(options.run, options.task, options.stage)
+    agent = read_agent(options.run, options.task, options.stage, options.after_task)
     scores = score_agent(agent, options.episodes, options.seed, options.drawn)
     bits = f"weights {agent.stage.weight_bits} bits, activations {agent.stage.act_bits}"
     print(f"stage {agent.stage.name} ({bits}), {agent.name}, {options.episodes} games")
@@ -66,7 +66,7 @@ def layers_of_games(recipe: GameRecipe) -> Mapping[str, Any]:
 
 
 def run_one_of_games(recipe: GameRecipe, folder: Path) -> None:
-    """Trains one seed and shows what came of it."""
+    """Trains one seed and prints its result."""
     from lifeq_jax.rl.run import run_games
 
     print(f"run folder: {folder}")
@@ -92,7 +92,7 @@ def _show(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def show_seeds_of_games(folder: Path, content: Mapping[str, Any]) -> None:
-    """Shows the result of several seeds."""
+    """Prints the result of several seeds."""
     print(f"\nseeds {', '.join(map(str, content['seeds']))}: mean ± sample standard deviation  {folder}/seeds.json")
     for name, found in content["metrics"].items():
         spread = "" if found["std"] is None else f" ± {found['std']:.3f}"

@@ -1,11 +1,12 @@
 """A recipe's keys on the command line."""
 
+import dataclasses
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lifeq_jax.core.config import Recipe, kind_of, replaced
+from lifeq_jax.core.config import Checked, Part, Recipe, Stage, kind_of, replaced
 from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Refusal
 
@@ -24,7 +25,7 @@ def override(recipe: R, words: Sequence[str]) -> R:
     said = _said([word for word in words if word not in ("--help", "-h")])
     names = {f"{table}.name" for table in TABLES}
     rows = {key: given for key, given in said.items() if key.replace("-", "_") in names}
-    recipe = complete(replaced(recipe, _values(recipe, rows)))  # which arguments there are, and of which types
+    recipe = complete(replaced(recipe, _values(recipe, rows)))  # the rows decide which arguments exist, and their types
     recipe = complete(replaced(recipe, _values(recipe, said)))
     if {"--help", "-h"} & {*words}:
         import tyro
@@ -33,9 +34,28 @@ def override(recipe: R, words: Sequence[str]) -> R:
     return recipe
 
 
+def key_lines() -> str:
+    """All keys of recipes, by the record that they belong to, for a help text."""
+    groups: dict[str, list[str]] = {"KEY": [], "stages.N.KEY": _fields(Stage)}
+    parts = []
+    for name, kind in (get_type_hints(Recipe) | get_type_hints(GameRecipe)).items():
+        if kind is Part:
+            parts.append(name)
+        elif isinstance(kind, type) and issubclass(kind, Checked):
+            groups[f"{name}.KEY"] = _fields(kind)
+        elif name not in ("stages", "LIMITS"):
+            groups["KEY"].append(name)
+    lines = [f"  --{group}: {', '.join(names)}" for group, names in groups.items()]
+    return "\n".join([*lines, f"  --PART.name, --PART.args.ARGUMENT: {', '.join(parts)}"]).replace("_", "-")
+
+
+def _fields(kind: type[Checked]) -> list[str]:
+    return [item.name for item in dataclasses.fields(kind)]
+
+
 def parsed(words: Sequence[str], kind: Any) -> Any:
-    """The value that words say, of an annotated type: true and false, none, numbers like 1e-3, and for a tuple several
-    words, or one with commas, in brackets or not. Raises ValueError for other words, and for none at all."""
+    """Parses words as a value of an annotated type: true and false, none, numbers like 1e-3, and for a tuple several
+    words, or one with commas, with or without brackets. Raises ValueError for other words, and for no words."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is tuple:
         items = re.sub(r"^[\[(]|[\])]$", "", " ".join(words).strip()).replace(",", " ").split()
@@ -82,7 +102,7 @@ UNION_ORDER = [types.NoneType, bool, int, float, str]
 
 
 def _said(words: Sequence[str]) -> dict[str, list[str]]:
-    """The words after each key; those of a key that comes twice are the last ones."""
+    """The words after each key; if a key occurs twice, those of its last occurrence."""
     said: dict[str, list[str]] = {}
     own: list[str] | None = None
     for word in words:
@@ -117,7 +137,7 @@ def _name(kind: Any) -> str:
 
 
 def _form(key: str, kind: Any, value: Any) -> str:
-    """How a value of this type is written, by the example of the present one."""
+    """How a value of this type is written, with the present value as an example."""
     if kind not in PARSERS and get_origin(kind) not in (tuple, Literal, Union, types.UnionType):
         return f"--{key}.KEY VALUE; --help lists the keys"
     if isinstance(value, tuple) and not any(isinstance(item, int | float | str) for item in value):

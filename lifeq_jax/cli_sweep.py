@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from lifeq_jax.cli_keys import override, parsed
-from lifeq_jax.cli_parser import add_command, numbers
+from lifeq_jax.cli_parser import add_command, add_recipe, numbers
 from lifeq_jax.core.config import Recipe, kind_of
 from lifeq_jax.core.recipe_file import load_recipe
-from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.core.refusal import Diverged, Refusal
 
 
 def add_sweep(commands) -> None:
@@ -17,7 +17,7 @@ def add_sweep(commands) -> None:
         commands, "sweep", _sweep, "train every combination of some keys' values; run again, it goes on where it stood"
     )
     sweep.set_defaults(takes_keys=True)
-    sweep.add_argument("recipe", type=Path, help="recipe file")
+    add_recipe(sweep)
     sweep.add_argument(
         "--grid",
         action="append",
@@ -33,7 +33,12 @@ def add_sweep(commands) -> None:
         help="images that accuracies are measured on; choosing by test images is training on them",
     )
     sweep.add_argument("--run", type=Path, help="folder of the sweep (default: runs/<name>_sweep)")
-    sweep.epilog = "Every key of the recipe can be overridden: --data.validation 0.2 --stages.0.epochs 5 ..."
+    sweep.epilog = (
+        "example: lifeq-jax sweep lifequant/resnet20_digits --grid method.name=finetune,ewc "
+        "--grid stages.2.weight-bits=2,4 --seeds 0,1 --data.validation 0.2\n"
+        "Every key of the recipe can be overridden: --data.validation 0.2 --stages.0.epochs 5 ... A run that diverges "
+        "is a result: the table names it with its reason, and the exit code is 0. It is 1 where no run finished."
+    )
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -43,20 +48,21 @@ def _sweep(options: argparse.Namespace) -> None:
 
     recipe = override(load_recipe(options.recipe), options.rest)
     folder = options.run or Path("runs") / f"{recipe.name}_sweep"
-    grid = dict(grid_of(recipe, words) for words in options.grid)
+    grid = dict(parse_grid(recipe, words) for words in options.grid)
     swept = sweep(recipe, grid, folder, numbers(options.seeds), on=options.on, log=tqdm.write)
     picture = swept.plot("average_accuracy", by=next(iter(grid))) if _any_finished(swept) else None
     print(f"\n{swept.table()}\n\nmean ± sample standard deviation over n seeds, %  {folder}")
-    if picture is not None:
-        print(f"plot: {picture.save(folder / 'average_accuracy.png')}")
+    if picture is None:
+        raise Diverged(f"none of the {len(swept.rows())} runs finished; the table says why")
+    print(f"plot: {picture.save(folder / 'average_accuracy.png')}")
 
 
 def _any_finished(swept: Any) -> bool:
     return any(row["status"] == "finished" for row in swept.rows())
 
 
-def grid_of(recipe: Recipe, words: str) -> tuple[str, list[Any]]:
-    """The key and the values that `KEY=A,B` says, of the type that the recipe's key has.
+def parse_grid(recipe: Recipe, words: str) -> tuple[str, list[Any]]:
+    """(key, values) of `KEY=A,B`, with values of the type of the recipe's key.
 
     Raises:
         Refusal: the key is unknown, takes no single values, or a value is of another type."""

@@ -1,8 +1,8 @@
 """The toy problem of oscillations: weights whose best values lie between two grid points.
 
-min over w of E[(x w* - x q(w))^2] / 2, one weight each. Below the decision threshold between its two grid points the
-straight-through gradient drives the latent weight up, above it down, so it ends at the threshold and its code flips
-for ever. Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training (ICML 2022), section 2."""
+min over w of E[(x w* - x q(w))^2] / 2, one weight each. The straight-through gradient moves the latent weight up below
+the decision threshold between its two grid points, and down above it, so it stays at the threshold and its code keeps
+changing. Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training (ICML 2022), section 2."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,14 +16,14 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.methods import OSCILLATIONS
 from lifeq_jax.methods.base import Method, StageStart, StepInfo
-from lifeq_jax.optim.chain import chain, sgd
+from lifeq_jax.optim.chain import method_chain, sgd_by_progress
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
-from lifeq_jax.quant.codes import quantize
+from lifeq_jax.quant.codes import quantize_kernels
 
 BITS = 3
 SCALE = 0.25
-POINT = 1  # code of the grid point below the best values, which therefore is 0.25
+POINT = 1  # code of the grid point below the best values
 
 SERIES: dict[str, tuple[dict, str, dict]] = {
     # name: arguments of the quantizer, row of OSCILLATIONS, its arguments
@@ -35,7 +35,7 @@ SERIES: dict[str, tuple[dict, str, dict]] = {
 
 
 class Trajectory(NamedTuple):
-    """n weights in T steps of training; row t is before step t, the last one after all of them."""
+    """n weights in T steps of training; row t is before step t, the last row after all steps."""
 
     latent: jax.Array  # (T + 1, n) float32
     codes: jax.Array  # (T + 1, n) int32
@@ -44,7 +44,7 @@ class Trajectory(NamedTuple):
     frozen: jax.Array  # (T + 1, n) bool
 
 
-class Runs(NamedTuple):
+class ToyRuns(NamedTuple):
     """One series of the toy problem at R learning rates and D distances."""
 
     latent: jax.Array  # (R, T + 1, D) latent weights in steps of the grid
@@ -58,7 +58,7 @@ class Toy(NamedTuple):
     distance: jax.Array  # (D,) of the best values from the grid point POINT, in steps of the grid
     rate: jax.Array  # (R,) learning rates
     threshold: float  # the decision threshold, in steps of the grid
-    series: dict[str, Runs]  # by row of SERIES
+    series: dict[str, ToyRuns]  # by row of SERIES
 
 
 def descend(
@@ -73,11 +73,11 @@ def descend(
     """Minimizes curvature / 2 * sum (q(w) - target)^2 plus the method's penalty, from {"kernel": w, "quantizer": ...}.
 
     w and target are (n,); the quantizer has a learned scale. `method` is a row of OSCILLATIONS that tracks, made for
-    the table {"kernel": quantizer}; `optimizer` holds its links."""
+    {"kernel": quantizer}; `optimizer` contains its links."""
     table = {"kernel": quantizer}
 
     def loss(params: PyTree, state: PyTree) -> jax.Array:
-        weights = quantize(table, params)
+        weights = quantize_kernels(table, params)
         error = jnp.sum(jnp.square(weights["kernel"] - target))
         return 0.5 * curvature * error + method.penalty(state, params, weights)
 
@@ -98,24 +98,24 @@ def descend(
     return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), seen(params, state), after)
 
 
-def _series(name: str, distance: jax.Array, rate: jax.Array, steps: int) -> Runs:
+def _series(name: str, distance: jax.Array, rate: jax.Array, steps: int) -> ToyRuns:
     arguments, control, settings = SERIES[name]
     quantizer = QUANTIZERS["lsq"](BITS, **arguments)
     method = OSCILLATIONS[control]({"kernel": quantizer}, **settings)
     learned = {"scale": jnp.float32(SCALE), "low": jnp.float32(-(2 ** (BITS - 1)))}
-    # They begin just below the decision threshold, where training leads them in any case.
+    # Weights begin just below the decision threshold, which they would reach in any case.
     params = {"kernel": jnp.full(distance.shape, SCALE * (POINT + 0.48)), "quantizer": learned}
 
     def run(rate: jax.Array) -> Trajectory:
-        weights = sgd(lambda progress: rate, momentum=0.0)
+        weights = sgd_by_progress(lambda progress: rate, momentum=0.0)
         fixed = optax.with_extra_args_support(optax.set_to_zero())
-        optimizer = chain(method.gradients, weights, fixed, method.constraint)
+        optimizer = method_chain(method.gradients, weights, fixed, method.constraint)
         return descend(params, quantizer, SCALE * (POINT + distance), method, optimizer, steps)
 
     path = jax.jit(jax.vmap(run))(rate)
     last = steps - steps // 4
     late = path.latent[:, last:]
-    return Runs(
+    return ToyRuns(
         latent=path.latent / SCALE,
         frequency=(path.total[:, -1] - path.total[:, last]) / (steps // 4),
         amplitude=(jnp.max(late, 1) - jnp.min(late, 1)) / SCALE,
@@ -129,7 +129,13 @@ def toy_runs(
 ) -> Toy:
     """Every series at every distance and learning rate, 3 bits, scale 0.25, plain SGD.
 
-    Refuses fewer than 4 steps, distances not in (0, 1/2] and rates not in (0, 1]."""
+    Refuses fewer than 4 steps, distances not in (0, 1/2] and rates not in (0, 1].
+
+    Example:
+        >>> toy = lq.toy_runs(steps=40, distances=(0.1, 0.3), rates=(0.1,))
+        >>> toy.series["ste"].latent.shape, toy.series["freeze"].frequency.shape
+        ((1, 41, 2), (1, 2))
+    """
     if steps < 4:
         raise Refusal(f"toy.steps={steps!r} is less than 4")
     for key, values, high in (("distances", distances, 0.5), ("rates", rates, 1.0)):

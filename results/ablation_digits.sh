@@ -13,7 +13,7 @@ $lifeq data replay --csv $csv --tasks 3 --rate 20
 run() { # name, then what differs from the recipe
   local name=$1
   shift
-  $lifeq train configs/lifequant/resnet20_digits.py --run "runs/ablation_digits/$name/seed$seed" --name "$name" \
+  $lifeq train lifequant/resnet20_digits --run "runs/ablation_digits/$name/seed$seed" --name "$name" \
     --seed "$seed" --data.csv $csv --evaluate-every 0 --checkpoint-every 100 "$@"
 }
 

@@ -35,7 +35,7 @@ measure seeds seeds --steps $((2 * scale)) --repeats 5
 measure input input
 measure compile compile
 measure fisher fisher --steps $scale --repeats 5
-measure oscillation oscillation configs/oscillations/mobilenet_v2_cifar10.py --steps $((4 * scale))
+measure oscillation oscillation oscillations/mobilenet_v2_cifar10 --steps $((4 * scale))
 measure torch_128 torch --batch-size 128 --steps $((2 * scale))
 measure torch_1024 torch --batch-size 1024 --steps $scale --repeats 5
 mkdir -p "$out"

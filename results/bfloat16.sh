@@ -10,7 +10,7 @@ $lifeq data prepare --root data/digits
 $lifeq data lifelong --root data/digits --csv $digits --tasks 3 --diminish-rate 25
 $lifeq data replay --csv $digits --tasks 3 --rate 20
 for precision in float32 bfloat16; do
-  $lifeq train configs/lifequant/resnet20_digits.py --run runs/bfloat16/digits/$precision --name $precision \
+  $lifeq train lifequant/resnet20_digits --run runs/bfloat16/digits/$precision --name $precision \
     --precision $precision --seeds 0,1,2,3,4,5,6,7,8,9 --evaluate-every 0
 done
 $lifeq report runs/bfloat16/digits/* --out results/bfloat16/digits
@@ -23,7 +23,7 @@ mkdir -p "${half%/*}"
 awk 'NR % 2 == 1' data/cifar10_1/cifar10_train0.csv > ${half}_train0.csv
 cp data/cifar10_1/cifar10_test0.csv ${half}_test0.csv
 for precision in float32 bfloat16; do
-  $lifeq train configs/lifequant/resnet20_cifar10_ll.py --run runs/bfloat16/cifar10/$precision --name $precision \
+  $lifeq train lifequant/resnet20_cifar10_ll --run runs/bfloat16/cifar10/$precision --name $precision \
     --precision $precision --seeds 0,1,2 --data.csv $half --data.num-tasks 1 --data.no-replay --importance-data train \
     --evaluate-every 0 --optimizer.schedule cosine --stages.0.epochs 1 --stages.1.epochs 1 --stages.2.epochs 1
 done

@@ -12,7 +12,7 @@ fi
 for method in blip finetune frozen ewc; do
   arguments=""
   if [ $method = ewc ]; then arguments="--method.args.strength 10"; fi
-  $lifeq train configs/blip/cifar10_pairs_alexnet.py --run $runs/$method --method.name $method $arguments \
+  $lifeq train blip/cifar10_pairs_alexnet --run $runs/$method --method.name $method $arguments \
     --model.args.mul 0.25 --model.args.hidden 256 --stages.0.epochs 3 --optimizer.patience 0 --selection last --evaluate-every 0
 done
 $lifeq report $runs/* --out results/blip_cifar10_pairs

@@ -6,7 +6,7 @@
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
 runs=runs/blip_minatar
-recipe=configs/blip_rl/minatar_pair.py
+recipe=blip_rl/minatar_pair
 
 # the original's EWC but for its strength: lambda 5000 and a factor 1/2
 ewc="--method.name ewc --method.args.fisher sampled_batch --method.args.history online"
@@ -23,7 +23,7 @@ search() {
   for prior in 1.92e-14 1e-11 1e-9; do
     train search/blip_$prior 10,11 --method.args.prior $prior
   done
-  for strength in 250 2500 25000; do
+  for strength in 2500 10000 100000; do
     train search/ewc_$strength 10,11 $ewc --method.args.strength $strength || echo "strength $strength diverges"
   done
   $lifeq report "$runs"/search/* --out results/blip_minatar/search
@@ -37,8 +37,8 @@ final() {
   done
   train finetune $seeds --method.name finetune
   train frozen $seeds --method.name frozen
-  train ewc $seeds $ewc --method.args.strength ${STRENGTH:-2500}
-  train blip $seeds --method.args.prior ${PRIOR:-1.92e-14}
+  train ewc $seeds $ewc --method.args.strength 100000
+  train blip $seeds --method.args.prior 1e-9
   $lifeq report "$runs"/{finetune,frozen,ewc,blip} "$runs"/alone/* --out results/blip_minatar
 }
 

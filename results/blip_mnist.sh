@@ -29,7 +29,7 @@ train() {
   local csv=$tenth epochs=20
   if [ "$setting" = mnist5 ]; then csv=data/mnist5/mnist; fi
   if [ "$setting" = pmnist ]; then epochs=5; fi
-  $lifeq train configs/blip/${setting}_mlp.py --run "$runs/$setting/$name" --data.csv $csv --stages.0.epochs $epochs \
+  $lifeq train blip/${setting}_mlp --run "$runs/$setting/$name" --data.csv $csv --stages.0.epochs $epochs \
     --optimizer.patience 0 --selection last --evaluate-every 0 --checkpoint-every 20 "$@"
 }
 
@@ -88,7 +88,7 @@ ablation() {
 # the prior of a setting's recipe times a factor
 prior() {
   local own
-  own=$(sed -n 's/.*"prior": \([0-9.e-]*\).*/\1/p' configs/blip/${1}_mlp.py)
+  own=$($lifeq train blip/${1}_mlp --keys | sed -n '/method.args.prior /{n;s/.*default: \([^)]*\)).*/\1/p}')
   awk "BEGIN { print $own * $2 }"
 }
 

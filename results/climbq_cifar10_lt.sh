@@ -5,7 +5,7 @@
 # Run again, it resumes. GAMMAS and SEEDS choose a part of it; the reports are written when all of it is there.
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
-recipe=configs/climbq/resnet20_cifar10_lt_short.py
+recipe=climbq/resnet20_cifar10_lt_short
 runs=runs/climbq_cifar10_lt
 
 $lifeq data prepare --root data/cifar10_16 --source folder --from data/cifar10 --size 16

@@ -16,7 +16,7 @@ for seed in ${SEEDS:-0 1 2 3 4}; do
   run() {
     local name=$1
     shift
-    $lifeq train configs/lifequant/resnet20_digits.py --run "$runs/${name}_$seed" --name "$name" --seed "$seed" \
+    $lifeq train lifequant/resnet20_digits --run "$runs/${name}_$seed" --name "$name" --seed "$seed" \
       --model.name resnet8 --data.csv $csv --evaluate-every 0 --checkpoint-every 100 "$@"
   }
   run cross_entropy --loss.name cross_entropy

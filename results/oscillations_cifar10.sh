@@ -5,7 +5,7 @@
 # Images: data/cifar10/{train,test}/<class>/<file>. Run again, it resumes.
 set -euo pipefail
 lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
-recipe=configs/oscillations/mobilenet_v2_cifar10.py
+recipe=oscillations/mobilenet_v2_cifar10
 runs=runs/oscillations_mobilenet_v2_cifar10
 
 if [ ! -e data/cifar10_1/cifar10_train0.csv ]; then
@@ -32,7 +32,7 @@ done
 
 # the other networks, once, from a float network of one epoch
 for net in mobilenet_v3_small efficientnet_lite0 resnet18; do
-  recipe=configs/oscillations/${net}_cifar10.py
+  recipe=oscillations/${net}_cifar10
   runs=runs/oscillations_${net}_cifar10
   $lifeq train $recipe --run $runs/float --data.csv $half --start "" --oscillation.name none --reestimation-batches 0 \
     --optimizer.weight-decay 5e-4 --stages.0.name w32a32 --stages.0.weight-bits 32 --stages.0.act-bits 32 \

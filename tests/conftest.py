@@ -1,5 +1,6 @@
 """Strict JAX for every test: set before JAX is imported anywhere."""
 
+import ctypes
 import gc
 import os
 import pathlib
@@ -29,6 +30,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Tracing makes much that lives long and little garbage: at the usual threshold a tenth of the time goes to collecting
 gc.set_threshold(100_000, 20, 100)
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -37,6 +39,10 @@ from tests import vectors  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_nans", True)
+
+# The same examples every time and on every machine; `make fuzz` takes new ones.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 GOLDEN = vectors.DEFAULT
 
@@ -47,6 +53,29 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     vectors.ROOT = config.getoption("--golden").resolve()
+
+
+MANY = 1500  # programs, a megabyte each
+compiled = []
+
+
+def count_programs(event, seconds, **where):
+    if event.endswith("backend_compile_duration"):
+        compiled.append(None)
+
+
+jax.monitoring.register_event_duration_secs_listener(count_programs)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory():
+    """Frees the programs of the modules before, once there are many: a worker would hold all that it ever compiled."""
+    yield
+    if len(compiled) > MANY:
+        compiled.clear()
+        jax.clear_caches()
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", bool)(0)  # glibc keeps what is freed otherwise
 
 
 @pytest.fixture(scope="session")

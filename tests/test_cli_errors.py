@@ -1,7 +1,6 @@
 """What goes wrong beside the program is told in one line: signals, the system, libraries, the device."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 from lifeq_jax import cli
 from lifeq_jax.api.speed import cache_folder
-from lifeq_jax.cli_errors import EXIT_FAILED, EXIT_REFUSED, INTERRUPTED, told
+from lifeq_jax.cli_errors import EXIT_FAILED, EXIT_REFUSED, INTERRUPTED, error_line
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 ROOT = Path(__file__).parent.parent
@@ -20,31 +19,33 @@ ROOT = Path(__file__).parent.parent
 
 def test_every_known_exception_has_a_line_and_a_code():
     full = OSError(28, "No space left on device", "runs/x/a.csv")
-    assert told(full) == ("runs/x/a.csv cannot be read or written: No space left on device", EXIT_REFUSED)
-    assert told(Refusal("bad")) == ("bad", EXIT_REFUSED)
-    assert told(Diverged("bad")) == ("bad", EXIT_FAILED)
-    assert told(KeyboardInterrupt()) == (INTERRUPTED, 130)
-    assert told(ZeroDivisionError("division by zero")) is None
+    assert error_line(full) == ("runs/x/a.csv cannot be read or written: No space left on device", EXIT_REFUSED)
+    unnamed = error_line(OSError(28, "No space left on device"), folder=Path("runs/x"))
+    assert unnamed == ("run folder runs/x cannot be read or written: No space left on device", EXIT_REFUSED)
+    assert error_line(Refusal("bad")) == ("bad", EXIT_REFUSED)
+    assert error_line(Diverged("bad")) == ("bad", EXIT_FAILED)
+    assert error_line(KeyboardInterrupt()) == (INTERRUPTED, 130)
+    assert error_line(ZeroDivisionError("division by zero")) is None
     try:
         try:
             raise full
         except OSError as error:
             raise ValueError("a library's own") from error
     except ValueError as error:
-        assert told(error) == told(full)
+        assert error_line(error) == error_line(full)
 
 
 def test_out_of_memory_names_the_batch_size_and_half_of_it():
     error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes.")
-    line, code = told(error, batch_size=512)
+    line, code = error_line(error, batch_size=512)
     assert code == EXIT_FAILED and "data.batch_size=512; try --data.batch-size 256, or" in line
-    assert told(MemoryError(), batch_size=512) == (line, code)
+    assert error_line(MemoryError(), batch_size=512) == (line, code)
 
 
-def run(words: list[str], environment: dict[str, str] | None = None, **fields) -> tuple[int, str, list[str]]:
+def run(words: list[str], environment: dict[str, str] | None = None) -> tuple[int, str, list[str]]:
     """Exit code, standard output and the lines of standard error of a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, **fields)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr.splitlines()
 
 
@@ -96,18 +97,29 @@ parser = Parser(prog="command")
 add_command(parser.add_subparsers(dest="command", required=True), "save", save, "save").add_argument("folder")
 sys.exit(cli.run_command(parser, None))
 """
-LARGE = "import numpy; checkpoints.save({'params': numpy.random.rand(99, 99), 'batch_stats': {}}, TRAINING, PROGRESS)"
+LARGE = """import numpy, resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+    checkpoints.save({'params': numpy.random.rand(99, 99), 'batch_stats': {}}, TRAINING, PROGRESS)"""
 LOOP = """print('ready', flush=True)
     while True: checkpoints.save(NETWORK, TRAINING, PROGRESS)"""
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-
-    code, _, lines = run(["-c", COMMAND.format(what=LARGE), "save", str(tmp_path / "w4")], preexec_fn=limited)
+    code, _, lines = run(["-c", COMMAND.format(what=LARGE), "save", str(tmp_path / "w4")])
     assert code == EXIT_REFUSED
     assert lines == [f"command: {tmp_path / 'w4' / '1'} cannot be read or written: File too large"]
+
+
+def test_threads_of_libraries_are_silent_and_a_bug_is_not(tmp_path):
+    what = """import threading
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    raise LookupError('a bug')"""
+    code, _, lines = run(["-c", COMMAND.format(what=what), "save", str(tmp_path)])
+    assert (
+        code == EXIT_FAILED and lines[-1] == "LookupError: a bug" and not any("ZeroDivision" in line for line in lines)
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,7 +10,7 @@ from lifeq_jax.core.config import Optimizer, Part, Stage, kind_of, replaced
 from lifeq_jax.core.recipe_file import load_recipe
 from lifeq_jax.core.refusal import Refusal
 
-RECIPE = load_recipe("configs/lifequant/resnet20_digits.py")
+RECIPE = load_recipe("lifequant/resnet20_digits")
 
 
 def value_of(recipe, key):
@@ -77,7 +77,7 @@ def test_words_become_values(words, key, value):
         ("--data.no-root", "recipe.data.no_root is an unknown key; choose from batch_size"),
         ("--method.args.prox x", "--method.args.prox x is not of type float; write --method.args.prox 0.0001"),
         ("--method.args.zzz 1", "recipe.method.args.zzz=1 is no argument of 'lifequant'; it takes: "),
-        ("--method.name gem", "recipe.method.name='gem' is unknown; choose from blip, "),
+        ("--method.name gem", "recipe.method.name='gem' is unknown; choose from agem, blip, "),
         ("1 --seed 2", "'1' stands before any key; keys begin with --, as in --seed 1"),
         ("--stages.0.weight-bits 9", "stage.weight_bits=9 is not a bit-width"),
     ],

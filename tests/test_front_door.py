@@ -16,6 +16,8 @@ PROMISED = [
     "Batch",
     "Data",
     "Diverged",
+    "GameRecipe",
+    "Games",
     "Optimizer",
     "Part",
     "Recipe",
@@ -25,6 +27,8 @@ PROMISED = [
     "StageStart",
     "Sweep",
     "classification",
+    "datasets",
+    "export",
     "fast_cpu",
     "fresh_state",
     "load_recipe",
@@ -39,7 +43,12 @@ PROMISED = [
     "read",
     "setup",
     "sweep",
+    "tasks",
+    "toy_runs",
+    "trace",
     "train",
+    "train_games",
+    "trained",
 ]
 
 
@@ -107,3 +116,11 @@ def test_the_loop_of_the_docs_learns_in_four_bits():
     (codes,) = names["integers"].values()
     values = np.unique(codes.values)
     assert 2 < len(values) <= 16
+
+
+def test_the_integers_of_the_docs_are_those_of_the_weights():
+    names = executed("Integers of a tree of parameters")
+    kernel, codes = names["weights"]["conv"]["kernel"], names["codes"]
+    assert 8 < len(np.unique(codes.values)) <= 16 and np.all(names["weights"]["conv"]["bias"] == 1)
+    np.testing.assert_allclose(kernel, (codes.values - codes.zero) * codes.scale, atol=1e-6)
+    assert np.any(names["slopes"]["conv"]["kernel"] != 0)

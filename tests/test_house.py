@@ -17,6 +17,7 @@ BENCHMARKS = "benchmarks"  # stand beside the package and may import all of it
 
 ALLOWED = {
     "core": "",
+    "recipes": "core",
     "data": "core",
     "quant": "core",
     "layers": "core quant",
@@ -34,16 +35,34 @@ ALLOWED = {
 }
 ROOF = {
     f"{PACKAGE}.{name}"
-    for name in ("__main__", "cli", "cli_data", "cli_errors", "cli_games", "cli_keys", "cli_parser", "cli_sweep", "toy")
+    for name in (
+        "__main__",
+        "cli",
+        "cli_data",
+        "cli_doctor",
+        "cli_errors",
+        "cli_export",
+        "cli_games",
+        "cli_keys",
+        "cli_parser",
+        "cli_processes",
+        "cli_recipes",
+        "cli_start",
+        "cli_sweep",
+        "toy",
+    )
 }  # these may import every room
 LAZY = {
-    "ale_py", "gymnasium", "pgx", "sklearn", "tensorboardX", "tensorflow", "tensorflow_datasets", "torch", "tyro"
-}  # fmt: skip
+    *("ale_py", "argcomplete", "gymnasium", "onnx", "onnxruntime", "pgx", "sklearn", "tensorboardX", "tensorflow"),
+    *("tensorflow_datasets", "torch", "tyro"),
+}
 HOMES = {  # which modules may import a heavy package, in a function
     "tensorflow": {f"{PACKAGE}.data.pipeline", f"{PACKAGE}.data.prepare"},
     "tensorflow_datasets": {f"{PACKAGE}.data.sources", f"{PACKAGE}.data.prepare"},
     "ale_py": {f"{PACKAGE}.rl.ale"},
     "pgx": {f"{PACKAGE}.rl.minatar"},
+    "onnx": {f"{PACKAGE}.export.export", f"{PACKAGE}.export.onnx_graph"},
+    "onnxruntime": {f"{BENCHMARKS}.exported", f"{PACKAGE}.export.export", f"{PACKAGE}.export.runtime"},
 }
 
 
@@ -242,7 +261,7 @@ MACHINE = re.compile(r"(?<![\w.$}~>-])/(?:work|home|root|Users|mnt|scratch|tmp|o
 WHERE = [
     "lifeq_jax/**/*.py",
     "benchmarks/**/*.py",
-    "configs/**/*.py",
+    "examples/*.py",
     "tests/**/*.py",
     "notebooks/*",
     "docs/**/*.md",

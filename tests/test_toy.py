@@ -10,7 +10,7 @@ import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods import OSCILLATIONS
-from lifeq_jax.optim.chain import chain, sgd
+from lifeq_jax.optim.chain import method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import QUANTIZERS, codes
 from lifeq_jax.toy import SERIES, descend, toy_runs
@@ -124,7 +124,7 @@ def counted_as_theirs(method, table, late_average):
     def observe(state, step):
         share = jnp.float32(step.progress) + 1 / LENGTH
         begins = (share >= 0.25) & (share - 1 / LENGTH < 0.25)
-        values = codes.codes(table, step.new_params)["kernel"].values
+        values = codes.kernel_codes(table, step.new_params)["kernel"].values
         track = state.tracks["kernel"]
         average = jnp.where(begins & late_average, values, track.average)
         tracks = {"kernel": track._replace(average=average)}
@@ -140,8 +140,11 @@ def repeat(arrays, case):
     table = {"kernel": QUANTIZERS["lsq"](3, **case.quantizer)}
     method = counted_as_theirs(OSCILLATIONS[case.control](table, **case.arguments), table, case.late_average)
     learned = {"scale": jnp.float32(0.25), "low": jnp.float32(-4)}
-    weights, scale = sgd(constant(case.rate), case.momentum), sgd(constant(case.scale_rate), momentum=0.0)
-    optimizer = chain(method.gradients, weights, scale, method.constraint)
+    weights, scale = (
+        sgd_by_progress(constant(case.rate), case.momentum),
+        sgd_by_progress(constant(case.scale_rate), momentum=0.0),
+    )
+    optimizer = method_chain(method.gradients, weights, scale, method.constraint)
     curvature = 2 * float(np.mean(np.square(arrays["xs"], dtype=np.float64)))
     start, target = jnp.asarray(arrays["w0"]), jnp.asarray(arrays["wstar"])
 

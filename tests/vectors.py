@@ -7,6 +7,7 @@ hold is skipped."""
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def names(pattern: str) -> list[str]:
     return sorted(file.stem for file in ROOT.rglob(f"{pattern}.npz"))
 
 
+def keys(name: str, pattern: str) -> list[tuple[Any, ...]]:
+    """The groups of `pattern` in each key of NAME.npz that it matches, numbers as int."""
+    found = (re.fullmatch(pattern, key) for key in (arrays(name) if names(name) or ROOT == DEFAULT else ()))
+    return [tuple(int(g) if g and g.isdigit() else g for g in match.groups()) for match in found if match]
+
+
 def cases(name: str) -> dict[str, Any]:
     """The cases of NAME.npz: {case: its arguments}."""
     return _entry(name)["cases"]
@@ -68,6 +75,12 @@ def scalars(name: str, prefix: str = "") -> dict[str, Any]:
         return found
     has_meaning = {key for key, v in found.items() if isinstance(v, list) and len(v) == 2 and isinstance(v[1], str)}
     return {key: v[0] if key in has_meaning else v for key, v in found.items()}
+
+
+def close(found: Any, expected: Any, rtol: float = 1e-5, share: float | None = None, name: str = "") -> None:
+    """Equal up to `rtol` of each value, or up to `share` (`rtol`, if None) of the largest."""
+    atol = (rtol if share is None else share) * np.max(np.abs(expected), initial=0.0)
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=name)
 
 
 def double(tree: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The front door: what `import lifeq_jax` offers, beside the rooms' own makers and records."""
+"""The front door: the functions that `import lifeq_jax` offers in addition to the rooms' own makers and records."""

@@ -1,4 +1,4 @@
-"""The cells of a sweep: the recipe of each, and which stages several of them share."""
+"""The cells of a sweep: the recipe of each, and the stages that several of them share."""
 
 import dataclasses
 import itertools
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 from lifeq_jax.core.config import Part, Recipe, digest, kind_of
 from lifeq_jax.core.own import is_own
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.train.build import build_stage, complete, is_idle_at_first
+from lifeq_jax.train.build import build_method, build_stage, complete
 
-Grid = Mapping[str, Sequence[Any]]
+ParamGrid = Mapping[str, Sequence[Any]]
 
 
-class Cell(NamedTuple):
+class GridPoint(NamedTuple):
     """One combination of the grid's values."""
 
     varied: dict[str, Any]  # key of the grid -> its value: a number or text, 'ewc(strength=10.0)' for a Part
     recipe: Recipe
-    trunks: tuple[Recipe, ...]  # recipes of the first stages that other cells share, fewest stages first
+    trunks: tuple[Recipe, ...]  # recipes of first stages shared with other cells, fewest stages first
 
 
-def make_cells(recipe: Recipe, grid: Grid, on: str) -> list[Cell]:
+def make_cells(recipe: Recipe, grid: ParamGrid, on: str) -> list[GridPoint]:
     """The cells of a grid, the last key varying fastest; their recipes are complete, and measured `on` these images.
 
     Raises:
@@ -40,11 +40,11 @@ def make_cells(recipe: Recipe, grid: Grid, on: str) -> list[Cell]:
         twice = next(values for values, one in zip(chosen, recipes, strict=True) if digest(one) == repeated[0])
         raise Refusal(f"the grid has one recipe twice: {_shown(twice)}")
     made = zip(map(_shown, chosen), recipes, shared_trunks(recipes), strict=True)
-    return [Cell(*parts) for parts in made]
+    return [GridPoint(*parts) for parts in made]
 
 
 def shared_trunks(recipes: Sequence[Recipe]) -> list[tuple[Recipe, ...]]:
-    """For each recipe those of its first stages, `trunk(recipe, n)`, from which several of the recipes go on."""
+    """For each recipe, its trunks, `trunk(recipe, n)`, that it shares with other recipes."""
     chains = [[trunk(recipe, number) for number in range(1, len(recipe.stages))] for recipe in recipes]
     users = Counter(digest(one) for chain in chains for one in chain)
 
@@ -56,21 +56,20 @@ def shared_trunks(recipes: Sequence[Recipe]) -> list[tuple[Recipe, ...]]:
 
 
 def trunk(recipe: Recipe, number: int) -> Recipe:
-    """The recipe of the first `number` stages. Two recipes share these stages where their trunks are equal: in every
-    setting but later stages, and the method where it makes no difference to them.
+    """The recipe of the first `number` stages. Two recipes share these stages if their trunks are equal, i.e. if all
+    settings but later stages are, and the method if it matters.
 
-    That is so where each of the stages trains one task and the method is a row of METHODS with
-    `Method.is_idle_at_first`: the trunk then has the method finetune. What a method of one's own does in a first task
-    nobody has checked, so its trunk is its own."""
+    The method does not matter if each of the stages trains one task and the method is a row of METHODS that
+    `is_idle_at_first`; the trunk then has the method finetune."""
     stages = recipe.stages[:number]
     is_alone = all((stage.tasks or recipe.data.num_tasks) == 1 for stage in stages)
-    is_idle = not is_own(recipe.method.name) and is_idle_at_first(recipe.method)
+    is_idle = not is_own(recipe.method.name) and build_method(recipe).is_idle_at_first
     method = Part("finetune") if is_alone and is_idle else recipe.method
     return dataclasses.replace(recipe, stages=stages, method=method)
 
 
 def _value(recipe: Recipe, key: str, value: Any) -> Any:
-    """A Part may be named alone, or be a pair of name and arguments."""
+    """The value for a key of the recipe; a Part may also be given as its name, or as (name, arguments)."""
     if kind_of(recipe, key)[0] is not Part:
         return value
     if isinstance(value, str):

@@ -1,11 +1,11 @@
-"""Runs that have been trained: their numbers as rows, as tables, as curves, as a report."""
+"""Trained runs: their numbers as rows, tables, curves, and a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lifeq_jax.api.shown import Pictures, Table
+from lifeq_jax.api.shown import MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.report.groups import Group, group_runs
 from lifeq_jax.report.plots import draw_training
@@ -29,17 +29,17 @@ class Runs:
     def _groups(self) -> tuple[Group, ...]:
         return group_runs(self.finished)
 
-    def table(self) -> Table:
+    def table(self) -> MarkdownTable:
         """One row for each recipe: mean ± sample standard deviation over its seeds of the continual metrics, per cent.
 
         Example:
             >>> print(lq.read(folder).table())  # doctest: +ELLIPSIS
             | recipe | method   | loss ...
         """
-        return Table(comparison_table(self._groups()))
+        return MarkdownTable(comparison_table(self._groups()))
 
-    def matrix(self) -> Table:
-        """The accuracy matrix of each recipe, mean over its seeds, per cent; brackets: not trained yet.
+    def matrix(self) -> MarkdownTable:
+        """The accuracy matrix of each recipe, mean over its seeds, per cent; in brackets: tasks not trained yet.
 
         Example:
             >>> print(lq.read(folder).matrix())  # doctest: +ELLIPSIS
@@ -47,7 +47,7 @@ class Runs:
             <BLANKLINE>
             |              | task 1 | task 2 ...
         """
-        return Table("\n\n".join(f"**{group.label}**\n\n{matrix_table(group)}" for group in self._groups()))
+        return MarkdownTable("\n\n".join(f"**{group.label}**\n\n{matrix_table(group)}" for group in self._groups()))
 
     def curves(self) -> Pictures:
         """The accuracy on each task over the epochs of all stages, a picture for each recipe, a line for each seed.
@@ -74,10 +74,10 @@ class Runs:
         return write_report(self.finished, out, others=self.others)
 
     def rows(self) -> list[Row]:
-        """One dictionary for each run, as pandas.DataFrame reads them.
+        """One dictionary for each run, in the form that pandas.DataFrame reads.
 
-        Its recipe's name, method, loss, bits, the images that accuracies are measured on, seed, metrics (shares; absent
-        where the run is not finished), seconds, status, folder.
+        The keys are the recipe's name, method, loss, bits, the images that accuracies are measured on, seed, metrics
+        (shares; absent if the run is not finished), seconds, status and folder.
 
         Example:
             >>> [row] = lq.read(folder).rows()
@@ -97,13 +97,13 @@ class Runs:
 
 
 def read(*folders: str | Path) -> Runs:
-    """Reads what training has left.
+    """Reads the results of training.
 
     Args:
-        folders: each a run folder, a folder of seeds, or a folder of such folders, as `sweep` leaves it.
+        folders: each a run folder, a folder of seeds, or a folder of such folders, as written by `sweep`.
 
     Returns:
-        The finished runs, and which others there are.
+        The finished runs, and the status of the others.
 
     Raises:
         Refusal: a folder holds no run, a file of a run is damaged, or no run is finished.
@@ -140,6 +140,6 @@ def _told(recipe: Recipe) -> Row:
 
 
 def results(folder: Path) -> Row:
-    """What a finished run's summary says of it: its metrics, its seconds, its status."""
+    """Metrics, seconds and status of a finished run, from its summary."""
     summary = read_summary(folder)
     return {**summary["metrics"], "seconds": summary["seconds"], "status": "finished"}

@@ -1,4 +1,4 @@
-"""What a notebook shows by itself: tables as Markdown, pictures as PNG."""
+"""Objects that a notebook displays: tables as Markdown, pictures as PNG."""
 
 import base64
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.report.plots import save
 
 
-class Table(str):
-    """A table in Markdown: text as of print(), a table in a notebook."""
+class MarkdownTable(str):
+    """A Markdown table: text for print(), a table in a notebook."""
 
     def _repr_markdown_(self) -> str:
         return str(self)

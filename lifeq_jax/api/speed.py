@@ -1,4 +1,4 @@
-"""What makes a process on a CPU fast: compiled programs are kept on disk, and freed memory in the process."""
+"""Settings for speed on a CPU: a cache of compiled programs on disk, and an allocator that keeps freed memory."""
 
 import ctypes
 import os
@@ -12,11 +12,11 @@ LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def fast_cpu() -> None:
-    """Sets what the command line sets for speed; to be called first, before anything is computed.
+    """Applies the command line's settings for speed. Call it first, before anything is computed.
 
-    Compiled programs are kept in the folder lifeq_jax of the user's cache, small ones too, for the next process that
-    needs them; the variables JAX_COMPILATION_CACHE_DIR and JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS, where they are
-    set, say otherwise. Freed memory is kept in the process (`keep_freed_memory`).
+    All compiled programs are cached in the folder lifeq_jax of the user's cache, unless the variables
+    JAX_COMPILATION_CACHE_DIR and JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS are set. Freed memory is kept in the
+    process (`keep_freed_memory`).
 
     Example:
         >>> import lifeq_jax as lq
@@ -24,9 +24,9 @@ def fast_cpu() -> None:
     """
     if (folder := cache_folder()) is not None:
         os.environ.setdefault(CACHE, str(folder))
-    # small programs too: a start makes some dozens of them
+    # small programs too: a start compiles some dozens of them
     os.environ.setdefault(LEAST_SECONDS, "0")
-    if "jax" in sys.modules:  # which reads its variables when it is imported
+    if "jax" in sys.modules:  # JAX reads the variables only when it is imported
         import jax
 
         jax.config.update(CACHE.lower(), os.environ.get(CACHE))
@@ -35,7 +35,7 @@ def fast_cpu() -> None:
 
 
 def cache_folder() -> Path | None:
-    """Where compiled programs are kept between processes; None where nothing can be written."""
+    """The folder of the compilation cache; None if it cannot be written."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lifeq_jax"
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,13 +45,13 @@ def cache_folder() -> Path | None:
 
 
 def keep_freed_memory() -> None:
-    """Keeps freed memory for the next allocation, under glibc; elsewhere nothing happens.
+    """Makes glibc keep freed memory for the next allocation; does nothing with another C library.
 
-    XLA's CPU backend frees the intermediate values of every step. Given back to the system, they come again page by
-    page, cleared: a quarter of a training step of ResNet-20. The process keeps its peak size until it ends, and that
-    can be three or four times a step's intermediate values (results/LOG.md). Who has set glibc's variable
-    MALLOC_TRIM_THRESHOLD_ wants it otherwise, and nothing is changed. To be called before threads start, which else
-    have a heap of their own that always shrinks."""
+    XLA's CPU backend frees the intermediate values of every step. If they go back to the system, the next step gets its
+    memory page by page and cleared, which takes a quarter of a training step of ResNet-20. With this setting the
+    process keeps its peak size until it ends, which can be three or four times a step's intermediate values
+    (results/LOG.md). Does nothing if glibc's variable MALLOC_TRIM_THRESHOLD_ is set. Call it before any thread starts:
+    earlier threads keep malloc arenas that ignore this setting."""
     if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {}) and OWN not in os.environ:
         library = ctypes.CDLL(None)
         for option, value in ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):

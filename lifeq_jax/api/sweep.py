@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lifeq_jax.api.cells import Cell, Grid, make_cells
+from lifeq_jax.api.cells import GridPoint, ParamGrid, make_cells
 from lifeq_jax.api.runs import Row, results
-from lifeq_jax.api.shown import Pictures, Table
+from lifeq_jax.api.shown import MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, digest
 from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.metrics.continual import mean_and_std
@@ -29,7 +29,7 @@ SHARED = "shared"  # folder, in that of the sweep, of the stages that cells shar
 class Sweep:
     """The cells of a grid, and the folder that holds their runs. A notebook shows the table."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[GridPoint, ...]
     seeds: tuple[int, ...]
     folder: Path
 
@@ -46,15 +46,16 @@ class Sweep:
         """
         return [self._row(cell, seed) for cell in self.cells for seed in self.seeds]
 
-    def _row(self, cell: Cell, seed: int) -> Row:
+    def _row(self, cell: GridPoint, seed: int) -> Row:
         place = self.folder / digest(cell.recipe)
         run, state = place / f"seed{seed}", _status(self.folder, place, cell.trunks, seed)
         found = results(run) if state == "finished" else {"status": state}
         return {**cell.varied, "seed": seed, **found, "folder": str(run)}
 
-    def table(self) -> Table:
-        """One row for each cell: mean ± sample standard deviation over the n seeds that finished, per cent; and why
-        others did not.
+    def table(self) -> MarkdownTable:
+        """One row for each cell: mean ± sample standard deviation over the n seeds that finished, per cent.
+
+        Runs that did not finish follow, each with the reason.
 
         Example:
             >>> swept = lq.sweep(recipe, {"stages.2.weight_bits": [2, 4]}, folder / "sweep")
@@ -63,19 +64,17 @@ class Sweep:
         """
         rows = self.rows()
         names = [name for name in SHOWN if any(name in row for row in rows)]
-        keys = list(self.cells[0].varied)
-        lines = []
+        lines, lost = [], []
         for number, cell in enumerate(self.cells):
             own = rows[number * len(self.seeds) : (number + 1) * len(self.seeds)]
             done = [row for row in own if row["status"] == "finished"]
             means = [per_cent(*mean_and_std([row[name] for row in done])) if done else "" for name in names]
-            lost = "; ".join(f"seed {row['seed']} {row['status']}" for row in own if row["status"] != "finished")
-            images = cell.recipe.data.evaluate_on
-            lines.append([*(str(cell.varied[key]) for key in keys), images, str(len(done)), *means, lost])
-        header = [*keys, "images", "n", *names, "not finished"]
-        if not any(line[-1] for line in lines):
-            header, lines = header[:-1], [line[:-1] for line in lines]
-        return Table(markdown_table(header, lines))
+            values = [str(value) for value in cell.varied.values()]
+            lines.append([*values, cell.recipe.data.evaluate_on, str(len(done)), *means])
+            rest = [row for row in own if row["status"] != "finished"]
+            lost += [f"- {', '.join([*values, 'seed'])} {row['seed']}: {row['status']}" for row in rest]
+        table = markdown_table([*self.cells[0].varied, "images", "n", *names], lines)
+        return MarkdownTable("\n\n".join([table, *(["\n".join(["Not finished:\n", *lost])] if lost else [])]))
 
     def plot(self, metric: str, by: str, hue: str | None = None) -> Pictures:
         """One point for each seed that finished, and mean and sample standard deviation of each cell.
@@ -105,7 +104,7 @@ class Sweep:
 
 def sweep(
     recipe: Recipe,
-    grid: Grid,
+    grid: ParamGrid,
     folder: str | Path,
     seeds: Sequence[int] = (0,),
     *,

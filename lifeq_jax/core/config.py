@@ -56,14 +56,14 @@ class Data(Checked):
     root: str
     """Folder of the images, <root>/<split>/<class>/<file>."""
     csv: str
-    """What the task files' names begin with: <csv>_train0.csv, <csv>_test0.csv, <csv>_replay0.csv ...; or, for a
-    single task, its train CSV, as data/cifar10_lt/cifar10_train10.csv, beside which lies cifar10_test.csv."""
+    """Prefix of the task files: <csv>_train0.csv, <csv>_test0.csv, <csv>_replay0.csv ...; or, for a single task, its
+    train CSV, e.g. data/cifar10_lt/cifar10_train10.csv, with cifar10_test.csv in the same folder."""
     num_tasks: int
     """Tasks in the sequence."""
     num_classes: int
     """Outputs of the network: classes of the shared head, or of the heads of all tasks together."""
     image: tuple[int, int, int]
-    """Height, width and channels of the stored images; with resize: what evaluation resizes the short side to."""
+    """Height, width and channels of the stored images; with resize, evaluation resizes the short side to it."""
     crop: tuple[int, int]
     """Height and width the network sees."""
     pad: int
@@ -73,17 +73,17 @@ class Data(Checked):
     mean: tuple[float, ...]
     """Mean of each channel, pixels scaled to 0..1; or of each channel of each task, task after task."""
     std: tuple[float, ...]
-    """Standard deviation of each channel, likewise."""
+    """Standard deviation of each channel, in the same order as mean."""
     resize: Literal["", "random_resized_crop"] = ""
-    """random_resized_crop, for images of any size, ImageNet's: a random part scaled to `crop` in training; in
-    evaluation the short side scaled to `image`, then a center crop. Empty: all files have the size `image`."""
+    """random_resized_crop, for images of several sizes (ImageNet): training scales a random part to `crop`; evaluation
+    scales the short side to `image` and takes the center crop. Empty: all files have the size `image`."""
     batch_size: int = 128
     """Images in a batch."""
     heads: Literal["shared", "per_task"] = "shared"
-    """shared: all tasks share the outputs, labels are outputs. per_task: the classes of each task's train CSV have
-    outputs of their own, and the task is known in evaluation too."""
+    """shared: all tasks share the outputs, and a label is an output. per_task: each task has its own outputs, one for
+    each class of its train CSV, and evaluation knows the task (task-incremental)."""
     permuted: bool = False
-    """All tasks have the images of task 0's CSV files, each its pixels in another order that follows from seed."""
+    """Every task uses the images of task 0's CSV files, with the pixels permuted in an order drawn from seed."""
     replay: bool = True
     """Task t trains on train_t plus replay_0 .. replay_{t-1}; false: on train_t alone."""
     validation: float = 0.0
@@ -94,9 +94,18 @@ class Data(Checked):
     """resident: all images on the device; pipeline: tf.data; auto: resident where they fit."""
     device_share: float = 0.5
     """Share of the device's memory that input=auto gives to the images."""
+    classes: tuple[str, ...] = ()
+    """Name of every output, for tables, plots and predictions; empty: their numbers."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of every output."""
+        return self.classes or tuple(map(str, range(self.num_classes)))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.classes) not in (0, self.num_classes):
+            raise Refusal(f"data.classes has {len(self.classes)} names; num_classes={self.num_classes} need one each")
         channels = self.image[2]
         if len(self.mean) != len(self.std) or len(self.mean) not in (channels, channels * self.num_tasks):
             raise Refusal(
@@ -113,7 +122,7 @@ class Data(Checked):
 
 @dataclass(frozen=True)
 class Stage(Checked):
-    """One link of the chain of bit-widths. It starts from the parameters that the link before ended with."""
+    """Training at one pair of bit-widths. A stage starts from the parameters that the stage before ended with."""
 
     LIMITS = {"tasks": (0, 10_000), "epochs": (1, 1_000_000), "learning_rate": (0, 1e6)}
 
@@ -122,7 +131,7 @@ class Stage(Checked):
     weight_bits: int
     """Bits of the quantized weights, 1 to 8, or 32 for floating point."""
     act_bits: int
-    """Bits of the activations, likewise."""
+    """Bits of the quantized activations, 1 to 8, or 32 for floating point."""
     epochs: int
     """Epochs of each task."""
     learning_rate: float
@@ -141,7 +150,7 @@ class Stage(Checked):
 
 @dataclass(frozen=True)
 class Optimizer(Checked):
-    """Stochastic gradient descent or Adam, begun anew with each task."""
+    """Stochastic gradient descent or Adam. Its state is reset when a task begins."""
 
     LIMITS = {
         "momentum": (0, 1), "weight_decay": (0, 1), "milestones": (0, 1), "factor": (0, 1), "learned_rate": (0, 1e6),
@@ -154,7 +163,7 @@ class Optimizer(Checked):
     momentum: float = 0.9
     """For sgd."""
     epsilon: float = 1e-8
-    """For adam: what is added to the root of the second moment."""
+    """For adam: added to the square root of the second moment."""
     weight_decay: float = 1e-4
     """L2 coefficient, added to the gradient."""
     schedule: Literal["constant", "step", "cosine", "linear"] = "step"
@@ -164,8 +173,8 @@ class Optimizer(Checked):
     factor: float = 0.1
     """For step."""
     patience: int = 0
-    """Epochs without a lower validation loss after which the rate is divided by patience_factor and momentum begins
-    anew; a task ends when the rate falls below smallest_rate. 0: off. Needs selection=lowest_loss."""
+    """After so many epochs without a lower validation loss, the rate is divided by patience_factor and momentum is
+    reset; the task ends when the rate falls below smallest_rate. 0: off. Needs selection=lowest_loss."""
     patience_factor: float = 3.0
     """For patience."""
     smallest_rate: float = 1e-4
@@ -174,13 +183,13 @@ class Optimizer(Checked):
     """Gradients of a larger global norm (the 2-norm over all parameters) are scaled down to it: gradients of the loss
     plus the method's penalty, before weight decay and momentum. 0: off."""
     learned_rate: float = 1e-5
-    """Learning rate at the start of each task of what quantizers learn (scales, zero points): Adam, no decay, the same
+    """Learning rate, at the start of each task, of learned scales and zero points: Adam, no decay, the same
     schedule."""
 
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """A whole experiment: data, network, the chain of stages, loss, method."""
+    """A whole experiment: data, network, stages, loss, method."""
 
     LIMITS = {
         "seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000),
@@ -198,10 +207,10 @@ class Recipe(Checked):
     quant_setup: str = "convolutions"
     """Where quantizers stand and which layers have bits of their own: row of SETUPS."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Operands of convolutions and matrix products before the classifier; their sums, parameters, statistics,
+    """Type of the operands of convolutions and matrix products before the classifier; sums, parameters, statistics,
     quantizers and losses stay float32."""
     calibration_batches: int = 1
-    """Training batches from which quantizers that learn find their first ranges, before the first step of a stage."""
+    """Training batches that give learned quantizers their first ranges, before the first step of a stage."""
     oscillation: Part = field(default_factory=lambda: Part("none"))
     """What is done about weights that oscillate between two integers: row of OSCILLATIONS."""
     reestimation_batches: int = 0
@@ -210,29 +219,34 @@ class Recipe(Checked):
     loss: Part = field(default_factory=lambda: Part("cross_entropy"))
     """Training loss: row of LOSSES."""
     method: Part = field(default_factory=lambda: Part("finetune"))
-    importance_data: Literal["replay", "train"] = "replay"
-    """What a method sees of finished tasks: their replay rows or all their training rows. Never test data."""
+    distillation: Part = field(default_factory=lambda: Part("none"))
+    """What stages below 32 bits learn from the float network before them, beside the method: row of DISTILLATIONS."""
+    importance_data: Literal["auto", "replay", "train"] = "auto"
+    """What a method sees of finished tasks: their replay rows or all their training rows, never test data. auto: replay
+    rows where the tasks have such (data.replay), else training rows."""
     importance_batches: int = 0
-    """How many batches it sees of each finished task, rows drawn at random; 0: all rows."""
+    """How many batches a method sees of each finished task, rows drawn at random; 0: all rows."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     selection: Literal["last", "best", "lowest_loss"] = "last"
-    """Parameters kept of each task: of its last epoch; of the epoch with the best accuracy on the validation images of
-    all tasks so far; or of the one with the lowest cross-entropy on the task's own."""
+    """Which epoch of a task gives its parameters: the last; the one with the best accuracy on the validation images of
+    all tasks so far; or the one with the lowest cross-entropy on the task's own validation images."""
     norm_tasks: int = 0
-    """Batch norm follows the data in so many first tasks and keeps its statistics after them; 0: in all tasks."""
+    """Batch norm updates its running statistics in the first norm_tasks tasks only; 0: in all tasks."""
     start: str = ""
     """What the first stage starts from: a run folder, for its final parameters, or a file of float weights in torch's
     names (.safetensors, .pth, .pt). {seed} in it stands for the seed; empty: random initialization."""
     seed: int = 0
     """Seed of initialization, data order, augmentation and validation split."""
     parallel: Literal["none", "pmap", "mesh"] = "none"
-    """Devices that share each batch: one; those of one process, under pmap; those of many processes, a mesh."""
+    """Devices that share each batch. none: one device; pmap: all of one process; mesh: all of all processes."""
     sync_norm: bool = True
-    """On several devices batch norm normalizes by the whole batch, as on one device; false: by each device's part."""
+    """On several devices, batch norm normalizes by the whole batch, as on one device; false: by each device's part."""
     evaluate_every: int = 1
     """Epochs between evaluations of all tasks; 0: only at the end of a task."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; one is always written at the end of a task."""
+    keep: Literal["last", "task"] = "last"
+    """Networks that stay in the run folder: of every stage the last, or also that of the end of every task."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -250,10 +264,19 @@ class Recipe(Checked):
         if self.optimizer.patience and self.selection != "lowest_loss":
             raise Refusal(f"optimizer.patience={self.optimizer.patience} needs recipe.selection='lowest_loss'")
         if self.importance_data == "replay" and not self.data.replay:
-            raise Refusal("recipe.importance_data='replay' needs data.replay; choose importance_data='train'")
+            raise Refusal("recipe.importance_data='replay' needs data.replay; choose importance_data='auto' or 'train'")
 
     def replace(self, values: Mapping[str, Any]) -> "Recipe":
-        """This recipe with other values at some dotted keys, as of `replaced`.
+        """A copy of this recipe with other values at some dotted keys; keys are read as by `replaced`.
+
+        Args:
+            values: {key: value}, e.g. {"stages.2.weight_bits": 3}; stages are numbered from 0, or from the end by -1.
+
+        Returns:
+            The new recipe.
+
+        Raises:
+            Refusal: a key is unknown, or a value is not one that a recipe may have.
 
         Example:
             >>> changed = recipe.replace({"method": Part("ewc", {"strength": 10.0}), "stages.-1.weight_bits": 3})
@@ -314,8 +337,8 @@ R = TypeVar("R", bound=Checked)
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe of a run folder's config.json, whose tasks are images. Refuses, naming the file, a missing or damaged
-    one, unknown keys and values that a recipe may not have."""
+    """The recipe, of image tasks, in a run folder's config.json. Refuses a missing or damaged file, unknown keys and
+    values that a recipe may not have."""
     plain = read_config(path)
     if "games" in plain:
         raise Refusal(f"{path}: the tasks of this run are games, and images are wanted")
@@ -341,14 +364,14 @@ def recipe_of(plain: dict[str, Any], kind: type[R], path: Path) -> R:
 def replaced(config: R, values: Mapping[str, Any]) -> R:
     """`config` with other values at some dotted keys: {"stages.2.weight_bits": 3, "method.name": "ewc"}.
 
-    "-" in a key is "_", stages are numbered from 0, or from the end by -1, -2, ..., and a list is a tuple. Another name
-    of a Part comes without the arguments of the old one. Refuses an unknown key, and what the records refuse."""
+    "-" in a key is read as "_", and a list as a tuple. Stages are numbered from 0, or from the end by -1, -2, ... A new
+    name of a Part drops the arguments of the old one. Refuses an unknown key, and values that the records refuse."""
     return _with(config, type(config), [(_parts(key), value) for key, value in values.items()], "recipe")
 
 
 def kind_of(config: Checked, key: str) -> tuple[Any, Any]:
-    """The annotated type at a dotted key and the value there; of an argument of a Part the type of its value, or
-    Scalar where the Part has no such argument. Refuses an unknown key."""
+    """(annotated type, value) at a dotted key. For an argument of a Part, the type is that of its value, or Scalar
+    where the argument is not set. Refuses an unknown key."""
     value: Any = config
     kind: Any = type(config)
     where = "recipe"
@@ -363,7 +386,7 @@ def _parts(key: str) -> tuple[str, ...]:
 
 
 def _child(value: Any, kind: Any, name: str, where: str) -> tuple[Any, Any]:
-    """What a record, dict or tuple holds under a name, and its type."""
+    """(value, type) that a record, dict or tuple holds under a name."""
     if isinstance(value, Checked):
         names = sorted(item.name for item in dataclasses.fields(value))
         if name not in names:
@@ -380,7 +403,7 @@ def _child(value: Any, kind: Any, name: str, where: str) -> tuple[Any, Any]:
 
 
 def _with(value: Any, kind: Any, changes: Sequence[tuple[tuple[str, ...], Any]], where: str) -> Any:
-    """The value with changes inside it, each at the parts of a key; at no part, the whole."""
+    """`value` with changes, each (parts of a key, new value); a key without parts replaces `value` itself."""
     inside: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
     for parts, new in changes:
         if parts:

@@ -1,4 +1,4 @@
-"""Text files, read and written whole; what goes wrong is a refusal that names the file."""
+"""Text files, read and written whole. Every error is a Refusal that names the file."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def read_text(path: Path, otherwise: str) -> str:
     """The UTF-8 text of a file.
 
     Raises:
-        Refusal: there is no such file, of which the line says `otherwise`; it cannot be read, or is not UTF-8."""
+        Refusal: there is no such file (the line ends in `otherwise`), it cannot be read, or it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -43,11 +43,11 @@ def read_text(path: Path, otherwise: str) -> str:
 
 
 def read_json(path: Path, otherwise: str) -> Any:
-    """What a JSON file holds. Refuses as `read_text`, and what is not JSON, naming its line."""
+    """The content of a JSON file. Refuses what `read_text` refuses, and text that is not JSON, naming the line."""
     text = read_text(path, otherwise)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise Refusal(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits; nested too deeply
+    except (ValueError, RecursionError) as error:  # also a number with too many digits, or nesting too deep
         raise Refusal(f"{path} is not JSON: {error}") from None

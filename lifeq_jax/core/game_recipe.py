@@ -1,11 +1,12 @@
 """The schema of a recipe whose tasks are games, and the reading of recipes of either kind."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from lifeq_jax.core.config import Checked, Optimizer, Part, Recipe, Stage, read_config, recipe_of
-from lifeq_jax.core.recipe_file import run_recipe_file
+from lifeq_jax.core.config import Checked, Optimizer, Part, Recipe, Stage, read_config, recipe_of, replaced
+from lifeq_jax.core.recipe_file import find_recipe
 from lifeq_jax.core.refusal import Refusal
 
 
@@ -22,11 +23,11 @@ class Games(Checked):
     }  # fmt: skip
 
     names: tuple[str, ...]
-    """family/name, as minatar/breakout or atari/boxing: families are the rows of GAMES."""
+    """family/name, e.g. minatar/breakout or atari/boxing; the families are the rows of GAMES."""
     image: tuple[int, int, int]
-    """Height, width and channels of what the agent sees: (84, 84, 4) of Atari in the original."""
+    """Height, width and channels of an observation; the original uses (84, 84, 4) for Atari."""
     updates: int
-    """Rollouts of an epoch, each with what is learned from it. An epoch begins with new games."""
+    """Rollouts of an epoch, each followed by PPO's passes over it. An epoch begins with new games."""
     num_envs: int = 16
     """Copies of a game that are played at once."""
     rollout_steps: int = 125
@@ -40,7 +41,7 @@ class Games(Checked):
     gae_lambda: float = 0.95
     """Lambda of the generalized advantage estimates."""
     clip: float = 0.1
-    """How far the probability ratio may be from 1, and a value from the one it replaces."""
+    """Clipping range of the probability ratio around 1, and of a value around its old prediction."""
     value_coef: float = 0.5
     """Weight of the value loss."""
     entropy_coef: float = 0.01
@@ -48,11 +49,11 @@ class Games(Checked):
     clip_value: bool = True
     """Whether the value loss is clipped too."""
     clip_reward: bool = True
-    """Whether the agent learns from the sign of a reward; returns are always of the rewards themselves."""
+    """Whether the agent learns from the sign of each reward; reported returns sum the rewards themselves."""
     episodes: int = 10
-    """Environments in which an evaluation plays one whole game each."""
+    """Whole games that an evaluation plays, each in its own environment."""
     max_steps: int = 27_000
-    """Steps after which an evaluation leaves a game that has not ended; 27,000 are 30 minutes of Atari."""
+    """Steps after which an evaluation stops a game that has not ended; 27,000 are 30 minutes of Atari."""
     greedy: bool = True
     """Whether an evaluation takes the most probable action; false: one drawn from the policy."""
 
@@ -71,7 +72,7 @@ class Games(Checked):
 
 @dataclass(frozen=True)
 class GameRecipe(Checked):
-    """A whole experiment whose tasks are games: games, network, the chain of stages, method."""
+    """A whole experiment whose tasks are games: games, network, stages, method."""
 
     LIMITS = {
         "seed": (0, 2**31 - 1), "evaluate_every": (0, 1_000_000), "checkpoint_every": (1, 1_000_000),
@@ -88,7 +89,7 @@ class GameRecipe(Checked):
     quant_setup: str = "convolutions"
     """Where quantizers stand and which layers have bits of their own: row of SETUPS."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Operands of convolutions and matrix products before the classifier."""
+    """Type of the operands of convolutions and matrix products before the classifier."""
     method: Part = field(default_factory=lambda: Part("finetune"))
     importance_rollouts: int = 1
     """Rollouts of a finished game that a method sees, played by the finished agent."""
@@ -96,11 +97,13 @@ class GameRecipe(Checked):
         default_factory=lambda: Optimizer(kind="adam", epsilon=1e-5, schedule="linear", weight_decay=0.0, max_norm=0.5)
     )
     seed: int = 0
-    """Seed of initialization, of the games and of what the agent draws."""
+    """Seed of initialization, of the games and of the agent's actions."""
     evaluate_every: int = 1
     """Epochs between evaluations on all games; 0: only at the end of a game."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; one is always written at the end of a game."""
+    keep: Literal["last", "task"] = "last"
+    """Networks that stay in the run folder: of every stage the last, or also that of the end of every game."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,13 +117,24 @@ class GameRecipe(Checked):
         if self.optimizer.patience:
             raise Refusal(f"optimizer.patience={self.optimizer.patience} needs a validation loss, which games have not")
 
+    def replace(self, values: Mapping[str, Any]) -> "GameRecipe":
+        """A copy of this recipe with other values at some dotted keys, as `Recipe.replace`."""
+        return replaced(self, values)
 
-def load_any(path: str | Path) -> Recipe | GameRecipe:
-    """The recipe of a recipe file, whatever its tasks are. Refuses as `load_recipe`."""
-    return run_recipe_file(path, Recipe, GameRecipe)
+
+def load_any(place: str | Path) -> Recipe | GameRecipe:
+    """The recipe at a place, of images or of games. Refuses what `load_recipe` refuses.
+
+    Example:
+        >>> lq.load_recipe("lifequant/resnet20_digits").model.name
+        'resnet20'
+        >>> lq.load_recipe("blip_rl/minatar_pair").games.names
+        ('minatar/breakout', 'minatar/space_invaders')
+    """
+    return find_recipe(place, Recipe, GameRecipe)
 
 
 def read_any(path: Path) -> Recipe | GameRecipe:
-    """The recipe of a run folder's config.json, whatever its tasks are. Refuses as `read_recipe`."""
+    """The recipe, of images or of games, in a run folder's config.json. Refuses what `read_recipe` refuses."""
     plain = read_config(path)
     return recipe_of(plain, GameRecipe, path) if "games" in plain else recipe_of(plain, Recipe, path)

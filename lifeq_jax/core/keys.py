@@ -13,7 +13,7 @@ class Stream(enum.IntEnum):
     METHOD = 1  # a method's work at the end of a task, which folds in more; position: (stage, task)
     PARAMETERS = 2  # fresh parameters whose initializer NumPy cannot draw; no position
     PLAY = 3  # what games and an agent that learns them draw; position: (stage, task, epoch)
-    SCORE = 4  # likewise in an evaluation; position: (task,), so that a game is always begun alike
+    SCORE = 4  # games and actions of an evaluation; position: (task,), so that every evaluation starts the same games
 
 
 def key_for(seed: int | jax.Array, *position: int | jax.Array, stream: Stream = Stream.TRAINING) -> jax.Array:

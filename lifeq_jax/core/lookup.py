@@ -15,6 +15,6 @@ def lookup(table: Mapping[str, T], name: str, key: str) -> T:
 
 
 def check_choice(choices: Collection[str], name: str, key: str) -> None:
-    """Refuses a name that is not among the choices, likewise."""
+    """Refuses a name that is not among the choices, citing the config key and the choices."""
     if name not in choices:
         raise Refusal(f"{key}={name!r} is unknown; choose from {', '.join(sorted(choices))}")

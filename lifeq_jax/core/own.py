@@ -1,7 +1,7 @@
-"""Networks, quantizers, losses and methods of one's own: a Part may name a maker by where it is.
+"""User-defined networks, quantizers, losses and methods: a Part may name the function that makes one by its location.
 
-`Part("my_models.py:small_net")` is the function `small_net` of a file, beside the recipe file or in the current folder;
-`Part("package.module:maker")` one of an installed package. Everywhere else such a name stands for a row of a table."""
+`Part("my_models.py:small_net")` is the function `small_net` of a file in the recipe file's folder or the current one;
+`Part("package.module:maker")` is a function of an installed package. A name without ":" is a row of a table."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Checked)
 
 
 def is_own(name: str) -> bool:
-    """Whether a Part's name says where its maker is."""
+    """Whether a Part's name is the location of a user's function, not a row of a table."""
     return ":" in name
 
 
@@ -27,7 +27,7 @@ def own_maker(name: str, key: str) -> Callable[..., Any]:
     """The maker that `name` points to; `key` is the recipe's, for the refusal.
 
     Raises:
-        Refusal: there is no such file, module or function, or running it fails; with the line."""
+        Refusal: there is no such file, module or function, or running the file fails (the message names the line)."""
     place, _, function = name.rpartition(":")
     module = _of_file(place, key) if place.endswith(".py") else _of_package(place, key)
     maker = getattr(module, function, None)
@@ -89,8 +89,8 @@ def own_files(recipe: Checked) -> dict[str, Path]:
 
 
 def in_folder(recipe: R, folder: Path) -> R:
-    """The recipe with its own files taken from `folder` where they are there: beside a recipe file, or kept in a run
-    folder."""
+    """The recipe, with each file that its parts name looked up in `folder` first: that of the recipe file, or a run
+    folder, which keeps copies."""
     changed: dict[str, Any] = {}
     for name, part in _parts(recipe).items():
         place, _, function = part.name.rpartition(":")

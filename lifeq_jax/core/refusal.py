@@ -1,8 +1,8 @@
-"""The exceptions that a command tells in one line."""
+"""The exceptions that the command line reports in one line."""
 
 
 class Refusal(ValueError):
-    """Bad input, told in one line that names the file, row or key, the value and the choices.
+    """Bad input; the message is one line that names the file, row or key, the value and the choices.
 
     The command line prints the line and exits with code 2; a library caller catches it like any ValueError."""
 
@@ -11,4 +11,4 @@ class Refusal(ValueError):
 
 
 class Diverged(RuntimeError):
-    """The loss became infinite or not a number; the run stops with its last good checkpoint, exit code 1."""
+    """The loss became infinite or NaN. The run stops and keeps its last good checkpoint; the exit code is 1."""

@@ -26,7 +26,7 @@ def map_named(function: Callable, tree: PyTree, *rest: PyTree) -> PyTree:
 
 
 def digest_of_arrays(tree: PyTree, text: str = "") -> str:
-    """A hash of every leaf's name, type, shape and bytes, and of a text beside them."""
+    """A hash of every leaf's name, type, shape and bytes, and of `text`."""
     digest = hashlib.sha256(text.encode())
     for name, leaf in sorted(named_leaves(jax.device_get(tree)).items()):
         array = np.asarray(leaf)
@@ -61,5 +61,5 @@ def in_chunks(tree: PyTree, most: int) -> PyTree:
 
 
 def megabytes(tree: PyTree) -> float:
-    """What the arrays of `tree` take, in units of 10^6 bytes."""
+    """The size of the arrays of `tree`, in units of 10^6 bytes."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6

@@ -1,4 +1,4 @@
-"""Records that every room passes on."""
+"""Records that all rooms share."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What is wrong with the images of a sequence of tasks: leaks, contradictions, duplicates, copies of tasks."""
+"""Faults in the images of a sequence of tasks: leaks, contradictions, duplicates, copies of tasks."""
 
 import hashlib
 from collections import defaultdict
@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.decode import read_bytes, stored_image
-from lifeq_jax.data.tables import BrokenImage, Table, Task, naming_rows, task_csv
+from lifeq_jax.data.tables import BrokenImage, ImageTable, Task, naming_rows, task_csv
 
 SHOWN = 3  # examples of each fault
 
 
-class Row(NamedTuple):
-    """A row of a CSV file, and what its image shows."""
+class AuditedRow(NamedTuple):
+    """A row of a CSV file, with a fingerprint of its image."""
 
     content: str  # equal for equal images
     path: str
@@ -38,11 +38,11 @@ def audit(prefix: Path, tasks: Sequence[Task], root: Path | None) -> tuple[str, 
     with naming_rows(csvs):
         contents = _contents(tables, root)
     rows = [
-        Row(contents.get(path, path), path, label, csv.name, ("train", "test")[number % 2])
+        AuditedRow(contents.get(path, path), path, label, csv.name, ("train", "test")[number % 2])
         for number, (csv, table) in enumerate(zip(csvs, tables, strict=True))
         for path, label in zip(table.path.tolist(), table.label.tolist(), strict=True)
     ]
-    by_content: dict[str, list[Row]] = defaultdict(list)
+    by_content: dict[str, list[AuditedRow]] = defaultdict(list)
     for row in rows:
         by_content[row.content].append(row)
     every = list(by_content.values())
@@ -55,7 +55,7 @@ def audit(prefix: Path, tasks: Sequence[Task], root: Path | None) -> tuple[str, 
     return tuple(_line(name, examples) for name, examples in found.items() if examples)
 
 
-def _contents(tables: Iterable[Table], root: Path | None) -> Mapping[str, str]:
+def _contents(tables: Iterable[ImageTable], root: Path | None) -> Mapping[str, str]:
     """A hash of the pixels of every image; empty without a root."""
     if root is None:
         return {}
@@ -74,12 +74,12 @@ def _contents(tables: Iterable[Table], root: Path | None) -> Mapping[str, str]:
         return dict(zip(paths, read, strict=True))
 
 
-def _leak(rows: Sequence[Row]) -> str:
+def _leak(rows: Sequence[AuditedRow]) -> str:
     train, test = (next((row for row in rows if row.kind == kind), None) for kind in ("train", "test"))
     return f"{test.path} ({test.csv}) is {train.path} ({train.csv})" if train and test else ""
 
 
-def _contradiction(rows: Sequence[Row]) -> str:
+def _contradiction(rows: Sequence[AuditedRow]) -> str:
     first = rows[0]
     other = next((row for row in rows if row.label != first.label), None)
     return (
@@ -89,9 +89,9 @@ def _contradiction(rows: Sequence[Row]) -> str:
     )
 
 
-def _duplicate(rows: Sequence[Row]) -> str:
-    in_csv: dict[str, Row] = {}
-    of_kind: dict[str, Row] = {}
+def _duplicate(rows: Sequence[AuditedRow]) -> str:
+    in_csv: dict[str, AuditedRow] = {}
+    of_kind: dict[str, AuditedRow] = {}
     for row in rows:
         other = in_csv.get(row.csv, of_kind.setdefault(row.kind, row))
         if row.csv in in_csv or row.path != other.path:

@@ -10,10 +10,10 @@ from lifeq_jax.data.order import ImageSpec
 def normalize(image: jax.Array, spec: ImageSpec, task: jax.Array | None = None) -> jax.Array:
     """(x/255 - mean)/std per channel: uint8 (B, h, w, c) to float32 of the same shape.
 
-    Where `spec` has a mean and a std for each channel of each task, they are those of task (B,).
+    If `spec` has a mean and a std for each channel of each task, those of task (B,) are used.
 
-    Computed as (x - 255 mean) * (1/(255 std)). No compiler contracts a difference and the product after it to a fused
-    multiply-add, so these are the bits of NumPy's float32 arithmetic, inside a step too."""
+    Computed as (x - 255 mean) * (1/(255 std)): a difference followed by a product cannot become a fused multiply-add,
+    so the bits are those of NumPy's float32 arithmetic, inside a compiled step too."""
     shape = (-1, 1, 1, image.shape[-1])
     middle = jnp.asarray((255 * np.array(spec.mean, np.float64)).astype(np.float32).reshape(shape))
     scale = jnp.asarray((1 / (255 * np.array(spec.std, np.float64))).astype(np.float32).reshape(shape))

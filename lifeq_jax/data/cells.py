@@ -1,4 +1,4 @@
-"""The text of a CSV file to image paths and labels."""
+"""Reads a CSV file into image paths and labels."""
 
 import csv
 import io
@@ -19,15 +19,15 @@ CLASSES = "classes.json"
 OF_SEQUENCE = re.compile(r"(.+)_(train|test|replay)([^_]*)\.csv")
 
 
-class Cell(NamedTuple):
-    """What a row says."""
+class ImageRow(NamedTuple):
+    """The text of one row."""
 
     image: str
     label: str
     row: int  # of the file, where the row ends; the header is row 1
 
 
-def read_cells(csv_path: Path) -> list[Cell]:
+def read_cells(csv_path: Path) -> list[ImageRow]:
     """The rows under a header with the columns `image` and `label`, in any order; other columns and blank lines are
     ignored.
 
@@ -35,22 +35,21 @@ def read_cells(csv_path: Path) -> list[Cell]:
     return list(_cells(Path(csv_path), _text(csv_path)))
 
 
-def image_paths(csv_path: Path, cells: Sequence[Cell], root: Path | None) -> list[str]:
-    """The path of each image in `root`, "/" between parts; without a root, the paths as they are, those in it included.
+def image_paths(csv_path: Path, cells: Sequence[ImageRow], root: Path | None) -> list[str]:
+    """The path of each image relative to `root`, "/" between parts; without a root, the paths as written.
 
-    With a root, backslashes separate parts where no file is named so, and an absolute path may lead into the root.
-    Refuses a path that is empty or leaves the root, and, where `root` is given, one that is no file under it."""
+    With a root, backslashes separate parts unless a file has that very name, and an absolute path may lead into the
+    root. Refuses a path that is empty or leaves the root and, if `root` is given, one that is no file under it."""
     inside = None if root is None else (os.path.abspath(root), os.path.realpath(root))
     return [_image_path(cell.image, f"{csv_path}, row {cell.row}", root, inside) for cell in cells]
 
 
-def labels_of(csv_path: Path, cells: Sequence[Cell], num_classes: int | None) -> list[int]:
-    """The label of each row: an integer in [0, num_classes), or, where no row of the file has a number, the number of
-    the class of that name.
+def labels_of(csv_path: Path, cells: Sequence[ImageRow], num_classes: int | None) -> list[int]:
+    """The label of each row: an integer in [0, num_classes). If no row has a number, labels are names of classes.
 
-    `classes.json` beside the file numbers them: a list of all names, or an object of names and numbers. Without it, for
-    a file `<name>_train0.csv` of a sequence, they are sorted: the names in all `<name>_train*.csv`, `_test*.csv` and
-    `_replay*.csv`. Refuses other labels, and a name that has no number."""
+    `classes.json` in the same folder numbers the names: a list of all names, or an object {name: number}. Without it,
+    the names in all `<name>_train*.csv`, `_test*.csv` and `_replay*.csv` of the file's sequence are numbered in sorted
+    order. Refuses other labels, and a name that has no number."""
     largest = LARGEST_LABEL if num_classes is None else num_classes - 1
     number = _numbers_of_names(Path(csv_path)) if _are_names(cells) else None
     labels = []
@@ -80,7 +79,7 @@ def _text(path: Path) -> str:
         raise Refusal(f"{path} is not UTF-8 text (byte {error.start})") from None
 
 
-def _cells(path: Path, text: str) -> Iterator[Cell]:
+def _cells(path: Path, text: str) -> Iterator[ImageRow]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         image, label, width = _columns(path, next(reader, []))
@@ -88,7 +87,7 @@ def _cells(path: Path, text: str) -> Iterator[Cell]:
             if row and len(row) != width:
                 raise Refusal(f"{path}, row {reader.line_num}: {len(row)} values where the header has {width}")
             if row:
-                yield Cell(row[image], row[label], reader.line_num)
+                yield ImageRow(row[image], row[label], reader.line_num)
     except csv.Error as error:
         raise Refusal(f"{path}, row {reader.line_num}: not readable as CSV ({error})") from None
 
@@ -123,7 +122,7 @@ def _image_path(value: str, where: str, root: Path | None, inside: tuple[str, st
 
 
 def _relative(path: str, inside: tuple[str, str]) -> str:
-    """An absolute path as one in the root, whose two absolute names `inside` are; itself where it is none."""
+    """An absolute path relative to the root, whose two absolute names are `inside`; other paths unchanged."""
     absolute, real = inside
     path = posixpath.normpath(path)
     for folder, there in ((absolute, path), (real, path), (real, os.path.realpath(path))):
@@ -132,7 +131,7 @@ def _relative(path: str, inside: tuple[str, str]) -> str:
     return path
 
 
-def _are_names(cells: Sequence[Cell]) -> bool:
+def _are_names(cells: Sequence[ImageRow]) -> bool:
     return bool(cells) and not any(_is_number(cell.label.strip()) for cell in cells)
 
 
@@ -162,7 +161,8 @@ def _name_of(path: Path) -> str | None:
 
 @lru_cache(maxsize=4)
 def _sorted_names(files: tuple[tuple[Path, int, int], ...]) -> Mapping[str, int]:
-    """Of all files of a sequence; time and size are there so that a changed file is read anew."""
+    """The numbers of all names in a sequence's files; time and size are arguments, so that a changed file is a cache
+    miss."""
     tables = [read_cells(path) for path, *_ in files]
     names = {cell.label.strip() for cells in tables if _are_names(cells) for cell in cells}
     return {name: number for number, name in enumerate(sorted(names))}

@@ -1,4 +1,4 @@
-"""How often each class occurs in what a task trains on, and the weights that BaLL takes from it."""
+"""Class counts of a task's training data, and BaLL's weights from them."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
 
 
 def write_counts(prefix: Path, num_tasks: int) -> tuple[Path, ...]:
-    """Writes `reweight_{i}.json` beside the CSVs: counts and weights over train_i and replay_0 ..
+    """Writes `reweight_{i}.json` into the folder of the CSVs: counts and weights over train_i and replay_0 ..
     replay_{i-1}.
 
     The file holds {"counts": {"<class>": images}, "weights": {"<class>": weight}} for the classes that are

@@ -1,4 +1,4 @@
-"""Image files to 8-bit pixels: those that training reads as they are, and all others that Pillow reads."""
+"""Image files to 8-bit pixels: the formats that training reads, and all others that Pillow reads."""
 
 import io
 import warnings
@@ -20,18 +20,18 @@ STORED = ("PNG", "JPEG")  # formats that training reads
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 TURNED, WIDE, INKS, FRAMES = "turned by their EXIF tag", "of 16 bits", "of inks (CMYK)", "of several frames"
 CONVERTS = "`lifeq-jax data prepare --source folder --from TREE --root NEW` makes a copy that training reads"
-ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # parts of a file that may hold an orientation
+ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # metadata that may hold an orientation
 
-# Pillow warns of metadata that it cannot read, which says nothing about the pixels.
+# Pillow warns about metadata that it cannot read, which has no effect on the pixels.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 
 
 def check_stored(content: bytes, *, inks: bool) -> tuple[Image.Image, tuple[str, ...]]:
-    """A file that training reads: the image, of a JPEG opened only, and which of INKS and FRAMES hold of it.
+    """Checks a file for training; returns the image (a JPEG opened, not decoded) and which of INKS and FRAMES it has.
 
-    Both inputs call it before they decode, so that they refuse the same files: what is no PNG or JPEG, a PNG with a
-    wrong checksum, 16 bits, a JPEG or PNG to be turned by its EXIF tag, and, without `inks`, CMYK. The text begins
-    with "is" or "has", for a caller who knows the file's name."""
+    Both inputs call it before they decode, so that they refuse the same files: a file that is not a PNG or JPEG, a PNG
+    with a wrong checksum, 16 bits, an EXIF orientation and, without `inks`, CMYK. The refusal begins with "is" or
+    "has"; the caller adds the file's name."""
     image, kinds = _looked_at(content, STORED, load=content.startswith(PNG_HEAD))
     if TURNED in kinds:
         raise Refusal(f"is to be turned by its EXIF tag, which training does not look at; {CONVERTS}")
@@ -43,26 +43,28 @@ def check_stored(content: bytes, *, inks: bool) -> tuple[Image.Image, tuple[str,
 
 
 def stored_image(content: bytes, *, inks: bool = False) -> tuple[Image.Image, tuple[str, ...]]:
-    """The decoded image of such a file as "L" (gray) or "RGB", and the same kinds: an alpha channel is dropped, a
-    palette resolved, the inks of CMYK multiplied, the first of several frames taken."""
+    """The decoded image of a file that `check_stored` accepts, as "L" (gray) or "RGB", and the same kinds.
+
+    An alpha channel is dropped, a palette resolved, CMYK inks are multiplied, and the first of several frames is
+    taken."""
     image, kinds = check_stored(content, inks=inks)
     return eight_bits(image), kinds
 
 
 def any_image(content: bytes) -> tuple[Image.Image, tuple[str, ...]]:
-    """What Pillow reads of any file, as "L" or "RGB", and which of TURNED, WIDE, INKS and FRAMES hold of it.
+    """The image in any file that Pillow reads, as "L" or "RGB", and which of TURNED, WIDE, INKS and FRAMES it has.
 
-    It is turned upright, 16 bits are divided by 256, and the first of several frames is taken. Refuses, with a text
-    that begins with "is" or "has", what Pillow cannot read, and pixels without a known range (32 bits)."""
+    The image is turned upright, 16 bits are divided by 256, and the first of several frames is taken. Refuses, with a
+    text that begins with "is" or "has", what Pillow cannot read, and pixels without a known range (32 bits)."""
     image, kinds = _looked_at(content, None, load=True)
     with _telling():
-        upright = ImageOps.exif_transpose(image) if _is_turned(image) else image  # a TIFF has been turned by load
+        upright = ImageOps.exif_transpose(image) if _is_turned(image) else image  # load() has turned a TIFF already
     return eight_bits(upright), kinds
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """An opened image as "L" (gray) or "RGB": 16 bits are divided by 256, inks multiplied, a palette is resolved and an
-    alpha channel dropped. Refuses damaged files and 32 bits, as `any_image`."""
+    """An opened image as "L" (gray) or "RGB": 16 bits are divided by 256, inks multiplied, a palette resolved and an
+    alpha channel dropped. Refuses damaged files and 32 bits, as `any_image` does."""
     with _telling():
         image.load()
         if image.mode in ("L", "RGB"):
@@ -77,9 +79,9 @@ def eight_bits(image: Image.Image) -> Image.Image:
 def read_image(path: Path, spec: ImageSpec) -> np.ndarray:
     """One file as uint8 (h, w, c) of `spec.stored`, or of its own size with `spec.resize`.
 
-    Gray and color are converted silently. Refuses, naming the file, what `check_stored` refuses, and other sizes and
-    CMYK, but not with `spec.resize`: TensorFlow multiplies inks to other bits than Pillow, and the files of one size
-    are to give the same bits on both input paths."""
+    Gray and color are converted silently. Refuses, naming the file, what `check_stored` refuses and, without
+    `spec.resize`, other sizes and CMYK (whose inks TensorFlow and Pillow multiply to different bits, while files of one
+    size must give the same bits on both input paths)."""
     try:
         image, _ = stored_image(read_bytes(path), inks=bool(spec.resize))
     except Refusal as refusal:
@@ -119,13 +121,13 @@ def read_under(root: Path, path: str, spec: ImageSpec) -> np.ndarray:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something, for a refusal of one line."""
+    """The first non-empty line of an error's message, for a refusal of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """Damaged files make Pillow raise whatever the code that reads them meets: all of it is a refusal."""
+    """Turns every exception into a refusal: damaged files make Pillow raise many kinds."""
     try:
         yield
     except UnidentifiedImageError:
@@ -135,7 +137,7 @@ def _telling() -> Iterator[None]:
 
 
 def _looked_at(content: bytes, formats: tuple[str, ...] | None, *, load: bool) -> tuple[Image.Image, tuple[str, ...]]:
-    """The opened image and what is out of the ordinary; a PNG's checksums are right."""
+    """The opened image and its unusual properties, after a check of a PNG's checksums."""
     if formats is not None and not content.startswith((PNG_HEAD, JPEG_HEAD)):
         raise Refusal(f"is not a readable image of {' or '.join(formats)}; {CONVERTS}")
     with _telling():
@@ -144,14 +146,14 @@ def _looked_at(content: bytes, formats: tuple[str, ...] | None, *, load: bool) -
         if image.format == "PNG":
             _check_chunks(content)
         if load:
-            image.load()  # metadata may stand at the end of a PNG
+            image.load()  # a PNG may have metadata after its pixels
             kinds = tuple(dict.fromkeys((*kinds, *_kinds(image))))
     return image, kinds
 
 
 def _check_chunks(content: bytes) -> None:
-    """Raises ValueError or zlib.error unless every part of a PNG has its checksum and its pixels are whole: TensorFlow
-    looks at all of it, Pillow at some."""
+    """Raises ValueError or zlib.error unless all chunks of a PNG have the right checksum and the pixels are complete:
+    TensorFlow checks all of this, Pillow only some."""
     start, kind, pixels = 8, b"", []
     while kind != b"IEND":
         kind = content[start + 4 : start + 8]
@@ -167,7 +169,7 @@ def _check_chunks(content: bytes) -> None:
 
 
 def _kinds(image: Image.Image) -> tuple[str, ...]:
-    """What is out of the ordinary, as far as the part of the file says that has been read."""
+    """Unusual properties of an image, as far as the part of the file read so far tells."""
     wide = image.mode.startswith("I") or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
     inks = image.mode == "CMYK"
     frames = getattr(image, "n_frames", 1) > 1
@@ -180,5 +182,5 @@ def _is_turned(image: Image.Image) -> bool:
         return False
     try:
         return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    except Exception:  # metadata that Pillow cannot read says nothing about the pixels
+    except Exception:  # unreadable metadata has no effect on the pixels
         return False

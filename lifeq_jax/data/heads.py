@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.tables import Table
+from lifeq_jax.data.tables import ImageTable
 
 ABSENT = -1
 
 Heads = np.ndarray  # (T, K) int32: class c of task t is output heads[t, c]; ABSENT where the task has no such class
 
 
-def heads_of(tables: Sequence[Table], num_outputs: int) -> Heads:
+def heads_of(tables: Sequence[ImageTable], num_outputs: int) -> Heads:
     """The outputs of every task's classes: tasks in their order, the classes of each train table sorted by label.
 
-    A class that several tasks have gets an output in each. Refuses tables whose classes are not `num_outputs` in all,
-    the outputs of the network."""
+    A class of several tasks gets an output in each. Refuses tables whose number of classes, summed over tasks, is not
+    `num_outputs`."""
     heads = np.full((len(tables), num_outputs), ABSENT, np.int32)
     classes = [np.unique(table.label) for table in tables]
     total = sum(map(len, classes))
@@ -33,8 +33,8 @@ def heads_of(tables: Sequence[Table], num_outputs: int) -> Heads:
     return heads
 
 
-def to_outputs(heads: Heads, task: int, table: Table, name: str) -> Table:
-    """`table` of task `task` with outputs for labels; refuses a class that the task's training rows lack."""
+def to_outputs(heads: Heads, task: int, table: ImageTable, name: str) -> ImageTable:
+    """`table` of task `task` with outputs as labels; refuses a class that the task's training rows lack."""
     output = heads[task][table.label]
     missing = np.unique(table.label[output == ABSENT])
     if len(missing):
@@ -45,7 +45,7 @@ def to_outputs(heads: Heads, task: int, table: Table, name: str) -> Table:
     return table._replace(label=output)
 
 
-def outputs_of(heads: Heads) -> np.ndarray:
+def head_masks(heads: Heads) -> np.ndarray:
     """(T, K) bool: whether output k is of task t's head."""
     num_outputs = heads.shape[1]
     return np.array([np.isin(np.arange(num_outputs), head[head != ABSENT]) for head in heads])

@@ -1,4 +1,4 @@
-"""What a run has been trained on, in a few lines of text: to be seen again, or to be told from other data."""
+"""A digest of a run's data in a few lines of text, to detect data that has changed."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.tables import Table, Task, catalog, task_csv
+from lifeq_jax.data.tables import ImageTable, Task, catalog, task_csv
 
 SIZES = "images"
 
@@ -19,8 +19,8 @@ def digest_of(prefix: Path, tasks: Sequence[Task], root: Path) -> dict[str, str]
     """The name of every CSV file of a sequence, with a hash of its rows (paths, labels, order), and SIZES, with the
     sizes of all image files in bytes, packed.
 
-    Does not depend on where `prefix` and `root` lie, nor on what a CSV file says besides its rows. Refuses an image
-    file that is not there."""
+    Independent of the location of `prefix` and `root`, and of anything in a CSV file but its rows. Refuses a missing
+    image file."""
     tables = {task_csv(prefix, kind, number).name: table for number, kind, table in _each(tasks)}
     sizes = []
     for path in catalog(tables.values()).paths:
@@ -44,11 +44,11 @@ def changed_file(before: Mapping[str, str], now: Mapping[str, str], paths: Seque
     old, new = (_unpacked(digest.get(SIZES, "")) for digest in (before, now))
     if old.shape != new.shape:
         return SIZES
-    differ = np.flatnonzero(old != new)  # nowhere, where another zlib has packed the same
+    differ = np.flatnonzero(old != new)  # empty if another zlib version has packed the same sizes
     return paths[int(differ[0])] if differ.size else None
 
 
-def _each(tasks: Sequence[Task]) -> list[tuple[int, str, Table]]:
+def _each(tasks: Sequence[Task]) -> list[tuple[int, str, ImageTable]]:
     kinds = ("train", "test", "replay")
     return [
         (number, kind, table)
@@ -58,7 +58,7 @@ def _each(tasks: Sequence[Task]) -> list[tuple[int, str, Table]]:
     ]
 
 
-def _hash(table: Table) -> str:
+def _hash(table: ImageTable) -> str:
     rows = zip(table.path.tolist(), table.label.tolist(), strict=True)
     text = "".join(f"{len(path)}:{path},{label}\n" for path, label in rows)
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The record that an input path is, and what one step of it carries."""
+"""The record of functions that an input path is, and the arrays it hands to one step."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from lifeq_jax.data.tables import Rows
 
 
 class TaskTable(NamedTuple):
-    """What distinguishes the T tasks of a sequence in their batches, arrays on the device; None: nothing."""
+    """What differs between the batches of the T tasks of a sequence, arrays on the device; None: nothing does."""
 
     classes: jax.Array | None = None  # (T, K) bool, outputs of the head of each task
     pixels: jax.Array | None = None  # (T, h * w) int32: pixel i of task t's images is pixel pixels[t, i] of the file
@@ -35,8 +35,8 @@ class Feed(NamedTuple):
 class Input(NamedTuple):
     """One way from a plan to batches.
 
-    Holds: every input of one catalog gives bit-equal batches for the same rows and plan, and `feeds` from
-    step s is the tail of `feeds` from step 0."""
+    Holds: all inputs of one catalog give bit-equal batches for the same rows and plan; `feeds` from step s is the tail
+    of `feeds` from step 0."""
 
     constants: PyTree  # lives on the device for the whole run
     feeds: Callable[[Rows, Plan, int], Iterator[Feed]]  # (rows, plan, first step)
@@ -46,7 +46,7 @@ class Input(NamedTuple):
 
 
 def feed_of(image: Any, rows: Rows, plan: Plan, step: int | slice) -> Feed:
-    """The feed of one step, or of a slice of steps, around its images."""
+    """The feed of one step, or of a slice of steps, with the given images."""
     row, weight = plan.row[step], plan.weight[step]
     return Feed(
         image=image,
@@ -61,7 +61,7 @@ def feed_of(image: Any, rows: Rows, plan: Plan, step: int | slice) -> Feed:
 
 
 def with_tasks(source: Input, table: TaskTable) -> Input:
-    """`source`, whose batches know their tasks' heads and whose finished images are permuted by task."""
+    """`source` with the heads of their tasks in its batches, and with images permuted by task."""
 
     def assemble(constants: PyTree, feed: Feed) -> Batch:
         images, tasks = constants
@@ -76,5 +76,5 @@ def with_tasks(source: Input, table: TaskTable) -> Input:
 
 
 def batch_of(image: Any, feed: Feed) -> Batch:
-    """The batch of a feed around its finished images."""
+    """The batch of a feed with its finished images."""
     return Batch(image, feed.label, feed.weight, feed.task, feed.is_replay, feed.index)

@@ -1,4 +1,4 @@
-"""What a set of task CSVs holds, as text."""
+"""A description of a set of task CSVs, as text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from lifeq_jax.data.audit import audit
-from lifeq_jax.data.tables import Table, Task, load_tasks, tasks_there, told_single_classes
+from lifeq_jax.data.tables import ImageTable, Task, load_tasks, tasks_there, told_single_classes
 
 HEADER = ("task", "classes", "train", "test", "replay", "imbalance")
 SHOWN = 10  # class sizes at either end of a longer list
 
 
 class Description(NamedTuple):
-    """What a set of task CSVs holds; printed, it is the text."""
+    """A description of a set of task CSVs; str() gives the text."""
 
     text: str
     faults: tuple[str, ...]  # lines of `audit`, part of the text
@@ -24,13 +24,12 @@ class Description(NamedTuple):
 
 
 def describe(prefix: Path, root: Path | None = None) -> Description:
-    """Tables of the tasks `<prefix>_train{i}.csv`, i = 0, 1, ..., or of the single task whose train CSV `prefix`
-    is.
+    """Describes the tasks `<prefix>_train{i}.csv`, i = 0, 1, ..., or the single task whose train CSV is `prefix`.
 
-    Per task the classes, the images in train, test and replay ("-" where there is no replay) and the imbalance, the
-    largest class of train over its smallest; the sizes of its classes, 0 for those that only test has; where there are
-    several tasks, for every pair the classes and the training images that they share; tasks of a single class; and the
-    faults that `audit` finds. Refuses a prefix without CSV files, and what `load_tasks` and `audit` refuse."""
+    Lists for each task its classes, its images in train, test and replay ("-" without replay), its imbalance (largest
+    class of train over smallest) and its class sizes (0 for a class of test alone); for each pair of tasks the shared
+    classes and training images; tasks of a single class; and the faults that `audit` finds. Refuses a prefix without
+    CSV files, and what `load_tasks` and `audit` refuse."""
     number, replay = tasks_there(prefix)
     tasks = load_tasks(prefix, number, root=root, num_classes=None, replay=replay)
     trains, tests = ([getattr(task, kind) for task in tasks] for kind in ("train", "test"))
@@ -52,12 +51,12 @@ def _row(number: int, task: Task) -> list[str]:
     return [str(number), str(len(sizes)), *images, f"{sizes.max() / sizes.min():.1f}"]
 
 
-def _class_sizes(trains: Sequence[Table], tests: Sequence[Table]) -> str:
+def _class_sizes(trains: Sequence[ImageTable], tests: Sequence[ImageTable]) -> str:
     lines = [f"task {task}: {_falling(*pair)}" for task, pair in enumerate(zip(trains, tests, strict=True))]
     return "\n".join(["training images of each class, largest first", *lines])
 
 
-def _falling(train: Table, test: Table) -> str:
+def _falling(train: ImageTable, test: ImageTable) -> str:
     only_in_test = len(np.setdiff1d(test.label, train.label))
     sizes = sorted(np.unique(train.label, return_counts=True)[1].tolist(), reverse=True)
     words = [str(size) for size in sizes + [0] * only_in_test]

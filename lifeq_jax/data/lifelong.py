@@ -1,4 +1,4 @@
-"""Class folders, or domains of class folders, to the CSV files of a sequence of tasks."""
+"""Writes the CSV files of a sequence of tasks from class folders, or from domains of class folders."""
 
 import re
 from collections import Counter
@@ -10,30 +10,29 @@ import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.sampling import as_fraction, shuffled, stratified
-from lifeq_jax.data.tables import Table, concat_tables, select, task_csv, told_single_classes, write_table
+from lifeq_jax.data.tables import ImageTable, concat_tables, select_rows, task_csv, told_single_classes, write_table
 from lifeq_jax.data.walk import Folder, Listing, list_images, told_left_out
 
 SPLITS = ("train", "test")
 
 
 class TaskSet(NamedTuple):
-    """What a generator of tasks has written."""
+    """Summary of what a generator of tasks has written."""
 
     prefix: Path
     classes: tuple[str, ...]  # names; the label is the index
     images: dict[str, tuple[int, ...]]  # split -> images of each task
-    notes: tuple[str, ...] = ()  # what a user should know of it, a line each
+    notes: tuple[str, ...] = ()  # warnings for the user, a line each
 
 
 def class_windows(num_classes: int, num_tasks: int, diminish_rate: float, seed: int) -> list[list[int]]:
     """The class ids of each task: a window that slides over a seeded order of all classes.
 
-    A window holds int(n / (1 + rate (T - 1))) classes and moves by int(window * rate); the last task takes
-    all classes that are left. `diminish_rate` is the share of the window that is replaced: 0.25 and 25 both
-    mean 25 %, 1 makes disjoint tasks. Source: LifeQuant lifeLongDataGeneator.py, whose truncations of doubles
-    are kept (its 25, which gives windows of one class, is not). Refuses more tasks than the classes can
-    fill, and windows that do not move, whose tasks would be copies of one another; names the largest number that
-    works."""
+    A window holds int(n / (1 + rate (T - 1))) classes and moves by int(window * rate); the last task takes all
+    remaining classes. `diminish_rate` is the share of the window that is replaced: 0.25 and 25 both mean 25 %, 1 makes
+    disjoint tasks. Source: LifeQuant lifeLongDataGeneator.py, including its truncations of doubles (but not its 25,
+    which gives windows of one class). Refuses more tasks than the classes can fill, and windows that do not move, whose
+    tasks would be copies of one another; names the largest number that works."""
     rate = as_fraction(diminish_rate, "diminish_rate")
     if num_tasks < 1:
         raise Refusal(f"num_tasks={num_tasks} is out of range; choose 1 or more")
@@ -52,7 +51,7 @@ def class_windows(num_classes: int, num_tasks: int, diminish_rate: float, seed: 
 
 
 def _window(num_classes: int, num_tasks: int, rate: float) -> tuple[int, int]:
-    """How many classes a task has, and by how many it moves; 0 for what does not work. One task has nothing to move."""
+    """(classes of a task, classes by which the window moves); 0 where impossible. A single task does not move."""
     window = int(num_classes / (1 + rate * (num_tasks - 1)))
     return window, int(window * rate) if num_tasks > 1 else window
 
@@ -69,11 +68,10 @@ def make_lifelong(
     """Writes `<prefix>_<split>{i}.csv` for every task and `<prefix>_<split>.csv`, all tasks one after the
     other.
 
-    Both splits get the same classes per task. Rows go class by class in window order, files sorted; an image
-    of a class that stays for several tasks is in each of their CSVs. Labels are the same in all tasks. One
-    task has all classes, whatever the rate. Where there is no folder `test`, `val` stands for it: ImageNet has
-    no labels for its test images. Refuses splits with different classes, and task CSVs under this prefix that
-    this sequence would not overwrite."""
+    Both splits have the same classes per task. Rows go class by class in window order, files sorted; an image of a
+    class that stays for several tasks is in each of their CSVs. Labels are the same in all tasks. A single task has all
+    classes, whatever the rate. If there is no folder `test`, `val` is used: ImageNet has no labels for its test images.
+    Refuses splits with different classes, and task CSVs of this prefix that this sequence would not overwrite."""
     listed = list_splits(root, splits)
     classes = listed[splits[0]].classes
     windows = class_windows(len(classes), num_tasks, diminish_rate, seed)
@@ -108,7 +106,7 @@ def make_domains(
 
 
 def list_splits(root: Path, splits: Sequence[str]) -> dict[str, Listing]:
-    """Classes and images of each split, as `list_images`; `val` stands for a `test` that is not there.
+    """Classes and images of each split, as by `list_images`; `val` is used if there is no `test`.
 
     Refuses splits with different classes, and a class of one that is a link to a class of another."""
     seen: set[Folder] = set()
@@ -118,19 +116,19 @@ def list_splits(root: Path, splits: Sequence[str]) -> dict[str, Listing]:
     return listed
 
 
-def notes_on(tables: Mapping[str, Sequence[Table]], listed: Iterable[Listing] = ()) -> tuple[str, ...]:
+def notes_on(tables: Mapping[str, Sequence[ImageTable]], listed: Iterable[Listing] = ()) -> tuple[str, ...]:
     """A line for each split with tasks of a single class, and one for the files that the listings left out."""
     lines = [told_single_classes(split, parts) for split, parts in tables.items()]
     others = sum((found.left_out for found in listed), Counter[str]())
     return tuple(line for line in (*lines, told_left_out(others)) if line)
 
 
-def of_classes(table: Table, classes: list[int]) -> Table:
+def of_classes(table: ImageTable, classes: list[int]) -> ImageTable:
     """The rows of the given classes, class by class in the given order; at least one class."""
-    return select(table, np.concatenate([np.flatnonzero(table.label == label) for label in classes]))
+    return select_rows(table, np.concatenate([np.flatnonzero(table.label == label) for label in classes]))
 
 
-def write_sequence(prefix: Path, tables: Mapping[str, Sequence[Table]]) -> dict[str, tuple[int, ...]]:
+def write_sequence(prefix: Path, tables: Mapping[str, Sequence[ImageTable]]) -> dict[str, tuple[int, ...]]:
     """Writes `<prefix>_<split>{i}.csv` for every table and `<prefix>_<split>.csv`, all of them one after the
     other.
 
@@ -147,7 +145,7 @@ def write_sequence(prefix: Path, tables: Mapping[str, Sequence[Table]]) -> dict[
 
 
 def refuse_csv_prefix(prefix: Path) -> None:
-    """Refuses the name of a CSV file where new files' names are to begin with it."""
+    """Refuses a prefix of new files that is the name of a CSV file."""
     if Path(prefix).suffix == ".csv":
         raise Refusal(f"{prefix} is the name of a CSV file; give what the names of the new files begin with")
 
@@ -167,14 +165,14 @@ def _split_domains(domains: list[Listing], test_fraction: float, seed: int) -> d
     masks = [stratified(found.table.label, test_fraction, seed) for found in domains]
 
     def part(found: Listing, mask: np.ndarray) -> Listing:
-        return found._replace(table=select(found.table, mask))
+        return found._replace(table=select_rows(found.table, mask))
 
     train = [part(found, ~mask) for found, mask in zip(domains, masks, strict=True)]
     test = [part(found, mask)._replace(left_out=Counter()) for found, mask in zip(domains, masks, strict=True)]
     return {"train": train, "test": test}
 
 
-def _relabel(found: Listing, index: Mapping[str, int]) -> Table:
+def _relabel(found: Listing, index: Mapping[str, int]) -> ImageTable:
     new = np.array([index[name] for name in found.classes], np.int32)
     return found.table._replace(label=new[found.table.label])
 
@@ -186,7 +184,7 @@ def _check_same_classes(root: Path, first: list[str], other: list[str], name: st
 
 
 def _check_leftovers(prefix: Path, split: str, num_tasks: int) -> None:
-    """A CSV of a longer sequence beside a shorter one would be taken for one of its tasks."""
+    """Refuses leftover CSVs of a longer sequence, which would be read as tasks of this one."""
     for path in sorted(Path(prefix).parent.glob("*.csv")):
         match = re.fullmatch(re.escape(Path(prefix).name) + rf"_{split}([0-9]+)\.csv", path.name)
         if match and int(match[1]) >= num_tasks:

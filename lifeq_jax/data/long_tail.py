@@ -1,4 +1,4 @@
-"""Class folders or CSV files to CSV files in which few classes have most of the images."""
+"""Writes long-tailed CSV files, in which few classes have most of the images, from class folders or CSV files."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,19 +10,19 @@ import numpy as np
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.lifelong import list_splits, notes_on, refuse_csv_prefix, write_sequence
-from lifeq_jax.data.tables import Table, is_train_csv, read_table, select, task_csv, write_table
+from lifeq_jax.data.tables import ImageTable, is_train_csv, read_image_table, select_rows, task_csv, write_table
 
-SEEDS_APART = 2**16  # between the seeds of two draws; labels are below it in every set we know
+SEEDS_APART = 2**16  # between the seeds of two draws; above the labels of all known data sets
 
 
 class LongTail(NamedTuple):
-    """What has been written, one entry a task."""
+    """Summary of what has been written, one entry a task."""
 
     trains: tuple[Path, ...]
     tests: tuple[Path, ...]
     sizes: tuple[np.ndarray, ...]  # images of each class in train, (K,) int64, falling; 0 where truncated away
     test_images: tuple[int, ...]
-    notes: tuple[str, ...] = ()  # what a user should know of it, a line each
+    notes: tuple[str, ...] = ()  # warnings for the user, a line each
 
 
 def exponential(sizes: np.ndarray, gamma: float) -> np.ndarray:
@@ -31,7 +31,7 @@ def exponential(sizes: np.ndarray, gamma: float) -> np.ndarray:
 
     Source: the long tail of Cui et al. (class-balanced loss, CVPR 2019), with n_0 the largest class."""
     place = np.arange(len(sizes)) / (len(sizes) - 1)
-    # powers of doubles end just below a whole number as often as above it; 500 / 50 must be 10
+    # a power of doubles may end just below a whole number: 500 / 50 must be 10
     wanted = np.floor(sizes[0] * float(gamma) ** -place + 1e-9)
     return np.clip(wanted, 1, sizes).astype(np.int64)
 
@@ -39,8 +39,8 @@ def exponential(sizes: np.ndarray, gamma: float) -> np.ndarray:
 def truncated(sizes: np.ndarray, gamma: float) -> np.ndarray:
     """n_i = min(int(n_{i-1} gamma^(-1/(K-1))), sizes_i), n_0 = sizes_0; int64 (K,).
 
-    The truncations add up: the imbalance exceeds gamma, and the last classes may get no image at all (28 of 100
-    with 500 images each at gamma 200). Source: ClimbQ longTailDataGeneator.py."""
+    Truncation errors add up: the imbalance exceeds gamma, and the last classes may get no image at all (28 of 100 with
+    500 images each at gamma 200). Source: ClimbQ longTailDataGeneator.py."""
     ratio = 1 / gamma ** (1 / (len(sizes) - 1))
     counts = [int(sizes[0])]
     for size in sizes[1:]:
@@ -51,13 +51,15 @@ def truncated(sizes: np.ndarray, gamma: float) -> np.ndarray:
 SCHEMES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {"exponential": exponential, "truncated": truncated}
 
 
-def thin(table: Table, gamma: float, scheme: str = "exponential", seed: int = 0, where: str = "data") -> Table:
+def thin(
+    table: ImageTable, gamma: float, scheme: str = "exponential", seed: int = 0, where: str = "data"
+) -> ImageTable:
     """The rows of `table` that its long tail keeps, largest class first, each class in drawn order.
 
-    Classes are ordered by size, then by label. Of the n rows of label c, NumPy's legacy generator seeded with c +
-    65536 seed draws without repetition: seed 0 draws what ClimbQ does, a larger gamma keeps a part of what a smaller
-    one keeps, and a class that stays for several tasks keeps the same images in them. Refuses an unknown scheme, a
-    gamma below 1 and, naming `where`, fewer than 2 classes, no class of 2 images, an image named twice."""
+    Classes are ordered by size, then by label. The rows of label c are drawn without repetition by NumPy's legacy
+    generator, seeded with c + 65536 seed. Hence seed 0 draws what ClimbQ draws, a larger gamma keeps a subset of what a
+    smaller one keeps, and a class of several tasks keeps the same images in each. Refuses an unknown scheme, a gamma
+    below 1 and, naming `where`, fewer than 2 classes, no class of 2 images, and an image named twice."""
     counts_of = lookup(SCHEMES, scheme, "scheme")
     _check_gamma(gamma)
     labels, sizes = np.unique(table.label, return_counts=True)
@@ -68,7 +70,7 @@ def thin(table: Table, gamma: float, scheme: str = "exponential", seed: int = 0,
         rows = np.flatnonzero(table.label == label)
         random = np.random.RandomState((int(label) + SEEDS_APART * seed) % 2**32)
         kept.append(rows[random.choice(len(rows), number, replace=False)])
-    return select(table, np.concatenate(kept))
+    return select_rows(table, np.concatenate(kept))
 
 
 def long_tail_of_folders(
@@ -92,13 +94,13 @@ def long_tail_of_folders(
 def long_tail_of_csv(
     source: Path, prefix: Path, *, gamma: float, scheme: str = "exponential", seed: int = 0
 ) -> LongTail:
-    """Writes the same files from a train CSV `<name>_train<ending>.csv` and its test CSV; labels stay.
+    """Writes the same files from a train CSV `<name>_train<ending>.csv` and its test CSV; labels do not change.
 
-    Refuses what `thin` and `read_table` refuse, a source that is no train CSV or would be written over, a prefix of
-    task files, and a `<prefix>_test.csv` with other rows."""
+    Refuses what `thin` and `read_image_table` refuse, a source that is no train CSV or would be written over, a prefix
+    of task files, and a `<prefix>_test.csv` with other rows."""
     if not is_train_csv(source):
         raise Refusal(f"{source} is not named <name>_train<ending>.csv; for a sequence give its prefix and --tasks")
-    train, test = (read_table(task_csv(source, kind, 0)) for kind in ("train", "test"))
+    train, test = (read_image_table(task_csv(source, kind, 0)) for kind in ("train", "test"))
     kept = thin(train, gamma, scheme, seed, str(source))
     _refuse_own_source([_train_csv(prefix, gamma)], [source])
     return _write_one(prefix, gamma, kept, test, sizes=_sizes(kept, train))
@@ -110,13 +112,14 @@ def long_tail_of_tasks(
     """Writes `<prefix>_train{i}.csv`, a long tail of `<source>_train{i}.csv`, and `<prefix>_test{i}.csv`, equal to
     the source's, for every task; and `<prefix>_train.csv`, `<prefix>_test.csv`, all tasks one after the other.
 
-    Labels stay. Refuses what `thin`, `read_table` and `write_sequence` refuse, and a prefix that is the source's."""
+    Labels do not change. Refuses what `thin`, `read_image_table` and `write_sequence` refuse, and the source's
+    prefix."""
     if num_tasks < 1:
         raise Refusal(f"num_tasks={num_tasks} is out of range; choose 1 or more")
     tasks = range(num_tasks)
     paths = [task_csv(source, "train", task) for task in tasks]
-    trains = [read_table(path) for path in paths]
-    tests = [read_table(task_csv(source, "test", task)) for task in tasks]
+    trains = [read_image_table(path) for path in paths]
+    tests = [read_image_table(task_csv(source, "test", task)) for task in tasks]
     kept = [thin(train, gamma, scheme, seed, str(path)) for path, train in zip(paths, trains, strict=True)]
     refuse_csv_prefix(prefix)
     written: Mapping[str, tuple[Path, ...]] = {
@@ -128,7 +131,7 @@ def long_tail_of_tasks(
     return LongTail(written["train"], written["test"], sizes, images["test"], notes_on({"train": kept, "test": tests}))
 
 
-def _write_one(prefix: Path, gamma: float, train: Table, test: Table, sizes: np.ndarray) -> LongTail:
+def _write_one(prefix: Path, gamma: float, train: ImageTable, test: ImageTable, sizes: np.ndarray) -> LongTail:
     refuse_csv_prefix(prefix)
     if task_csv(prefix, "train", 0).exists():
         raise Refusal(f"{task_csv(prefix, 'train', 0)}: {prefix} is a sequence of tasks; use another prefix")
@@ -144,8 +147,8 @@ def _train_csv(prefix: Path, gamma: float) -> Path:
     return Path(f"{prefix}_train{int(gamma) if gamma == int(gamma) else gamma}.csv")
 
 
-def _sizes(kept: Table, table: Table) -> np.ndarray:
-    """Rows of `kept` in each class of `table`, falling."""
+def _sizes(kept: ImageTable, table: ImageTable) -> np.ndarray:
+    """Rows of `kept` in each class of `table`, in descending order."""
     number = dict(zip(*np.unique(kept.label, return_counts=True), strict=True))
     return np.sort(np.array([number.get(label, 0) for label in np.unique(table.label)], np.int64))[::-1]
 
@@ -155,7 +158,7 @@ def _check_gamma(gamma: float) -> None:
         raise Refusal(f"gamma={gamma} is out of range; choose 1 or more: the largest class over the smallest")
 
 
-def _check_enough(table: Table, sizes: np.ndarray, where: str) -> None:
+def _check_enough(table: ImageTable, sizes: np.ndarray, where: str) -> None:
     if len(sizes) < 2:
         raise Refusal(f"{where}: {len(sizes)} class; a long tail needs 2 or more")
     if sizes.max() < 2:
@@ -165,11 +168,12 @@ def _check_enough(table: Table, sizes: np.ndarray, where: str) -> None:
         raise Refusal(f"{where}: {str(names[times.argmax()])!r} is in {times.max()} rows; name every image once")
 
 
-def _check_same_test(path: Path, test: Table) -> None:
-    """The test CSV serves every gamma of a prefix, and its labels must be those of all their train CSVs."""
+def _check_same_test(path: Path, test: ImageTable) -> None:
+    """Refuses another test CSV at `path`: one test CSV serves every gamma of a prefix, so its labels must not
+    change."""
     if not path.exists():
         return
-    there = read_table(path, allow_empty=True)
+    there = read_image_table(path, allow_empty=True)
     if not all(np.array_equal(old, new) for old, new in zip(there, test, strict=True)):
         raise Refusal(f"{path} has other rows than this set's test images; move it or use another prefix")
 

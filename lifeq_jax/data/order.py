@@ -1,5 +1,4 @@
-"""Which image stands where in an epoch, how it is cropped and whether it is mirrored: functions of integers
-alone."""
+"""The order, crops and mirrors of an epoch's images, as functions of integers alone."""
 
 import math
 from typing import NamedTuple
@@ -18,15 +17,15 @@ RATIO = (3 / 4, 4 / 3)  # width of a random box over its height
 class ImageSpec(NamedTuple):
     """How the stored images become the network's input.
 
-    With `resize` "" all files have one size, and training cuts at random corners of the padded image. With
-    "random_resized_crop" they may have any size: training resizes a random box of the image to `crop`;
-    evaluation resizes the short side to `stored[0]`, which equals `stored[1]`, and cuts the middle."""
+    With `resize` "" all files have one size, and training takes random crops of the padded image. With
+    "random_resized_crop" they may have any size: training resizes a random box of the image to `crop`; evaluation
+    resizes the short side to `stored[0]`, which equals `stored[1]`, and takes the center crop."""
 
     stored: tuple[int, int, int]  # height, width, channels of every file
     pad: int  # black pixels added on each side before the crop
     crop: tuple[int, int]  # height, width that the network sees
     mean: tuple[float, ...]  # per channel, of values in [0, 1]; or per task and channel, task after task
-    std: tuple[float, ...]  # likewise
+    std: tuple[float, ...]  # in the same order as `mean`
     flip: bool  # whether training mirrors half of the images
     resize: str = ""  # of RESIZES
 
@@ -59,12 +58,12 @@ def freedom(spec: ImageSpec) -> tuple[int, int]:
 
 
 def box_draws(random: np.random.Generator, number: int) -> np.ndarray:
-    """The random part of `number` boxes of random-resized-crop, whatever the images' sizes; float32
+    """The random numbers of `number` boxes of random-resized-crop, independent of the images' sizes; float32
     (number, TRIES + 1, 2).
 
-    Rows 0 .. TRIES - 1 are tries (height, width) in units of sqrt(H W): area uniform in AREA, logarithm of
-    width / height uniform over RATIO. The last row is the corner's place (y, x) in [0, 1). Source: Szegedy et
-    al. 2015, section 6, with torchvision's number of tries."""
+    Rows 0 .. TRIES - 1 are tries (height, width) in units of sqrt(H W): area uniform in AREA, logarithm of width /
+    height uniform over RATIO. The last row is the position (y, x) of the corner in [0, 1). Source: Szegedy et al. 2015,
+    section 6, with torchvision's number of tries."""
     drawn = random.random((number, TRIES + 1, 2), dtype=np.float32)
     uniform = drawn[:, :TRIES].astype(np.float64)
     area = AREA[0] + (AREA[1] - AREA[0]) * uniform[..., 0]
@@ -90,13 +89,13 @@ def train_plan(
     flip = random.random((steps, batch_size)) < (0.5 if spec.flip else 0.0)
     weight = np.ones((steps, batch_size), np.float32)
     draw = _no_draw(weight.shape)
-    if spec.resize:  # step by step: the doubles of a whole epoch of ImageNet would take a gigabyte
+    if spec.resize:  # step by step: the doubles of an epoch of ImageNet at once would take a gigabyte
         draw = np.stack([box_draws(random, batch_size) for _ in range(steps)])
     return Plan(row.astype(np.int32), offset.astype(np.int32), flip, weight, draw)
 
 
 def test_plan(num_rows: int, batch_size: int, spec: ImageSpec) -> Plan:
-    """All rows in order, cropped in the middle; the last batch is filled up with row 0 at weight 0."""
+    """All rows in order with center crops; the last batch is padded with row 0 at weight 0."""
     free = freedom(spec)
     steps = -(-num_rows // check_batch_size(batch_size))
     row = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)

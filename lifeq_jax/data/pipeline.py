@@ -22,8 +22,8 @@ def pipeline(root: Path, known: Catalog, spec: ImageSpec, prefetch: int = 4) -> 
     """Reads, decodes, crops and mirrors with tf.data, `prefetch` batches ahead; decodes the same bits as
     Pillow. With `spec.resize` the files may have any size and CMYK.
 
-    Refuses, at the step that first needs it, what `check_stored` refuses and, without `spec.resize`, a file that is
-    not of the size `spec.stored`. A random box is cut from a JPEG without reading what is below it."""
+    Refuses, at the first step that needs the file, what `check_stored` refuses and, without `spec.resize`, a file of
+    another size than `spec.stored`. A JPEG is decoded only around its random box."""
     files = _Files(root, np.array(known.paths), np.zeros(len(known.paths), np.bool_))
     return Input((), partial(_feeds, files, spec, _loader(str(root), spec), prefetch), partial(_assemble, spec=spec))
 

@@ -1,4 +1,4 @@
-"""Writes `<root>/<split>/<class>/<file>` from a source, or checks a tree that is there."""
+"""Writes `<root>/<split>/<class>/<file>` from a source, or checks an existing tree."""
 
 import json
 import os
@@ -13,22 +13,22 @@ from tqdm import tqdm
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.decode import eight_bits
-from lifeq_jax.data.sources import Picture, Source, digits, folder, folder_to_copy, split_off, tfds_set
-from lifeq_jax.data.walk import RECORD, told, told_left_out
+from lifeq_jax.data.sources import ImageSource, Picture, digits, folder, folder_to_copy, split_off, tfds_set
+from lifeq_jax.data.walk import RECORD, counts_text, told_left_out
 
 DIGITS_SHARE = 0.2  # of each class, for testing
 JPEG_QUALITY = 95
-SAID = ("converted", "left_out")  # fields of Prepared that its record has where there is something to say
+SAID = ("converted", "left_out")  # fields of Prepared that its record holds if they are not empty
 
 
 class Prepared(NamedTuple):
-    """What lies under a root."""
+    """Summary of the image tree under a root."""
 
     root: Path
     images: dict[str, int]  # of each split
     classes: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]  # (height, width), every one that occurs
-    already: bool  # whether nothing was written: a checked folder, or a tree that was complete before
+    sizes: tuple[tuple[int, int], ...]  # (height, width), all that occur
+    already: bool  # True: nothing was written; a checked folder, or a tree that was complete before
     converted: Counter[str] = Counter()  # kinds of decode.py and endings of other formats among the images written
     noticed: Counter[str] = Counter()  # kinds of decode.py among images that were only checked
     left_out: Counter[str] = Counter()  # files that are no images, as of walk.Walked
@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
         state = "complete already" if self.already else "ready"
         lines = [f"{self.root}: {images} images of {len(self.classes)} classes, {sizes}{more}; {state}"]
         said = {"converted": self.converted, "read as they are": self.noticed}
-        lines += [f"{word}: {told(numbers)}" for word, numbers in said.items() if numbers]
+        lines += [f"{word}: {counts_text(numbers)}" for word, numbers in said.items() if numbers]
         return "\n".join(filter(None, [*lines, told_left_out(self.left_out)]))
 
 
@@ -48,28 +48,28 @@ def prepare(
     root: Path,
     source: str,
     *,
-    download: bool,
-    seed: int,
+    download: bool = False,
+    seed: int = 0,
     size: int | None = None,
     canvas: int | None = None,
     test_fraction: float | None = None,
     source_folder: Path | None = None,
     data_dir: Path | None = None,
 ) -> Prepared:
-    """Makes the image tree `root` from `source`, or finds it complete and does nothing.
+    """Makes the image tree `root` from `source`; does nothing if it is complete already.
 
     "digits": scikit-learn's scans, `test_fraction` (default 0.2) of each class to the test split by `seed`. "folder":
     opens every image under `root` and writes nothing; with `source_folder`, writes a copy of that tree, in which other
     formats, 16 bits, inks and turned images become plain PNG or JPEG files. Any other name: a tfds set, looked for in
-    `data_dir` (default: where tfds keeps its sets) and fetched only with `download`; the JPEG files of imagenet2012
-    stay as they are without `size` and `canvas`.
+    `data_dir` (default: that of tfds) and fetched only with `download`; the JPEG files of imagenet2012 are copied
+    unchanged without `size` and `canvas`.
 
-    `size` makes every image size x size (short side resized, centered crop); `canvas` then puts it in the middle of
-    canvas x canvas black pixels. `test_fraction` divides what has no test split, by `split_off` with `seed`.
+    `size` makes every image size x size (short side resized, center crop); `canvas` then puts it in the middle of
+    canvas x canvas black pixels. `test_fraction` splits a source without a test split, by `split_off` with `seed`.
 
-    The tree is built beside `root` and renamed when whole, with `prepared.json` inside. Refuses a root that
-    holds something else, a broken image and one larger than the canvas (named), a place that cannot be written,
-    and what the source refuses."""
+    The tree is built in a temporary folder and renamed to `root` when complete, with `prepared.json` inside. Refuses a
+    root that holds something else, a broken image and one larger than the canvas (named), a place that cannot be
+    written, and what the source refuses."""
     root = Path(root)
     if source_folder is not None and source != "folder":
         raise Refusal(f"source {source!r} takes no other folder; choose source folder to copy {source_folder}")
@@ -86,7 +86,7 @@ def prepare(
     return _build(root, recipe, chosen, size, canvas)
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
+def resized_square(image: Image.Image, size: int) -> Image.Image:
     """Short side to `size`, bilinear with antialiasing, and the centered size x size square of it."""
     if size < 1:
         raise Refusal(f"size={size} is out of range; choose 1 or more")
@@ -94,8 +94,8 @@ def fit(image: Image.Image, size: int) -> Image.Image:
 
 
 def pad(image: Image.Image, canvas: int) -> Image.Image:
-    """The image, gray or color, in the middle of a black canvas x canvas square; where the rest is odd, the smaller
-    half comes before it. Refuses an image that is larger."""
+    """The image, gray or color, in the middle of a black canvas x canvas square; an odd margin has its smaller half
+    first. Refuses an image that is larger."""
     if max(image.size) > canvas:
         raise Refusal(f"{image.height}x{image.width} pixels do not fit canvas={canvas}")
     square = Image.new("L" if image.mode == "L" else "RGB", (canvas, canvas))
@@ -126,7 +126,7 @@ def _source(
     source_folder: Path | None,
     download: bool,
     data_dir: Path | None,
-) -> Source:
+) -> ImageSource:
     if source == "digits":
         return digits(DIGITS_SHARE if test_fraction is None else test_fraction, seed)
     if source_folder is not None:
@@ -137,7 +137,7 @@ def _source(
 
 
 def _found(root: Path, recipe: dict) -> Prepared | None:
-    """The summary of a tree that this recipe made before; None where there is nothing yet."""
+    """The summary of a tree that this recipe made before; None if there is no tree yet."""
     if not root.exists() or (root.is_dir() and not os.listdir(root)):
         return None
     try:
@@ -161,7 +161,7 @@ def _pairs(sizes: Iterable) -> tuple[tuple[int, int], ...]:
     return tuple((int(height), int(width)) for height, width in sizes)
 
 
-def _build(root: Path, recipe: dict, source: Source, size: int | None, canvas: int | None) -> Prepared:
+def _build(root: Path, recipe: dict, source: ImageSource, size: int | None, canvas: int | None) -> Prepared:
     part = root.with_name(f".{root.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -200,7 +200,7 @@ def _fitted(name: str, image: Image.Image, size: int | None, canvas: int | None)
         image = eight_bits(image)
     except Refusal as refusal:
         raise Refusal(f"{name} {refusal}") from None
-    resized = image if size is None else fit(image, size)
+    resized = image if size is None else resized_square(image, size)
     try:
         return resized if canvas is None else pad(resized, canvas)
     except Refusal as refusal:

@@ -46,8 +46,7 @@ def choose_input(name: str, num_images: int, spec: ImageSpec, share: float = 0.5
 
 
 def memory_bytes() -> int:
-    """Bytes that the first device can hold; the host's available memory where the device does not say
-    (CPU)."""
+    """Memory of the first device in bytes; on a CPU, which does not report it, the host's available memory."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]

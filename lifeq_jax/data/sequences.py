@@ -1,4 +1,4 @@
-"""The task sequences of BLIP's experiments: class folders of one or several data sets to CSV files."""
+"""The task sequences of BLIP's experiments: CSV files from the class folders of one or several data sets."""
 
 import posixpath
 from collections import Counter
@@ -12,11 +12,11 @@ from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.lifelong import SPLITS, TaskSet, list_splits, notes_on, of_classes, write_sequence
 from lifeq_jax.data.sampling import shuffled, stratified
-from lifeq_jax.data.tables import Table, concat_tables, select
+from lifeq_jax.data.tables import ImageTable, concat_tables, select_rows
 from lifeq_jax.data.walk import SPLIT_NAMES, Listing, list_images, subfolders
 
 DIGITS = tuple("0123456789")
-SPLIT_SEED = 1234  # the original's, whatever the seed of the run: all runs share their test images
+SPLIT_SEED = 1234  # the original's, independent of the run's seed, so that all runs share their test images
 NAMES_SHOWN = 10
 
 
@@ -26,11 +26,11 @@ class Tree(NamedTuple):
     folder: str  # under the root; "" is the root itself
     num_classes: int
     names: tuple[str, ...] = ()  # of the classes, where their order must be that of the original's numbers
-    test_fraction: float | None = None  # of each class, where `<folder>/<class>/<file>` will do too
+    test_fraction: float | None = None  # of each class; not None: `<folder>/<class>/<file>` is accepted too
 
 
 class TaskSequence(NamedTuple):
-    """What a sequence is made of. Labels count on from tree to tree, classes sorted by name in each."""
+    """The recipe of a sequence. Labels are numbered through all trees, with classes sorted by name in each."""
 
     trees: tuple[Tree, ...]
     num_tasks: int
@@ -39,7 +39,7 @@ class TaskSequence(NamedTuple):
 
 
 def in_order(num_classes: int, num_tasks: int, seed: int) -> list[list[int]]:
-    """Equal groups of classes in the order of their labels, whatever the seed."""
+    """Equal groups of classes in the order of their labels; ignores the seed."""
     return [group.tolist() for group in np.split(np.arange(num_classes), num_tasks)]
 
 
@@ -89,7 +89,7 @@ def make_sequence(name: str, root: Path, prefix: Path, *, num_tasks: int | None 
     labels = sequence.labels(_num_classes(sequence), number, seed)
     _check_folders(name, sequence, Path(root))
     classes: list[str] = []
-    parts: dict[str, list[Table]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[ImageTable]] = {split: [] for split in SPLITS}
     every: list[Listing] = []
     for tree in sequence.trees:
         listed = _list_tree(Path(root) / tree.folder, tree)
@@ -113,14 +113,14 @@ def _list_tree(folder: Path, tree: Tree) -> dict[str, Listing]:
         return list_splits(folder, SPLITS)
     found = list_images(folder, "")
     test = stratified(found.table.label, tree.test_fraction, SPLIT_SEED)
-    held = found._replace(table=select(found.table, test), left_out=Counter())
-    return {"train": found._replace(table=select(found.table, ~test)), "test": held}
+    held = found._replace(table=select_rows(found.table, test), left_out=Counter())
+    return {"train": found._replace(table=select_rows(found.table, ~test)), "test": held}
 
 
-def _moved(table: Table, folder: str, first: int) -> Table:
-    """The table as the root of all trees sees it, its classes numbered from `first`."""
+def _moved(table: ImageTable, folder: str, first: int) -> ImageTable:
+    """The table with paths relative to the root of all trees, and classes numbered from `first`."""
     paths = np.array([posixpath.join(folder, path) for path in table.path.tolist()], dtype=np.str_)
-    return Table(paths, table.label + np.int32(first))
+    return ImageTable(paths, table.label + np.int32(first))
 
 
 def _checked(name: str, sequence: TaskSequence, num_tasks: int) -> int:

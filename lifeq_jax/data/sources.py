@@ -1,4 +1,4 @@
-"""Where prepared images come from: scikit-learn's digits, a folder, a tfds data set."""
+"""Sources of images to prepare: scikit-learn's digits, a folder, a tfds data set."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -13,32 +13,32 @@ from PIL import Image
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.decode import PNG_HEAD, any_image, check_stored, first_line, read_bytes, stored_image
-from lifeq_jax.data.sampling import check_share, num_of_share, stratified
+from lifeq_jax.data.sampling import check_test_share, num_of_share, stratified
 from lifeq_jax.data.walk import ENDINGS, SPLIT_NAMES, image_tree, readable_endings
 
 TFDS_SPLITS = {"train": "train", "test": "test", "validation": "val"}
 DISGUISED = "of another format than their ending"
-KEPT = ("imagenet2012",)  # tfds sets of JPEG files, which stay as they are
+KEPT = ("imagenet2012",)  # tfds sets whose JPEG files are copied unchanged
 
 
 class Picture(NamedTuple):
-    """One image and the place it takes under the root."""
+    """One image and its path under the root."""
 
     name: str  # "<split>/<class>/<file>"
     image: Image.Image
-    content: bytes | None = None  # the file itself, where it is to stay as it is; `image` may be undecoded then
-    kinds: tuple[str, ...] = ()  # what is out of the ordinary: kinds of decode.py, or the ending of another format
+    content: bytes | None = None  # the file itself, if it is copied unchanged; `image` may be undecoded then
+    kinds: tuple[str, ...] = ()  # unusual properties: kinds of decode.py, or the ending of another format
 
 
-class Source(NamedTuple):
+class ImageSource(NamedTuple):
     """Images in a fixed order."""
 
-    total: int  # at most so many
+    total: int  # upper bound of their number
     images: Callable[[], Iterator[Picture]]
     left_out: Counter[str] = Counter()  # as of walk.Walked
 
 
-def digits(test_fraction: float, seed: int) -> Source:
+def digits(test_fraction: float, seed: int) -> ImageSource:
     """The 1,797 scans of scikit-learn, 8x8 gray, 0..16 scaled to 0..255; split by class and seed.
 
     The file name is the scan's index in the set."""
@@ -52,10 +52,10 @@ def digits(test_fraction: float, seed: int) -> Source:
         for index, (scan, label, held) in enumerate(zip(pixels, scans.target, test, strict=True)):
             yield Picture(f"{'test' if held else 'train'}/{label}/{index:04d}.png", Image.fromarray(scan))
 
-    return Source(len(pixels), images)
+    return ImageSource(len(pixels), images)
 
 
-def folder(root: Path) -> Source:
+def folder(root: Path) -> ImageSource:
     """Every image under `root` that training reads, at `<split>/<class>/<file>` or deeper; opened one by one.
 
     Refuses what `image_tree` refuses, and, when its turn comes, a file that `check_stored` refuses."""
@@ -67,15 +67,15 @@ def folder(root: Path) -> Source:
                 image, kinds = stored_image(read_bytes(Path(root) / file), inks=True)
                 yield Picture(file, image, None, kinds)
 
-    return Source(len(walked.images), images, walked.left_out)
+    return ImageSource(len(walked.images), images, walked.left_out)
 
 
-def folder_to_copy(root: Path, *, splits: bool) -> Source:
+def folder_to_copy(root: Path, *, splits: bool) -> ImageSource:
     """Every image under `root` that Pillow reads, as files that training reads; opened one by one.
 
-    A PNG or JPEG that training reads stays as it is. All others are decoded by `any_image`; another ending than
-    theirs gets one more, x.bmp becoming x.bmp.png. Refuses what `image_tree` refuses, `splits` being its, and, when its
-    turn comes, a file that Pillow cannot read."""
+    A PNG or JPEG that training reads is copied unchanged. All others are decoded by `any_image`, and .png is added to
+    their names: x.bmp becomes x.bmp.png. Refuses what `image_tree` with `splits` refuses and, when its turn comes, a
+    file that Pillow cannot read."""
     walked = image_tree(root, readable_endings(), splits=splits)
     taken = set(walked.images)
 
@@ -84,16 +84,16 @@ def folder_to_copy(root: Path, *, splits: bool) -> Source:
             with _named(Path(root) / file):
                 yield _copied(file, read_bytes(Path(root) / file), taken)
 
-    return Source(len(walked.images), images, walked.left_out)
+    return ImageSource(len(walked.images), images, walked.left_out)
 
 
-def split_off(source: Source, share: float, seed: int) -> Source:
-    """`source` with a test split: of each class the share of its images whose pixels have the smallest hashes with
-    `seed`, at least 1 and never all, so that equal images are on one side.
+def split_off(source: ImageSource, share: float, seed: int) -> ImageSource:
+    """`source` with a test split: the share of each class whose pixels have the smallest hashes with `seed`.
 
-    The class is the folder of an image. Where there is a `train`, its images are divided; where there is no split, all
-    are. Refuses a source with a test split, and a class with fewer than 2 different images."""
-    check_share(share)
+    At least 1 image and never all; equal images are in the same split. The class is the folder of an image. Divides the
+    images of `train`, or all images if there are no splits. Refuses a source with a test split, and a class with fewer
+    than 2 different images."""
+    check_test_share(share)
     classes: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
     for name, image, *_ in source.images():
         parts = PurePosixPath(name).parts
@@ -122,7 +122,7 @@ def _smallest(place: str, inside: list[tuple[bytes, str]], share: float) -> list
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Puts the file's name before the refusals of decode.py."""
+    """Adds the file's name to the refusals of decode.py."""
     try:
         yield
     except Refusal as refusal:
@@ -143,7 +143,7 @@ def _copied(file: str, content: bytes, taken: set[str]) -> Picture:
 
 
 def _free(file: str, ending: str, taken: set[str]) -> str:
-    """The file's name where it ends as one that training reads, else with one more ending, and one that is free."""
+    """The file's name, with an ending added unless it has one that training reads, made unique."""
     if PurePosixPath(file).suffix.lower() in ENDINGS:
         return file
     while file in taken:
@@ -151,7 +151,7 @@ def _free(file: str, ending: str, taken: set[str]) -> str:
     return file
 
 
-def tfds_set(name: str, *, download: bool, data_dir: Path | None) -> Source:
+def tfds_set(name: str, *, download: bool, data_dir: Path | None) -> ImageSource:
     """The train, test and validation splits of a tfds data set with an 8-bit `image` and a class `label`.
 
     Images without a label (-1, as in ImageNet's test split) are left out. The sets in KEPT give their JPEG files.
@@ -174,12 +174,12 @@ def tfds_set(name: str, *, download: bool, data_dir: Path | None) -> Source:
     with _telling(f"tfds set {name!r} cannot be read"):
         splits = [split for split in TFDS_SPLITS if split in builder.info.splits]
         total = sum(builder.info.splits[split].num_examples for split in splits)
-    return Source(total, lambda: _examples(tfds, builder, splits))
+    return ImageSource(total, lambda: _examples(tfds, builder, splits))
 
 
 @contextmanager
 def _telling(what: str) -> Iterator[None]:
-    """Refuses, with `what` and the first line of the error, whatever tfds or the code of one of its sets raises."""
+    """Turns every exception of tfds or of a set's own code into a refusal: `what`, then the error's first line."""
     try:
         yield
     except Refusal:

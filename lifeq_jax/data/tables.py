@@ -19,7 +19,7 @@ from lifeq_jax.data.cells import COLUMNS, image_paths, labels_of, read_cells
 TRAIN_CSV = re.compile(r"(.+)_train(.*)\.csv")
 
 
-class Table(NamedTuple):
+class ImageTable(NamedTuple):
     """The n rows of one CSV file, in file order."""
 
     path: np.ndarray  # (n,) str, relative to the image root, "/" between parts, or as the file has it
@@ -29,20 +29,20 @@ class Table(NamedTuple):
 class Task(NamedTuple):
     """The CSV files of one task."""
 
-    train: Table
-    test: Table
-    replay: Table | None  # rows of `train` kept for later tasks; None where replay is off
+    train: ImageTable
+    test: ImageTable
+    replay: ImageTable | None  # rows of `train` kept for later tasks; None where replay is off
 
 
 class Catalog(NamedTuple):
-    """Every image that some tables name, once."""
+    """All images that some tables name, each once."""
 
     paths: tuple[str, ...]  # sorted
     place: dict[str, int]  # path -> its index in `paths`
 
 
 class Rows(NamedTuple):
-    """n examples of a catalog, as a training plan addresses them."""
+    """n examples of a catalog; a Plan refers to them by position."""
 
     index: np.ndarray  # type: ignore[assignment]  # (n,) int32 into Catalog.paths; hides tuple.index
     label: np.ndarray  # (n,) int32
@@ -59,7 +59,7 @@ class TaskRows(NamedTuple):
 
 
 class SeedRows(NamedTuple):
-    """The rows of one task as one seed uses them; the images it validates on are in none of the others but `test`."""
+    """The rows of one task for one seed. Only `test` may share images with `validation`."""
 
     train: Rows  # `own`, then the replay of the tasks before
     own: Rows  # of the task's train CSV
@@ -77,27 +77,27 @@ class BrokenImage(Refusal):
         self.root = root
 
 
-def table_of(paths: Sequence[str], labels: Sequence[int]) -> Table:
-    """A Table from plain sequences of equal length, which may be empty."""
-    return Table(np.array(paths, dtype=np.str_), np.array(labels, dtype=np.int32))
+def table_of(paths: Sequence[str], labels: Sequence[int]) -> ImageTable:
+    """An ImageTable from plain sequences of equal length, which may be empty."""
+    return ImageTable(np.array(paths, dtype=np.str_), np.array(labels, dtype=np.int32))
 
 
-def select(table: Table, rows: np.ndarray) -> Table:
+def select_rows(table: ImageTable, rows: np.ndarray) -> ImageTable:
     """The given rows (integers or a mask), in the given order."""
-    return Table(table.path[rows], table.label[rows])
+    return ImageTable(table.path[rows], table.label[rows])
 
 
-def concat_tables(tables: Sequence[Table]) -> Table:
+def concat_tables(tables: Sequence[ImageTable]) -> ImageTable:
     """All rows, table after table; at least one table."""
-    return Table(np.concatenate([t.path for t in tables]), np.concatenate([t.label for t in tables]))
+    return ImageTable(np.concatenate([t.path for t in tables]), np.concatenate([t.label for t in tables]))
 
 
-def read_table(
+def read_image_table(
     csv_path: Path, *, num_classes: int | None = None, root: Path | None = None, allow_empty: bool = False
-) -> Table:
-    """Reads a CSV file, as `read_cells`, `image_paths` and `labels_of` say.
+) -> ImageTable:
+    """Reads a CSV file by `read_cells`, `image_paths` and `labels_of`.
 
-    Refuses, with the file and the row (the header is row 1), what they refuse, and no rows at all unless
+    Refuses, naming the file and the row (the header is row 1), what these refuse, and a file without rows unless
     `allow_empty`."""
     return _numbered(csv_path, num_classes, root, allow_empty)[0]
 
@@ -116,9 +116,8 @@ def naming_rows(csvs: Iterable[Path]) -> Iterator[None]:
         raise
 
 
-def write_table(csv_path: Path, table: Table) -> None:
-    """Writes the CSV whole or not at all, with the header `image,label`; refuses a folder that cannot be
-    written."""
+def write_table(csv_path: Path, table: ImageTable) -> None:
+    """Writes the CSV atomically, with the header `image,label`; refuses a folder that cannot be written."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -130,9 +129,9 @@ def task_csv(prefix: Path, kind: str, task: int | None = None) -> Path:
     """The path `<prefix>_<kind><task>.csv`; kind is train, test or replay; without a task, the CSV of all
     tasks.
 
-    A prefix that is itself the name of a train CSV, `<name>_train<ending>.csv`, means a single task: that file
-    and, for test, `<name>_test<ending>.csv` or, where that does not exist, `<name>_test.csv`. Refuses further
-    tasks of it, and its replay."""
+    A prefix that is the name of a train CSV, `<name>_train<ending>.csv`, means a single task: that file and, for test,
+    `<name>_test<ending>.csv` or, if that does not exist, `<name>_test.csv`. Such a prefix has no further tasks and no
+    replay; both are refused."""
     if is_train_csv(prefix):
         return _single_task_csv(Path(prefix), kind, task)
     return Path(f"{prefix}_{kind}{'' if task is None else task}.csv")
@@ -150,9 +149,10 @@ def task_csvs(prefix: Path, num_tasks: int, *, replay: bool) -> tuple[Path, ...]
 
 
 def tasks_there(prefix: Path) -> tuple[int, bool]:
-    """The number of tasks of which a prefix has any CSV file, and whether one is a replay file.
+    """(number of tasks with any CSV file of a prefix, whether one is a replay file).
 
-    Refuses a prefix without `_train0.csv`, `_test0.csv` and `_replay0.csv`, naming the train CSVs that begin so."""
+    Refuses a prefix without any of `_train0.csv`, `_test0.csv` and `_replay0.csv`, naming the train CSVs that begin
+    with it."""
     if is_train_csv(prefix):
         return 1, False
     numbers = {kind: _numbers_there(prefix, kind) for kind in ("train", "test", "replay")}
@@ -169,12 +169,12 @@ def load_tasks(
 ) -> tuple[Task, ...]:
     """Reads `<prefix>_train{i}.csv`, `_test{i}.csv` and, where `replay`, `_replay{i}.csv` for i < num_tasks.
 
-    Refuses what `read_table` refuses (a replay CSV may be empty), replay files for another number of tasks,
+    Refuses what `read_image_table` refuses (a replay CSV may be empty), replay files for another number of tasks,
     and a replay row that is not in the train CSV of its task."""
 
-    def read(kind: str, task: int) -> Table:
+    def read(kind: str, task: int) -> ImageTable:
         path = task_csv(prefix, kind, task)
-        return read_table(path, num_classes=num_classes, root=root, allow_empty=kind == "replay")
+        return read_image_table(path, num_classes=num_classes, root=root, allow_empty=kind == "replay")
 
     if replay:
         _check_replay_files(prefix, num_tasks)
@@ -187,13 +187,13 @@ def load_tasks(
     return tuple(tasks)
 
 
-def catalog(tables: Iterable[Table]) -> Catalog:
+def catalog(tables: Iterable[ImageTable]) -> Catalog:
     """The sorted union of the tables' paths."""
     paths = tuple(sorted(set().union(*(table.path.tolist() for table in tables))))
     return Catalog(paths, {path: index for index, path in enumerate(paths)})
 
 
-def rows_of(known: Catalog, table: Table, task: int, is_replay: bool) -> Rows:
+def rows_of(known: Catalog, table: ImageTable, task: int, is_replay: bool) -> Rows:
     """The rows of one table, marked with the task they come from; every path must be in the catalog."""
     index = np.array([known.place[path] for path in table.path.tolist()], dtype=np.int32)
     num = len(index)
@@ -201,7 +201,7 @@ def rows_of(known: Catalog, table: Table, task: int, is_replay: bool) -> Rows:
 
 
 def task_rows(known: Catalog, tasks: Sequence[Task]) -> tuple[TaskRows, ...]:
-    """The rows of every table of a sequence, whatever the seed."""
+    """The rows of every table of a sequence, the same for all seeds."""
 
     def one(number: int, task: Task) -> TaskRows:
         replay = None if task.replay is None else rows_of(known, task.replay, number, True)
@@ -211,8 +211,9 @@ def task_rows(known: Catalog, tasks: Sequence[Task]) -> tuple[TaskRows, ...]:
 
 
 def rows_for_seed(known: Catalog, tasks: Sequence[TaskRows], validation: float, seed: int) -> tuple[SeedRows, ...]:
-    """What a seed does with each row: about the share `validation` of the training images is held out, by `held_out`,
-    of train and replay rows alike. Task t trains on its own rows, then on replay_0 .. replay_{t-1}."""
+    """The rows of every task for one seed. Task t trains on its own rows, then on replay_0 .. replay_{t-1}.
+
+    About the share `validation` of the training images is held out (`held_out`), from train and replay rows alike."""
     held = held_out(known.paths, validation, seed)
 
     def part(rows: Rows, which: np.ndarray) -> Rows:
@@ -237,21 +238,11 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
     return Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def training_rows(known: Catalog, tasks: Sequence[Task], task: int) -> Rows:
-    """What task `task` trains on: its train CSV, then replay_0 .. replay_{task-1} where replay is on."""
-    parts = [rows_of(known, tasks[task].train, task, False)]
-    for old in range(task):
-        replay = tasks[old].replay
-        if replay is not None:
-            parts.append(rows_of(known, replay, old, True))
-    return concat_rows(parts)
-
-
 def held_out(paths: Sequence[str], fraction: float, seed: int) -> np.ndarray:
     """A mask (n,) bool of the validation images, about `fraction` of n paths.
 
-    An image's side depends on its path and the seed alone: it is the same in every CSV, replay included, and
-    in every process. Refuses a fraction outside [0, 1)."""
+    Whether an image is held out depends on its path and the seed alone, so it is the same in every CSV, replay
+    included, and in every process. Refuses a fraction outside [0, 1)."""
     if not 0 <= fraction < 1:
         raise Refusal(f"validation fraction {fraction} is out of range; choose from [0, 1)")
     if not fraction:
@@ -259,19 +250,15 @@ def held_out(paths: Sequence[str], fraction: float, seed: int) -> np.ndarray:
     return np.array([_place(path, seed) < fraction for path in paths], dtype=np.bool_)
 
 
-def split_validation(table: Table, fraction: float, seed: int) -> tuple[Table, Table]:
-    """(train, validation) rows of a table, by `held_out`."""
-    held = held_out(table.path.tolist(), fraction, seed)
-    return select(table, ~held), select(table, held)
-
-
 def class_counts_of(rows: Rows, num_classes: int) -> np.ndarray:
     """Number of rows of each class, (num_classes,) float32."""
     return np.bincount(rows.label, minlength=num_classes).astype(np.float32)
 
 
-def _numbered(csv_path: Path, num_classes: int | None, root: Path | None, allow_empty: bool) -> tuple[Table, list[int]]:
-    """The table of `read_table`, and the row of the file that each of its rows ends in."""
+def _numbered(
+    csv_path: Path, num_classes: int | None, root: Path | None, allow_empty: bool
+) -> tuple[ImageTable, list[int]]:
+    """The table of `read_image_table`, and the row of the file that each of its rows ends in."""
     cells = read_cells(csv_path)
     if not cells and not allow_empty:
         raise Refusal(f"{csv_path}: no rows under the header {','.join(COLUMNS)}")
@@ -279,7 +266,7 @@ def _numbered(csv_path: Path, num_classes: int | None, root: Path | None, allow_
     return table, [cell.row for cell in cells]
 
 
-def told_single_classes(kind: str, tables: Sequence[Table]) -> str:
+def told_single_classes(kind: str, tables: Sequence[ImageTable]) -> str:
     """A line that names the tasks whose table has a single class; empty where there are none."""
     tasks = [str(task) for task, table in enumerate(tables) if len(np.unique(table.label)) == 1]
     if not tasks:
@@ -301,7 +288,7 @@ def _single_task_csv(train: Path, kind: str, task: int | None) -> Path:
 
 
 def _place(path: str, seed: int) -> float:
-    """A number in [0, 1] that Python's own salted hash() would not repeat in another process."""
+    """A hash in [0, 1], the same in every process, unlike Python's salted hash()."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=8).digest(), "big") / 2**64
 
 
@@ -320,7 +307,7 @@ def _check_replay_files(prefix: Path, num_tasks: int) -> None:
         raise Refusal(f"{prefix}_replay{{i}}.csv: {num_tasks} tasks need i = 0 to {num_tasks - 1}; found: {there}")
 
 
-def _check_replay_rows(path: Path, replay: Table, train: Table) -> None:
+def _check_replay_rows(path: Path, replay: ImageTable, train: ImageTable) -> None:
     known = set(zip(train.path.tolist(), train.label.tolist(), strict=True))
     for image, label in zip(replay.path.tolist(), replay.label.tolist(), strict=True):
         if (image, label) not in known:

@@ -1,15 +1,16 @@
-"""File contents to uint8 tensors with the bits of Pillow; TensorFlow comes as an argument, `tf`."""
+"""Decodes files to uint8 tensors, bit-equal to Pillow; the argument `tf` is the module TensorFlow."""
 
 from typing import Any
 
 # Pillow's convert("L") rounds (19595 R + 38470 G + 7471 B) / 65536.
 GRAY = (19595, 38470, 7471)
-MARGIN = 2  # pixels around a cut that the smoothing of subsampled color looks at
+MARGIN = 2  # pixels around a cut that the interpolation of subsampled color reads
 
 
 def decoded(tf: Any, content: Any) -> Any:
-    """The color image (h, w, 3) of a JPEG or PNG that `decode.check_stored` lets pass: the integer inverse DCT for
-    JPEG; CMYK within 1 of Pillow's color where the file has Adobe's marker."""
+    """The color image (h, w, 3) of a JPEG or PNG that `decode.check_stored` accepts.
+
+    JPEG uses the integer inverse DCT. CMYK is within 1 of Pillow's color if the file has Adobe's marker."""
     return tf.cond(
         tf.io.is_jpeg(content),
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -18,9 +19,9 @@ def decoded(tf: Any, content: Any) -> Any:
 
 
 def decoded_box(tf: Any, content: Any, choose: Any) -> Any:
-    """The pixels of a box of the color image, equal to a cut from `decoded`; a JPEG is decoded only around it.
+    """The pixels of a box of the color image, equal to a crop of `decoded`; a JPEG is decoded only around the box.
 
-    `choose` makes the box (y, x, height, width) int32 of the image's (height, width) int32."""
+    `choose`: (height, width) int32 of the image -> box (y, x, height, width) int32."""
 
     def of_jpeg() -> Any:
         sides = tf.io.extract_jpeg_shape(content)[:2]

@@ -1,4 +1,4 @@
-"""Images of any size to one: random-resized-crop and centered crop; TensorFlow comes as an argument, `tf`.
+"""Resizes images of any size by random-resized-crop or center crop; the argument `tf` is the module TensorFlow.
 
 Boxes and sizes are torchvision's (RandomResizedCrop; Resize, then CenterCrop). Pixels are bilinear with
 antialiasing and rounded to uint8: within 1 of Pillow's."""
@@ -13,8 +13,8 @@ def random_box(tf: Any, sides: Any, draw: Any) -> Any:
     """The box (y, x, height, width) int32 in an image of `sides` (height, width) int32, from `draw` of
     `order.box_draws`.
 
-    The first try that fits; where none does, the largest centered box with a ratio in RATIO. Only operations
-    that every machine rounds alike."""
+    The first try that fits; if none does, the largest centered box with a ratio in RATIO. Uses only operations that
+    round alike on every machine."""
     exact = tf.cast(sides, tf.float64)
     size = tf.cast(tf.round(tf.cast(draw[:-1], tf.float64) * tf.sqrt(tf.reduce_prod(exact))), tf.int32)
     fits = tf.reduce_all((size > 0) & (size <= sides), axis=1)
@@ -40,7 +40,7 @@ def centered_crop(tf: Any, content: Any, spec: ImageSpec) -> Any:
     sides = tf.shape(image)[:2]
     resized = spec.stored[0] * sides // tf.reduce_min(sides)
     corner = tf.round((resized - spec.crop) / 2)
-    # One operation for both, because a resized image of extreme proportions would not fit in memory.
+    # One operation resizes and crops: a whole resized image of extreme proportions would not fit in memory.
     cut = tf.raw_ops.ScaleAndTranslate(
         images=image[None],
         size=spec.crop,

@@ -11,24 +11,24 @@ from PIL import Image
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.decode import CONVERTS
-from lifeq_jax.data.tables import Table, table_of
+from lifeq_jax.data.tables import ImageTable, table_of
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # of the files that training reads
 SPLIT_NAMES = ("train", "test", "val")
 RECORD = "prepared.json"
 HIDDEN, AGAIN = "hidden", "folders linked twice"
 NEEDED = f"expected <split>/<class>/<file> with {', '.join(ENDINGS)}"
-NAMES_ONLY = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow knows by name, or reads by a program
+NAMES_ONLY = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow cannot decode by itself
 
-Folder = tuple[int, int]  # device and number of a real folder
+Folder = tuple[int, int]  # device and inode of a real folder
 
 
 class Walked(NamedTuple):
-    """The files under a folder, by their path in it, "/" between parts."""
+    """The files under a folder, by their relative path, "/" between parts."""
 
-    images: tuple[str, ...]  # folder by folder, what is in a folder before what is deeper, names sorted
-    empty: tuple[str, ...]  # folders without any image in them or deeper
-    again: tuple[str, ...]  # folders that are one of those before under another name
+    images: tuple[str, ...]  # folder by folder, files of a folder before its subfolders, names sorted
+    empty: tuple[str, ...]  # folders without any image, subfolders included
+    again: tuple[str, ...]  # folders that are links to an earlier one
     left_out: Counter[str]  # ending, HIDDEN or AGAIN -> number
 
 
@@ -36,7 +36,7 @@ class Listing(NamedTuple):
     """The images of one split."""
 
     classes: list[str]  # names; the label is the index
-    table: Table
+    table: ImageTable
     left_out: Counter[str]  # as of Walked
 
 
@@ -50,8 +50,8 @@ def readable_endings() -> frozenset[str]:
 def walk(root: Path, endings: Collection[str] = ENDINGS, seen: set[Folder] | None = None) -> Walked:
     """The files under `root` that end in `endings`, whatever their case.
 
-    Names that begin with a dot are left out. Links are followed, each real folder once, those of `seen` not at all;
-    `seen` is added to. Refuses a link to nothing and a folder that cannot be read."""
+    Names that begin with a dot are left out. Links are followed, but each real folder is visited once, and those in
+    `seen` not at all; `seen` is updated. Refuses a dangling link and a folder that cannot be read."""
     images: list[str] = []
     empty: list[str] = []
     again: list[str] = []
@@ -94,10 +94,10 @@ def list_images(root: Path, split: str, seen: set[Folder] | None = None) -> List
     """The classes and images of `<root>/<split>/<class>/<file>`, or, where `split` is empty, of
     `<root>/<class>/<file>`; a file may lie deeper in its class folder.
 
-    Class names are sorted as strings ("10" before "2", as the originals do) and a label is the index in that
-    list; the rows go class by class, in the order of `walk`, which explains `seen`. Refuses a missing root or split
-    (naming those that exist), a split without class folders, a class folder without .png, .jpg or .jpeg files, or one
-    that is another again, and a file outside a class folder."""
+    Class names are sorted as strings ("10" before "2", as in the originals), and a label is the index in that list;
+    rows go class by class, in the order of `walk`. `seen` as in `walk`. Refuses a missing root or split (naming those
+    that exist), a split without class folders, a class folder without .png, .jpg or .jpeg files or that is a link to
+    another one, and a file outside a class folder."""
     folder = Path(root) / split
     if not folder.is_dir():
         present = subfolders(root)
@@ -124,7 +124,7 @@ def list_images(root: Path, split: str, seen: set[Folder] | None = None) -> List
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted; hidden ones left out; none where it is no folder."""
+    """Sorted names of the folders in `folder`, without hidden ones; empty if it is not a folder."""
     if not Path(folder).is_dir():
         return []
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
@@ -148,17 +148,17 @@ def image_tree(root: Path, endings: Collection[str] = ENDINGS, *, splits: bool =
     return walked
 
 
-def told(numbers: Counter[str]) -> str:
-    """The numbers as text, "3 .bmp, 1 hidden"."""
+def counts_text(numbers: Counter[str]) -> str:
+    """The numbers as text, e.g. "3 .bmp, 1 hidden"."""
     return ", ".join(f"{number} {kind}" for kind, number in sorted(numbers.items()))
 
 
 def told_left_out(numbers: Counter[str]) -> str:
-    """The same, with the way to read those that are images; empty where there are none."""
+    """A line with these numbers and, if some are images, the command that converts them; empty if there are none."""
     if not numbers:
         return ""
     way = f"; {CONVERTS}" if numbers.keys() & readable_endings() else ""
-    return f"left out: {told(numbers)}{way}"
+    return f"left out: {counts_text(numbers)}{way}"
 
 
 def _no_images(folder: Path, endings: Collection[str] = ENDINGS) -> Refusal:

@@ -1,1 +1,1 @@
-"""Trained networks in the form that devices run."""
+"""Export of trained networks to integer programs for devices."""

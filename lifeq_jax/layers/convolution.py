@@ -18,8 +18,8 @@ Pair = tuple[int, int]
 def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Sequence[Pair], **others: Any) -> Any:
     """lax.conv_general_dilated for NHWC x and a kernel (h, w, in, out), neither dilated nor in groups.
 
-    On CPU the kernel's gradient is `kernel_gradient`, equal up to the order of summation, and there is no forward mode:
-    a training step of ResNet-20 takes two thirds of the time that it takes with XLA's own."""
+    On CPU the kernel's gradient is `kernel_gradient`, equal up to the order of summation, without forward-mode
+    differentiation: a training step of ResNet-20 takes two thirds of the time it takes with XLA's own gradient."""
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, strides, padding, **others)
     rows, columns = padding
@@ -50,8 +50,8 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient (h, w, in, out) of a convolution's kernel from input x (B, H, W, in) and cotangent (B, ., ., out).
 
-    Summed over sub-batches small enough for the cache, in a loop, which also keeps XLA from computing anew, for every
-    copy that it makes of x, all that led to x since the last convolution. size is (h, w)."""
+    Summed in a scan over sub-batches small enough for the cache. The scan is also a fusion barrier: without it XLA
+    recomputes x's producers (norm, ReLU, quantizer) once for every shifted copy of x. size is (h, w)."""
     thin = min(x.shape[-1], cotangent.shape[-1]) < THIN
     if strides == (1, 1) and (thin or size == (1, 1)):
         of_part = partial(_by_shifts, size=size, padding=padding)
@@ -67,14 +67,14 @@ def kernel_gradient(
 
 
 def _sub_batches(batch: int, values: int) -> int:
-    """The fewest equal parts of a batch that are within the working set; two or more, since a loop of one is none."""
+    """The fewest equal parts of a batch that fit the working set; at least 2, since XLA unrolls a loop of one."""
     return next((n for n in range(2, batch) if batch % n == 0 and values <= n * WORKING_SET), batch)
 
 
 def _by_windows(
     x: jax.Array, cotangent: jax.Array, size: tuple[int, ...], strides: Pair, padding: tuple[Pair, Pair]
 ) -> jax.Array:
-    """A convolution again: channels of x as examples, examples as channels, the cotangent as a kernel of its size."""
+    """The gradient as a convolution: channels of x as examples, examples as channels, the cotangent as the kernel."""
     image, windows = x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3)
     around = [
         (low, taps + (windows.shape[axis] - 1) * strides[axis] - x.shape[1 + axis] - low)
@@ -85,8 +85,8 @@ def _by_windows(
 
 
 def _by_shifts(x: jax.Array, cotangent: jax.Array, size: tuple[int, ...], padding: tuple[Pair, Pair]) -> jax.Array:
-    """For stride 1, one matrix product: channels of x at the shifts along the width that taps stand for, times those of
-    the cotangent at the shifts along the height."""
+    """For stride 1, the gradient as one matrix product: x shifted along the width by each tap, times the cotangent
+    shifted along the height."""
     height, width, last_tap = x.shape[1], cotangent.shape[2], size[0] - 1
     wide = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
     high = jnp.pad(cotangent, ((0, 0), (last_tap - padding[0][0], last_tap - padding[0][1]), (0, 0), (0, 0)))

@@ -13,8 +13,8 @@ def depthwise(
 ) -> jax.Array:
     """lax.conv_general_dilated for NHWC x and a kernel (h, w, 1, C) with one filter per channel.
 
-    On CPU as a sum of h * w shifted products, equal up to the order of summation: XLA's own grouped convolution takes
-    there 6 to 10 times as long, forward and backward."""
+    On CPU a sum of h * w shifted products, equal up to the order of summation: XLA's grouped convolution takes 6 to 10
+    times as long there, forward and backward."""
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, strides, padding, **others)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))

@@ -1,7 +1,7 @@
 """Initializers of Flax that NumPy can draw from as well.
 
-Compiling Flax's initializers for a whole network takes seconds, drawing the same distributions in NumPy milliseconds.
-A layer states its initializer once, as an `Initializer`; `stated` tells which leaf got which."""
+Compiling Flax's initializers for a whole network takes seconds; drawing the same distributions in NumPy takes
+milliseconds. A layer states its initializer once, as an `Initializer`; `stated` records which leaf got which."""
 
 import abc
 import math
@@ -23,7 +23,7 @@ _MADE: ContextVar[list[tuple[jax.Array, "Initializer"]] | None] = ContextVar("ma
 
 
 class Initializer(abc.ABC):
-    """An initializer of Flax, (key, shape, dtype) -> array, beside `draw`, the same distribution by NumPy."""
+    """A Flax initializer, (key, shape, dtype) -> array, with `draw` for the same distribution in NumPy."""
 
     @abc.abstractmethod
     def initializer(self) -> Any:
@@ -77,7 +77,7 @@ class Orthogonal(Initializer):
         """A kernel from NumPy, equal on all machines but for the rounding of their linear algebra."""
         inputs, outputs = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(generator.normal(size=(max(inputs, outputs), min(inputs, outputs))))
-        q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # without it the distribution is not uniform
+        q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # the sign that QR chooses would make the distribution not uniform
         return self.gain * (q if inputs >= outputs else q.T).reshape(shape)
 
 
@@ -105,8 +105,8 @@ ZEROS, ONES = Constant(0.0), Constant(1.0)
 
 @contextmanager
 def stated() -> Iterator[Any]:
-    """While the block runs, remembers what every Initializer makes. Yields a function from a tree to the initializers
-    by leaf name: those of its leaves that are such arrays themselves, not results of them."""
+    """While the block runs, records the arrays that Initializers make. Yields a function from a tree to {leaf name:
+    Initializer}, for those leaves that are such arrays themselves, not computed from them."""
     made: list[tuple[jax.Array, Initializer]] = []
     token = _MADE.set(made)
 

@@ -27,8 +27,9 @@ class BatchNorm(nn.Module):
 
     Training uses the batch's biased variance and moves the running statistics, `mean` and `var` in the collection
     batch_stats, by momentum * (batch - running) with the unbiased variance; evaluation uses the running ones.
-    `axis_name` synchronizes the batch statistics over a mapped axis. Where the collection "moments" is mutable, it gets
-    what the running statistics were moved toward. affine=False: no scale, no bias. Source: torch.nn.BatchNorm2d."""
+    `axis_name` synchronizes the batch statistics over a mapped axis. If the collection "moments" is mutable, the
+    batch's mean and unbiased variance are stored in it. affine=False: no scale, no bias. Source:
+    torch.nn.BatchNorm2d."""
 
     momentum: float = 0.1
     epsilon: float = 1e-5

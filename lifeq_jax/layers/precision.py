@@ -1,4 +1,4 @@
-"""Products of a layer whose operands have fewer digits than its parameters."""
+"""Products of a layer with operands of a lower precision than its parameters."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +14,16 @@ EXPONENT, MANTISSA = 8, 7  # bits of a bfloat16 beside its sign
 
 
 def in_bfloat16(product: Product) -> Product:
-    """`product`, linear in its first two arguments, of these rounded to bfloat16, summed and returned in float32.
+    """`product` (bilinear in its first two arguments) with these rounded to bfloat16; sums and result are float32.
 
-    So are its two gradients, from the cotangent rounded likewise: float32 as well, of float32 operands. Two bfloat16
-    numbers have an exact product in float32, so on CPU, which gains nothing from the shorter type, float32 arithmetic
-    does the same on rounded operands, up to the order of sums; elsewhere the operands are bfloat16 arrays, in memory
-    too, and the gradients that come back are rounded once more.
+    Its two gradients are computed the same way, from the cotangent rounded to bfloat16. The product of two bfloat16
+    numbers is exact in float32, so on CPU, where bfloat16 is not faster, float32 arithmetic on rounded operands gives
+    the same result up to the order of sums. Elsewhere the operands are bfloat16 arrays, in memory too, and the
+    gradients are rounded to bfloat16 once more.
 
-    Exact: integers up to 256 times a power of two, so all levels of 8 bits where the scale is a power of two. Any other
-    scale moves each level by up to 2**-8 of its size; levels i * scale and (i + 1) * scale stay apart where i < 127."""
+    Exact for integers up to 256 times a power of two, hence for all levels of 8 bits if the scale is a power of two.
+    Any other scale moves each level by up to 2**-8 of its size; levels i * scale and (i + 1) * scale differ if i <
+    127."""
 
     def rounded(x: jax.Array, kernel: jax.Array, *where: Any, **how: Any) -> jax.Array:
         return _of_rounded(partial(product, **how), where, x, kernel)
@@ -41,7 +42,7 @@ def _forward(product: Product, where: tuple, x: jax.Array, kernel: jax.Array) ->
 
 
 def _backward(product: Product, where: tuple, operands: tuple, cotangent: jax.Array) -> tuple[jax.Array, ...]:
-    # without the preferred type: a transposed convolution takes no operands of two types
+    # without preferred_element_type: a transposed convolution does not accept operands of two types
     _, back = jax.vjp(lambda x, kernel: product(x, kernel, *where), *operands)
     return tuple(gradient.astype(jnp.float32) for gradient in back(_rounded(cotangent)))
 
@@ -50,6 +51,6 @@ _of_rounded.defvjp(_forward, _backward)
 
 
 def _rounded(x: jax.Array) -> jax.Array:
-    # a cast to and fro would not do on CPU: XLA is free to leave it out
+    # on CPU not a cast to bfloat16 and back, which XLA may remove
     on_cpu = jax.default_backend() == "cpu"
     return lax.reduce_precision(x, EXPONENT, MANTISSA) if on_cpu else x.astype(jnp.bfloat16)

@@ -16,19 +16,19 @@ from lifeq_jax.layers.depthwise import depthwise
 from lifeq_jax.layers.initial import HE_NORMAL, ZEROS, Initializer, stated
 from lifeq_jax.layers.precision import in_bfloat16
 from lifeq_jax.quant.base import Quantizer
-from lifeq_jax.quant.codes import LEARNED, Table
+from lifeq_jax.quant.codes import LEARNED, KernelQuantizers
 
 
 def quantized(module: nn.Module, quantizer: Quantizer, x: jax.Array) -> jax.Array:
     """x through `quantizer`, whose learned state is the parameter "quantizer" of `module`.
 
-    In a calibration pass (collection "ranges" mutable) the state comes from the ranges seen so far instead. With the
-    random stream "noise", as in training, noisy quantizers draw from it."""
+    In a calibration pass (collection "ranges" mutable) the state comes from the ranges seen so far instead. In
+    training, noisy quantizers draw from the random stream "noise"."""
     learned: PyTree = {}
     if quantizer.ranges is not None:
         learned = module.param(LEARNED, lambda _: quantizer.init(x))
         if module.is_mutable_collection("ranges") and not module.is_initializing():
-            if not module.has_variable("learned", LEARNED):  # pooling calls it again, on a tensor of a smaller range
+            if not module.has_variable("learned", LEARNED):  # ConvUnit.pooled calls it again, on a smaller range
                 estimate = module.variable("ranges", LEARNED, quantizer.ranges.start, x)
                 estimate.value = quantizer.ranges.update(estimate.value, x)
                 module.put_variable("learned", LEARNED, quantizer.ranges.learned(estimate.value))
@@ -109,18 +109,18 @@ def dense(features: int, weight: Quantizer, *, kernel_init: Initializer, precisi
 
 
 class LayerBits(NamedTuple):
-    """Bits of a layer's weights, and of an activation quantizer; None where the layer has no such thing."""
+    """Bits of a layer's weights and of its activation quantizer; None where the layer has none."""
 
     weight: int | None
     activation: int | None
 
 
 class Traced(NamedTuple):
-    """What one pass over shapes tells of a model."""
+    """What one abstract evaluation (shapes only) tells about a model."""
 
     shapes: PyTree  # its collections, as shapes and types
     weights: dict[str, Quantizer]  # of the layers with a kernel, by path, in the order in which they are first called
-    layers: dict[str, LayerBits]  # of all quantizing layers, likewise
+    layers: dict[str, LayerBits]  # of all quantizing layers, by path, in the same order
     initial: dict[str, Initializer]  # of the leaves of `shapes`, by name, where one is stated
 
 
@@ -157,17 +157,17 @@ def bit_table(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, 
     return dict(traced(model, image_shape).layers)
 
 
-def quantizer_table(model: nn.Module, image_shape: tuple[int, int, int]) -> Table:
-    """Which kernels `model` quantizes below 32 bits, and by what."""
+def quantizer_table(model: nn.Module, image_shape: tuple[int, int, int]) -> KernelQuantizers:
+    """The quantizer of every kernel that `model` quantizes below 32 bits, by leaf name."""
     weights = traced(model, image_shape).weights
     return {f"{path}/kernel": quantizer for path, quantizer in weights.items() if quantizer.bits < 32}
 
 
 def observe_ranges(model: nn.Module, variables: PyTree, ranges: PyTree, image: jax.Array) -> tuple[PyTree, PyTree]:
-    """One batch (B, H, W, C) of the calibration pass: (ranges so far, params with the learned state that they give).
+    """One batch (B, H, W, C) of the calibration pass: (new ranges, params with the learned state that they give).
 
-    `ranges` is {} at the first batch. Every layer sees its inputs quantized with the ranges found so far, normalized
-    by the batch's own statistics, as in training."""
+    `ranges` is {} at the first batch. As in training, batch norm uses the batch's statistics; every layer's inputs are
+    quantized with the ranges found so far."""
     collections = ["ranges", "learned", "batch_stats"]
     _, new = model.apply({**variables, "ranges": ranges}, image, train=True, mutable=collections)
     found = named_leaves(new.get("learned", {}))

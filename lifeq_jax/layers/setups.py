@@ -1,4 +1,4 @@
-"""Where in a network quantizers stand, and with how many bits: one table row per setup of the literature."""
+"""Where in a network the quantizers are, and with how many bits: one table row per setup of the literature."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -8,8 +8,8 @@ import jax
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.quant.base import Quantizer
 
-# What a layer is to a setup. sum and last_sum are the outputs of residual additions; last is the layer whose output the
-# classifier sees.
+# The role of a layer decides its bits in a setup. sum and last_sum are the outputs of residual additions; last is the
+# layer whose output the classifier sees.
 ROLES = ("first", "inner", "depthwise", "last", "classifier", "sum", "last_sum")
 
 
@@ -25,7 +25,7 @@ class Setup(NamedTuple):
 SETUPS: dict[str, Setup] = {
     # all but the image and the classifier: LifeQuant, ClimbQ
     "convolutions": Setup("norm", {"classifier": 32}, {"classifier": 32, "sum": 32, "last_sum": 32}),
-    # first and last layer at 8 bits, the image as it is: the LSQ paper, and the results of Overcoming Oscillations
+    # first and last layer at 8 bits, the image not quantized: the LSQ paper, and the results of Overcoming Oscillations
     "LSQ_paper": Setup(
         "input", {"first": 8, "classifier": 8}, {"first": 32, "classifier": 8, "sum": 32, "last_sum": 32}
     ),
@@ -38,16 +38,16 @@ SETUPS: dict[str, Setup] = {
 
 
 class Quantizers(NamedTuple):
-    """What a network computes with: quantizers as functions of a layer's role (ROLES), and the type of its operands."""
+    """The quantizers of a network as functions of a layer's role (ROLES), and the type of its operands."""
 
     position: str
     weight: Callable[[str], Quantizer]
     activation: Callable[[str], Quantizer]
     precision: str = "float32"
-    """Of the operands of products, all but the classifier's: float32 or bfloat16 (`layers.precision`)."""
+    """Type of the operands of all products but the classifier's: float32 or bfloat16 (`layers.precision`)."""
 
     def of_batch(self, share: jax.Array) -> "Quantizers":
-        """These for one training batch; share (B,): how much of the batch has each example's class, 0..1."""
+        """The quantizers for one training batch; share (B,): fraction of the batch that has each example's class."""
 
         def activation(role: str) -> Quantizer:
             quantizer = self.activation(role)
@@ -64,10 +64,27 @@ def quantizers(
     act_bits: int,
     precision: str = "float32",
 ) -> Quantizers:
-    """The quantizers of a setup (row of SETUPS) at a recipe's bits; `weight` and `activation` make one from its bits.
+    """The quantizers of a network by its layers' roles, at one pair of bit-widths.
 
-    At 32 weight bits no weight is quantized whatever its role, at 32 activation bits no activation. precision: of the
-    operands of products."""
+    Args:
+        setup: row of SETUPS.
+        weight: makes a weight quantizer from its bits; a row of `lq.quantizers`.
+        activation: makes an activation quantizer from its bits.
+        weight_bits: 1 to 8; 32: no weight is quantized, whatever its role.
+        act_bits: 1 to 8; 32: no activation is quantized.
+        precision: of the operands of products, float32 or bfloat16.
+
+    Returns:
+        The quantizers, an argument of the makers in `lq.models`.
+
+    Raises:
+        Refusal: the setup is unknown.
+
+    Example:
+        >>> quantizers = lq.setup("convolutions", lq.quantizers.proxq, lq.quantizers.activation, 4, 8)
+        >>> quantizers.weight("inner").bits, quantizers.weight("classifier").bits
+        (4, 32)
+    """
     position, weights, activations = lookup(SETUPS, setup, "recipe.quant_setup")
 
     def of_role(make: Callable[[int], Quantizer], bits: int, special: Mapping[str, int]) -> Callable[[str], Quantizer]:

@@ -1,7 +1,7 @@
-"""Squared gradients of single examples, summed over a batch, from what goes into each layer and what comes back to it.
+"""Squared per-example gradients, summed over a batch, from the input and the output gradient of each layer.
 
-The gradient of a layer's parameters for one example is a product of the two, so one pass forward and one backward over
-the whole batch give it for every example, and no gradient of a whole network is made for any of them."""
+The gradient of a layer's parameters for one example is a product of the two, so one forward and one backward pass over
+the whole batch give it for every example, without a separate gradient of the network for each."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -20,12 +20,12 @@ from lifeq_jax.layers.quant import QuantConv, QuantDense
 T = TypeVar("T")
 Apply = Callable[[PyTree, jax.Array], T]  # (params, image (B, H, W, C)) -> arrays (B, ...), in evaluation mode
 
-WORKING_SET = {"cpu": 2**19}  # values that the products of one part of a batch read and write: 2 MB stay in the cache
+WORKING_SET = {"cpu": 2**19}  # values that the products of one part of a batch read and write: 2 MB fit the cache
 LARGE_WORKING_SET = 2**26  # on other backends: 256 MB, so that few and large products keep them busy
 
 
 class Window(NamedTuple):
-    """How a convolution that layers.quant.conv has made meets its input."""
+    """Geometry of a convolution made by `layers.quant.conv`."""
 
     size: tuple[int, int]
     stride: int
@@ -34,7 +34,7 @@ class Window(NamedTuple):
 
 
 class Tap(NamedTuple):
-    """A layer whose parameters act on each example once."""
+    """A layer that is called once, so that its parameters act once on each example."""
 
     output: tuple[int, ...]  # shape, of one example
     leaves: tuple[str, ...]  # its parameters
@@ -49,12 +49,13 @@ def squared_gradients(
     `values` turns the outputs of `apply` into one value an example, (B,), each a function of its own example's outputs;
     weight (B,) is not below 0. Every example runs as a batch of its own, whatever quantizers do with a batch.
 
-    None where the product of input and output gradient is not the gradient: where a weight passes through a quantizer
-    below 32 bits, a layer is called twice, or the network reads a parameter that is in none of QuantConv, QuantDense
-    and BatchNorm, such as the scale that an activation quantizer learns. A leaf that the network does not read gets 0.
+    Returns None if the gradient of some layer is not input x output gradient: (1) a weight passes through a quantizer
+    below 32 bits, (2) a layer is called twice, or (3) the network reads a parameter outside of QuantConv, QuantDense
+    and BatchNorm, such as the learned scale of an activation quantizer. The caller then falls back to one `jax.grad`
+    per example. A leaf that the network does not read gets 0.
 
-    Memory beyond that of an ordinary gradient: inputs and output gradients of all layers, and one working set, 2 MB on
-    CPU and 256 MB elsewhere, or what one example's patches and gradient of one layer take, if that is more."""
+    Memory beyond that of an ordinary gradient: inputs and output gradients of all layers, and one working set (2 MB on
+    CPU, 256 MB elsewhere, or one example's patches and gradient of one layer, if these are larger)."""
     taps = _taps(apply, params, image[:1])
     if taps is None:
         return None
@@ -111,7 +112,7 @@ def _factor(layer: Any, x: jax.Array) -> jax.Array:
 
 
 def _taps(apply: Apply, params: PyTree, image: jax.Array) -> dict[str, Tap] | None:
-    """The layers with parameters by their paths; None where they do not tell all. `image` is of one example."""
+    """The layers with parameters by path; None if `squared_gradients` returns None. `image` is one example."""
     taps: dict[str, Tap] = {}
     unfit = []
 
@@ -125,7 +126,7 @@ def _taps(apply: Apply, params: PyTree, image: jax.Array) -> dict[str, Tap] | No
         return result
 
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda *given: apply(*given), params, image)  # a function of its own, which is always traced
+        jax.eval_shape(lambda *given: apply(*given), params, image)  # a new lambda, so that no cached trace is used
     covered = {f"{name}/{leaf}" for name, tap in taps.items() for leaf in tap.leaves}
     known = {name: leaf for name, leaf in flatten_dict(params, sep="/").items() if name in covered}
     try:
@@ -177,7 +178,7 @@ def _kernel_squares(window: Window | None, x: jax.Array, gradient: jax.Array) ->
 
 
 def _patches(window: Window, x: jax.Array, places: tuple[int, ...]) -> jax.Array:
-    """What every tap of the kernel meets at every place of the output: (B, rows, columns, taps, C)."""
+    """The input value under every tap of the kernel at every place of the output: (B, rows, columns, taps, C)."""
     x = jnp.pad(x, ((0, 0), *((window.padding, window.padding),) * 2, (0, 0)))
     ends = [(number - 1) * window.stride + 1 for number in places]
     return jnp.stack(

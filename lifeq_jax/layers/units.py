@@ -1,4 +1,4 @@
-"""What networks are built of: layers with their quantizers where the setup puts them."""
+"""Building blocks of networks: layers, with quantizers where the setup puts them."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from lifeq_jax.layers.setups import Quantizers
 class ConvUnit(nn.Module):
     """Quantized convolution, batch norm (or a bias), activation function, and one activation quantizer.
 
-    `role` is the layer's in ROLES. quantize_act=False leaves the activation quantizer out whatever the setup."""
+    `role` is the layer's role (ROLES). quantize_act=False leaves the activation quantizer out in every setup."""
 
     features: int
     size: int
@@ -54,7 +54,7 @@ class ConvUnit(nn.Module):
         return self._at("output", x if self.function is None else self.function(x))
 
     def pooled(self, x: jax.Array) -> jax.Array:
-        """An average of the unit's outputs, on the grid of the unit's output quantizer where it has one."""
+        """An average x of the unit's outputs, put on the grid of the unit's output quantizer if it has one."""
         return self._at("output", x)
 
     def _at(self, position: str, x: jax.Array) -> jax.Array:
@@ -62,7 +62,7 @@ class ConvUnit(nn.Module):
 
 
 class DenseUnit(nn.Module):
-    """Quantized linear layer with a bias, ReLU, and one activation quantizer. `role` is the layer's in ROLES."""
+    """Quantized linear layer with a bias, ReLU, and one activation quantizer. `role` is the layer's role (ROLES)."""
 
     features: int
     quantizers: Quantizers

@@ -1,23 +1,69 @@
-"""Losses by name: makers of functions from `Examples` to one value an example, in nats."""
+"""Losses by name: makers of functions from `Examples` to one value per example, in nats."""
 
 from collections.abc import Callable
-
-import jax
 
 from lifeq_jax.losses import balanced, classify, homovar, rebalance
 from lifeq_jax.losses.base import Loss
 
 
-def _of(values: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]) -> Callable[[], Loss]:
-    return lambda: lambda examples: values(examples.logits, examples.label, examples.counts)
+def cross_entropy() -> Loss:
+    """Softmax cross-entropy, `classify.cross_entropy_of_labels`.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Example:
+        >>> [round(float(value), 3) for value in lq.losses.cross_entropy()(examples)]
+        [0.288, 0.693]
+    """
+    return lambda examples: classify.cross_entropy_of_labels(examples.logits, examples.label)
+
+
+def ball_log_prior() -> Loss:
+    """BaLL of the LifeQuant paper's figure, also called Balanced Softmax: `balanced.log_prior`.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Example:
+        >>> [round(float(value), 3) for value in lq.losses.ball_log_prior()(examples)]
+        [0.105, 1.386]
+    """
+    return lambda examples: balanced.log_prior(examples.logits, examples.label, examples.counts)
+
+
+def ball_shift() -> Loss:
+    """BaLL of LifeQuant's ResNet-20, cross-entropy of z + softmax(z) w: `balanced.shift`.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Example:
+        >>> lq.losses.ball_shift()(examples).shape
+        (2,)
+    """
+    return lambda examples: balanced.shift(examples.logits, examples.label, examples.counts)
+
+
+def ball_scale() -> Loss:
+    """BaLL of LifeQuant's MobileNetV2, cross-entropy of z w: `balanced.scale`.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Example:
+        >>> lq.losses.ball_scale()(examples).shape
+        (2,)
+    """
+    return lambda examples: balanced.scale(examples.logits, examples.label, examples.counts)
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {
-    "cross_entropy": _of(lambda logits, label, counts: classify.cross_entropy(logits, label)),
-    "ball_log_prior": _of(balanced.log_prior),
-    "ball_shift": _of(balanced.shift),
-    "ball_scale": _of(balanced.scale),
-    "balanced_softmax": _of(balanced.log_prior),  # the same formula under its first name
+    "cross_entropy": cross_entropy,
+    "ball_log_prior": ball_log_prior,
+    "ball_shift": ball_shift,
+    "ball_scale": ball_scale,
+    "balanced_softmax": ball_log_prior,  # the same formula, by the name of the paper that introduced it
     "class_balanced": rebalance.class_balanced,
     "focal": rebalance.focal,
     "homovar": homovar.homovar,

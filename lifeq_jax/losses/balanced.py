@@ -6,7 +6,7 @@ images never divides by zero and never makes a loss infinite. `counts` may be tr
 import jax
 import jax.numpy as jnp
 
-from lifeq_jax.losses.classify import cross_entropy
+from lifeq_jax.losses.classify import cross_entropy_of_labels
 
 
 def ball_weights(counts: jax.Array) -> jax.Array:
@@ -23,25 +23,24 @@ def ball_weights(counts: jax.Array) -> jax.Array:
 def log_prior(logits: jax.Array, label: jax.Array, counts: jax.Array) -> jax.Array:
     """-log(s_y e^z_y / sum_k s_k e^z_k), s = max(counts, 1): logits (B, K), label (B,), counts (K,) -> (B,) nats.
 
-    Holds: equal counts give the cross-entropy. A rare class must win by a margin during training, so that it is not
-    outvoted at test time, where plain logits are compared. Source: the LifeQuant paper's figure; before it Balanced
-    Softmax, Ren et al., NeurIPS 2020."""
+    Holds: equal counts give the cross-entropy. In training a rare class must win by a margin; tests compare plain
+    logits. Source: the LifeQuant paper's figure; first published as Balanced Softmax, Ren et al., NeurIPS 2020."""
     prior = jnp.log(jnp.maximum(counts, 1.0)).reshape(1, -1)
-    return cross_entropy(logits + prior, label)
+    return cross_entropy_of_labels(logits + prior, label)
 
 
 def shifted_cross_entropy(logits: jax.Array, label: jax.Array, weights: jax.Array) -> jax.Array:
     """Cross-entropy of z + softmax(z) w: logits (B, K), label (B,), weights (K,) -> (B,) nats.
 
     The gradient flows through the softmax too. Source: LifeQuant resnet-20-cifar-100 utils/lifelong.py."""
-    return cross_entropy(logits + jax.nn.softmax(logits) * weights.reshape(1, -1), label)
+    return cross_entropy_of_labels(logits + jax.nn.softmax(logits) * weights.reshape(1, -1), label)
 
 
 def scaled_cross_entropy(logits: jax.Array, label: jax.Array, weights: jax.Array) -> jax.Array:
     """Cross-entropy of z w: logits (B, K), label (B,), weights (K,) -> (B,) nats.
 
     Source: LifeQuant mobilenet-v2-cifar-100 utils/lifelong.py."""
-    return cross_entropy(logits * weights.reshape(1, -1), label)
+    return cross_entropy_of_labels(logits * weights.reshape(1, -1), label)
 
 
 def shift(logits: jax.Array, label: jax.Array, counts: jax.Array) -> jax.Array:

@@ -19,4 +19,4 @@ class Examples(NamedTuple):
 
 
 Loss = Callable[[Examples], jax.Array]
-"""Returns (B,) nats, one value an example. What is minimized is their mean over the examples that count."""
+"""Returns (B,) nats, one value an example. Training minimizes their mean, weighted by `Examples.weight`."""

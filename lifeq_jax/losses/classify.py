@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+def cross_entropy_of_labels(logits: jax.Array, label: jax.Array) -> jax.Array:
     """-log softmax(logits)[label] of each example: logits (B, K) float, label (B,) int -> (B,) in nats.
 
     Holds: finite for any finite logits; not below 0; the gradient is softmax(logits) - one_hot(label)."""
@@ -12,7 +12,7 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=-1) - picked[:, 0]
 
 
-OUT = -1e9  # a logit that takes no share of a softmax, and is finite, so that no loss meets inf - inf
+OUT = -1e9  # a logit whose softmax is 0; finite, so that no loss computes inf - inf
 
 
 def of_head(logits: jax.Array, classes: jax.Array | None, out: float = OUT) -> jax.Array:

@@ -16,7 +16,7 @@ AGGREGATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def dampening(value: jax.Array, relaxed: jax.Array, aggregation: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """`aggregation` (a row of AGGREGATIONS) of (value - relaxed)^2, a scalar, in squared units of the weights.
 
-    value: a quantized kernel, (..., out); it is a target and gets no gradient. relaxed: the latent kernel limited to
-    the grid's range (`Quantizer.relax`). Weights beyond the grid therefore add nothing and are not pulled, and the
-    quantizer's scale learns nothing from this loss. Source: Nagel et al., ICML 2022 (L_dampen)."""
+    value: a quantized kernel, (..., out), the target, without a gradient. relaxed: the latent kernel limited to the
+    grid's range (`Quantizer.relax`), so weights beyond the grid add nothing and are not pulled. The quantizer's scale
+    gets no gradient from this loss. Source: Nagel et al., ICML 2022 (L_dampen)."""
     return aggregation(jnp.square(jax.lax.stop_gradient(value) - relaxed))

@@ -14,10 +14,10 @@ def f_quantile(probability: jax.Array | float, dfn: jax.Array | float, dfd: jax.
     probability in (0, 1); degrees of freedom at least 1, not necessarily integer. All may be traced. Holds: within
     1e-5 of x for dfn 1..999 and dfd 1..1e6.
 
-    float32 `betainc` is wrong by per cents there, because its gamma functions cancel. This integrates instead the
-    density of y = log x (Fisher's z distribution up to a factor 2), which is analytic and falls off exponentially on
-    both sides, so that the trapezoid rule converges geometrically (Trefethen and Weideman, SIAM Review 56, 2014);
-    the normalization is the sum itself."""
+    In float32, `betainc` is wrong by several per cent in this range, because its gamma functions cancel. Instead, the
+    density of y = log x (Fisher's z distribution up to a factor 2) is integrated. It is analytic and falls off
+    exponentially on both sides, so the trapezoid rule converges geometrically (Trefethen and Weideman, SIAM Review 56,
+    2014); the total of the sum is the normalization."""
     shaped = jnp.broadcast_arrays(*(jnp.asarray(value, jnp.float32) for value in (probability, dfn, dfd)))
     return jnp.vectorize(_quantile)(*shaped)
 
@@ -39,7 +39,7 @@ def _quantile(probability: jax.Array, dfn: jax.Array, dfd: jax.Array) -> jax.Arr
 def _depth(y: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     """-log(density of y / its largest, which is at 0)."""
     less, more, toward = jnp.minimum(a, b), jnp.maximum(a, b), jnp.where(a < b, y, -y)
-    # with the smaller share inside the logarithm, large terms do not cancel
+    # the smaller share goes inside the logarithm, so that large terms do not cancel
     return (less + more) * jnp.log1p(less / (less + more) * jnp.expm1(toward)) - less * toward
 
 

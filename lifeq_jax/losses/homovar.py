@@ -1,8 +1,8 @@
-"""HomoVar, the loss of ClimbQ (NeurIPS 2022): classes weighted by whether their sizes fit equal spreads.
+"""HomoVar, the loss of ClimbQ (NeurIPS 2022): class weights from Levene's test of equal variances.
 
-Levene's test asks whether the features of all classes scatter equally. Held against its critical value, the formula
-gives for each class the sizes at which the test would pass. A class whose size is outside them gets a beta nearer to 1
-and with it a smaller weight (1 - beta) / (1 - beta^n): the farther outside, the nearer to 1."""
+Levene's test asks whether the features of all classes have equal variances. Setting its statistic W to the critical
+value and solving for n_i gives an interval [lower_i, upper_i] of sizes at which class i would pass. The farther a
+class's size is outside, the nearer its beta is to 1, and the smaller its weight (1 - beta) / (1 - beta^n)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ FAR = 1e20  # images; farther away counts as this far, so that log beta stays a 
 
 
 class Spreads(NamedTuple):
-    """How the features of each class scatter: what Levene's test needs."""
+    """The statistics of the features of each class that Levene's test needs."""
 
     mean: jax.Array  # (K, F) mean feature of each class
     deviation: jax.Array  # (B,) z_ij, distance of each example to its class mean
@@ -34,7 +34,7 @@ class Spreads(NamedTuple):
 
 
 class Homogeneity(NamedTuple):
-    """What Levene's test leaves to each class, and the class sizes that keep within it."""
+    """The result of Levene's test for each class, and the class sizes that pass it."""
 
     critical: jax.Array  # () quantile of the F distribution
     between: jax.Array  # (K,) n_i (z_i - z)^2 / z^2
@@ -48,7 +48,23 @@ def homovar(alpha: float = 0.05, beta: float = 0.999, statistics: str = "batch")
 
     alpha in (0, 1), level of the test; beta in (0, 1), of a class whose size fits or cannot be tested; statistics: a
     row of STATISTICS. Weights add up to the number of classes with images; a class without weighs 0. Holds: finite,
-    with a finite gradient, for any counts and any batch. Source: ClimbQ utils/lt_loss.py."""
+    with a finite gradient, for any counts and any batch. Source: ClimbQ utils/lt_loss.py.
+
+    Args:
+        alpha: level of the test, in (0, 1).
+        beta: of a class that passes or cannot be tested, in (0, 1).
+        statistics: row of STATISTICS.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.losses.homovar(alpha=0.01)(examples).shape
+        (2,)
+    """
     check(alpha, "loss.args.alpha", 0 < alpha < 1, "a number between 0 and 1, both excluded")
     log_beta = checked_log_beta(beta)
     chosen = lookup(STATISTICS, statistics, "loss.args.statistics")
@@ -56,7 +72,7 @@ def homovar(alpha: float = 0.05, beta: float = 0.999, statistics: str = "batch")
     def loss(examples: Examples) -> jax.Array:
         fixed = examples._replace(feature=jax.lax.stop_gradient(examples.feature))
         found = homogeneity(chosen.spreads(fixed), alpha, chosen.negative)
-        log_betas = log_beta / distance(examples.counts, found, chosen.least)
+        log_betas = log_beta / distance_to_bounds(examples.counts, found, chosen.least)
         weights = effective_weights(examples.counts, log_betas)
         return weights[examples.label] * binary_cross_entropy(examples.logits, examples.label)
 
@@ -94,8 +110,8 @@ def _roots(p: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
     return jnp.where(p + h < 0, outer, inner), jnp.where(p + h < 0, inner, outer), square >= 0
 
 
-def distance(counts: jax.Array, found: Homogeneity, least: float) -> jax.Array:
-    """How many images each class is outside its bounds, at least `least`; 1 inside: counts (K,) -> (K,)."""
+def distance_to_bounds(counts: jax.Array, found: Homogeneity, least: float) -> jax.Array:
+    """Distance in images of each class's size from its bounds, at least `least`; 1 inside: counts (K,) -> (K,)."""
     outside = jnp.where(counts < found.lower, found.lower - counts, counts - found.upper)
     return jnp.where(outside > 0, jnp.clip(outside, least, FAR), 1.0)
 
@@ -113,16 +129,16 @@ def binary_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
 def of_batch(examples: Examples) -> Spreads:
     """The batch as a sample of the data: its own class means and spreads, and the sizes that a batch has on average.
 
-    The test is one of M images, M those of the tested classes in the batch, not one of N, the data: with N in it, the
-    chance in a mean of m_i examples would count as a difference between classes, and no test would ever pass. So
-    n_i = counts_i M / N, and a bound is given back in images of the data, N / M for each of the batch. Classes with
-    fewer than three examples are not tested: one does not deviate, and two always deviate equally.
+    The test is of the M images of the tested classes in the batch, not of the N images of the data: with N, the
+    sampling error of a mean of m_i examples would count as a difference between classes, and no test would ever pass.
+    So n_i = counts_i M / N, and bounds are scaled back to images of the data by N / M. Classes with fewer than three
+    examples are not tested: a single deviation is 0, and two are always equal.
 
-    Deviations are multiplied by sqrt(m_i / (m_i - 1)) (Keyes and Levy, J. Educ. Behav. Stat. 22, 1997): a mean lies
-    closer to the few examples it is made of, so rare classes would seem to scatter less. z is the mean over images, as
-    Levene has it; with the original's mean over classes, chance in the rarest class would decide.
+    Deviations are multiplied by sqrt(m_i / (m_i - 1)) (Keyes and Levy, J. Educ. Behav. Stat. 22, 1997): a mean of few
+    examples lies closer to each of them, so rare classes would seem to vary less. z is the mean over images, as in
+    Levene's test; with the original's mean over classes, the sampling error of the rarest class would dominate.
 
-    Even so the test fails more often than alpha where classes have few images in the batch. Where spreads do differ,
+    Still, the test fails more often than alpha where classes have few images in the batch. Where spreads do differ,
     mostly no size bounds any class, and the weights are those of `class_balanced`."""
     weight, label, across = examples.weight, examples.label, examples.across
     images = across(_by_class(examples, weight))
@@ -142,10 +158,10 @@ def of_batch(examples: Examples) -> Spreads:
 
 
 def of_original(examples: Examples) -> Spreads:
-    """The original's: sums over the batch divided by the class sizes of the whole data.
+    """The original's statistics: sums over the batch divided by the class sizes of the whole data.
 
-    Features that are exactly 0, and deviations that are, count nowhere; z is the mean over classes. Where a class has
-    no images the original is not a number; here such a class is left out."""
+    Features and deviations that are exactly 0 are left out; z is the mean over classes. The original is NaN where a
+    class has no images; here such a class is left out."""
     counts, label, across = examples.counts, examples.label, examples.across
     present = counts > 0
     size = jnp.where(present, counts, 1.0)
@@ -165,11 +181,11 @@ def _by_class(examples: Examples, values: jax.Array) -> jax.Array:
 
 
 class Statistics(NamedTuple):
-    """One reading of the statistics, and what comes of it where the original and good sense differ."""
+    """One version of the statistics, and the options in which the original differs."""
 
     spreads: Callable[[Examples], Spreads]
     negative: bool  # see `homogeneity`
-    least: float  # see `distance`; 1 makes beta continuous at the bounds, where the original jumps to 0
+    least: float  # see `distance_to_bounds`; 1 makes beta continuous at the bounds, where the original jumps to 0
 
 
 STATISTICS: dict[str, Statistics] = {

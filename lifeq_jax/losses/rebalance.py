@@ -10,45 +10,90 @@ import jax.numpy as jnp
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.losses.base import Examples, Loss
-from lifeq_jax.losses.classify import cross_entropy
+from lifeq_jax.losses.classify import cross_entropy_of_labels
 
 
 def class_balanced(beta: float = 0.999) -> Loss:
     """w_y CE with w_c = (1 - beta) / (1 - beta^n_c), scaled to add up to the number of classes with images.
 
-    beta in (0, 1): toward 0 all weights are 1, toward 1 they are as 1 / n_c. Source: Cui et al., CVPR 2019, eq. (10),
-    softmax cross-entropy; the paper tries 0.9, 0.99, 0.999, 0.9999."""
+    beta in (0, 1): toward 0 all weights are 1, toward 1 they are proportional to 1 / n_c. Source: Cui et al., CVPR
+    2019, eq. (10), softmax cross-entropy; the paper tries 0.9, 0.99, 0.999, 0.9999.
+
+    Args:
+        beta: see above, in (0, 1).
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.losses.class_balanced(beta=0.99)(examples).shape
+        (2,)
+    """
     log_beta = checked_log_beta(beta)
 
     def loss(examples: Examples) -> jax.Array:
         weights = effective_weights(examples.counts, log_beta)
-        return weights[examples.label] * cross_entropy(examples.logits, examples.label)
+        return weights[examples.label] * cross_entropy_of_labels(examples.logits, examples.label)
 
     return loss
 
 
 def focal(gamma: float = 2.0) -> Loss:
-    """(1 - p_y)^gamma CE: examples that are right already count less. gamma >= 0; 0 is the cross-entropy.
+    """(1 - p_y)^gamma CE: well-classified examples count less. gamma >= 0; 0 is the cross-entropy.
 
-    Source: Lin et al., ICCV 2017, eq. (4), with the softmax in place of the sigmoid. It uses no class sizes."""
+    Source: Lin et al., ICCV 2017, eq. (4), with the softmax in place of the sigmoid. It uses no class sizes.
+
+    Args:
+        gamma: 0 or more.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.losses.focal(gamma=1.0)(examples).shape
+        (2,)
+    """
     check(gamma, "loss.args.gamma", 0 <= gamma < math.inf, "a finite number from 0 on")
 
     def loss(examples: Examples) -> jax.Array:
         rest = jnp.take_along_axis(log_complement(examples.logits), examples.label.reshape(-1, 1), axis=-1)[:, 0]
-        return jnp.exp(gamma * rest) * cross_entropy(examples.logits, examples.label)
+        return jnp.exp(gamma * rest) * cross_entropy_of_labels(examples.logits, examples.label)
 
     return loss
 
 
 def ldam(max_margin: float = 0.5, scale: float = 1.0, defer: float = 0.8, beta: float = 0.9999) -> Loss:
-    """CE of scale (z - margin_y one_hot(y)), margin_c as n_c^(-1/4), the largest being max_margin; LDAM-DRW.
+    """CE of scale (z - margin_y one_hot(y)), margin_c proportional to n_c^(-1/4), the largest max_margin; LDAM-DRW.
 
-    From the share `defer` of the task on (examples.progress, 0..1) the loss is also weighted as `class_balanced`
-    does with `beta`; defer=1 does so in no step of it. Source: Cao et al., NeurIPS 2019, eq. (13) and algorithm 1.
+    From the share `defer` of the task on (examples.progress, 0..1) the loss also has the weights of `class_balanced`
+    with `beta`; with defer=1 it never has. Source: Cao et al., NeurIPS 2019, eq. (13) and algorithm 1.
 
-    The authors' logits are cosines, in [-1, 1]: they need scale 30 to become confident, and a margin of 0.5 is 15
-    nats. The heads here are linear, and their logits grow as training wants: with scale 1 a margin is in nats, and
-    scale 30 would only multiply the first gradients by 30. A larger max_margin makes this loss stronger."""
+    The authors' logits are cosines in [-1, 1], which need scale 30 to become confident; a margin of 0.5 is then 15
+    nats. The heads here are linear and their logits unbounded: with scale 1 a margin is in nats, and scale 30 would
+    only multiply the first gradients by 30. A larger max_margin makes this loss stronger.
+
+    Args:
+        max_margin: margin of the smallest class, 0 or more.
+        scale: factor of the logits, above 0.
+        defer: share of the task, 0 to 1.
+        beta: as in `class_balanced`.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.losses.ldam(max_margin=1.0)(examples).shape
+        (2,)
+    """
     check(max_margin, "loss.args.max_margin", 0 <= max_margin < math.inf, "a finite number from 0 on")
     check(scale, "loss.args.scale", 0 < scale < math.inf, "a finite number above 0")
     check(defer, "loss.args.defer", 0 <= defer <= 1, "a number from 0 to 1")
@@ -59,21 +104,35 @@ def ldam(max_margin: float = 0.5, scale: float = 1.0, defer: float = 0.8, beta: 
         own = label.reshape(-1, 1) == jnp.arange(len(counts)).reshape(1, -1)
         logits = examples.logits - own * margins(counts, max_margin).reshape(1, -1)
         weights = jnp.where(examples.progress >= defer, effective_weights(counts, log_beta), 1.0)
-        return weights[label] * cross_entropy(scale * logits, label)
+        return weights[label] * cross_entropy_of_labels(scale * logits, label)
 
     return loss
 
 
 def logit_adjustment(tau: float = 1.0) -> Loss:
-    """CE of z + tau log(n_c / N), n_c at least 1: a rare class must win by a margin, and plain logits are compared at
-    test time. tau = 1 is Balanced Softmax (`balanced.log_prior`), 0 the cross-entropy.
+    """CE of z + tau log(n_c / N), n_c at least 1: in training a rare class must win by a margin; tests compare plain
+    logits. tau = 1 is Balanced Softmax (`balanced.log_prior`), 0 the cross-entropy.
 
-    Source: Menon et al., ICLR 2021, eq. (10)."""
+    Source: Menon et al., ICLR 2021, eq. (10).
+
+    Args:
+        tau: 0 or more.
+
+    Returns:
+        The loss, `Examples` -> (B,) nats.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.losses.logit_adjustment(tau=0.5)(examples).shape
+        (2,)
+    """
     check(tau, "loss.args.tau", 0 <= tau < math.inf, "a finite number from 0 on")
 
     def loss(examples: Examples) -> jax.Array:
         prior = tau * jnp.log(jnp.maximum(examples.counts, 1.0))  # N drops out of the softmax
-        return cross_entropy(examples.logits + prior.reshape(1, -1), examples.label)
+        return cross_entropy_of_labels(examples.logits + prior.reshape(1, -1), examples.label)
 
     return loss
 
@@ -91,7 +150,7 @@ def effective_weights(counts: jax.Array, log_beta: jax.Array | float) -> jax.Arr
 
 
 def margins(counts: jax.Array, largest: float) -> jax.Array:
-    """Margins as n^(-1/4), that of the smallest class being `largest`; 0 for a class without images: (K,) -> (K,)."""
+    """Margins proportional to n^(-1/4), the smallest class having `largest`; 0 without images: (K,) -> (K,)."""
     present = counts > 0
     raw = jnp.where(present, jnp.where(present, counts, 1.0) ** -0.25, 0.0)
     top = jnp.max(raw)

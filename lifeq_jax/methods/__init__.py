@@ -1,12 +1,16 @@
-"""Continual-learning methods and oscillation controls by name.
+"""Continual-learning methods, distillations and oscillation controls by name.
 
-Every maker of METHODS works without arguments, every maker of OSCILLATIONS with a table of quantizers alone."""
+Every maker of METHODS works without arguments, of DISTILLATIONS with the float network as a function, of OSCILLATIONS
+with a table of quantizers alone."""
 
 from collections.abc import Callable
 
-from lifeq_jax.methods import oscillation
+from lifeq_jax.methods import distill, oscillation
+from lifeq_jax.methods.agem import agem
 from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.blip import blip
+from lifeq_jax.methods.derpp import derpp
+from lifeq_jax.methods.er_ace import er_ace
 from lifeq_jax.methods.ewc import ewc
 from lifeq_jax.methods.finetune import finetune
 from lifeq_jax.methods.frozen import frozen
@@ -19,7 +23,10 @@ from lifeq_jax.methods.scp import scp
 from lifeq_jax.methods.si import si
 
 METHODS: dict[str, Callable[..., Method]] = {
+    "agem": agem,
     "blip": blip,
+    "derpp": derpp,
+    "er_ace": er_ace,
     "ewc": ewc,
     "finetune": finetune,
     "frozen": frozen,
@@ -30,6 +37,11 @@ METHODS: dict[str, Callable[..., Method]] = {
     "rwalk": rwalk,
     "scp": scp,
     "si": si,
+}
+
+DISTILLATIONS: dict[str, Callable[..., Method]] = {
+    "from_float": distill.from_float,
+    "none": lambda evaluate: Method(),
 }
 
 OSCILLATIONS: dict[str, Callable[..., Method]] = {

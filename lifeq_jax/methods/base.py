@@ -1,4 +1,4 @@
-"""The record that a continual-learning method is."""
+"""The record of functions that a continual-learning method is."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -11,14 +11,23 @@ from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
 
 
+class FloatNetwork(NamedTuple):
+    """A trained network at 32 bits."""
+
+    params: PyTree
+    batch_stats: PyTree
+    num_tasks: int | jax.Array  # it has been trained on tasks 0..num_tasks - 1
+
+
 class StageStart(NamedTuple):
     """What `init` sees when a stage begins. All but the parameters is the same for every seed."""
 
     params: PyTree
-    num_tasks: int  # that the stage trains
+    num_tasks: int  # tasks of the stage
     num_classes: int  # K, outputs of all heads together
-    num_rows: int = 0  # images of the catalog: Batch.index is below it; 0: batches come from no catalog
-    num_kept: int = 0  # at least as many as the rows that the loaders of all tasks' TaskEnd yield together
+    num_rows: int = 0  # images of the catalog, which bounds Batch.index; 0: batches come from no catalog
+    num_kept: int = 0  # upper bound on the rows that the loaders of all tasks' TaskEnd yield together
+    float_network: FloatNetwork | None = None  # of the last float stage, else of the run's start weights
 
 
 class StepInfo(NamedTuple):
@@ -42,11 +51,11 @@ Evaluate = Callable[[PyTree, jax.Array], Outputs]
 
 
 class Forward(NamedTuple):
-    """A training batch and what the network makes of it; with several devices, one device's part of both."""
+    """A training batch and the network's outputs on it; with several devices, one device's part of both."""
 
     batch: Batch
     outputs: Outputs  # of all heads
-    examples: Examples  # what losses take: logits of each example's own head; `across` sums over the devices
+    examples: Examples  # the argument of losses, with the logits of each example's own head
     evaluate: Evaluate
 
 
@@ -58,7 +67,7 @@ like params, in evaluation mode; values: outputs -> (B,), each of its own exampl
 def no_squares(
     params: PyTree, image: jax.Array, values: Callable[[Outputs], jax.Array], weight: jax.Array
 ) -> PyTree | None:
-    """The `Squares` of a network that knows none."""
+    """The `Squares` of a network without per-example squared gradients."""
     return None
 
 
@@ -79,11 +88,11 @@ class TaskEnd(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A continual-learning method: small pure functions with harmless defaults.
+    """A continual-learning method: pure functions whose defaults do nothing.
 
-    Its state is a pytree of fixed shapes that lives in the train state, so nothing is retraced when a task begins.
-    When a task has been trained, `end_task` looks back at it, `settle` gives the parameters that the network goes on
-    with (they are what is evaluated), and `measure` tells of them, by leaf and quantity, for layers.csv.
+    Its state is a pytree of fixed shapes in the train state, so nothing is retraced when a task begins. When a task has
+    been trained, `end_task` updates the state, `settle` returns the parameters that are evaluated and that training
+    continues from, and `measure` returns numbers about them, by leaf and quantity, for layers.csv.
     `gradients` is the first link of the optax chain and `constraint` the last; both get as extra arguments
     `method_state=`, `progress=`, `quantized=` (a tree of bools like the parameters: which leaves a quantizer acts on),
     `batch=` and `gradient_of=`: a function of weights (B,), in place of the batch's, that gives the gradient of the
@@ -93,8 +102,8 @@ class Method(NamedTuple):
     penalty: Callable[[PyTree, PyTree, PyTree], jax.Array] = lambda state, params, weights: jnp.zeros(())
     """(state, params, weights) -> what is added to the mean loss, ()"""
     example_loss: Callable[[PyTree, Loss, Forward], jax.Array] = lambda state, loss, forward: loss(forward.examples)
-    """(state, the recipe's loss, forward) -> (B,) nats, what the step minimizes the weighted mean of, differentiated
-    through the outputs and the examples. It may call `loss` on other logits, weigh its values, or add to them"""
+    """(state, the recipe's loss, forward) -> (B,) nats, whose weighted mean the step minimizes. Gradients flow through
+    `forward.outputs` and `forward.examples`. It may call `loss` on other logits, weigh its values, or add to them"""
     observe: Callable[[PyTree, StepInfo], PyTree] = lambda state, step: state
     end_task: Callable[[PyTree, TaskEnd], PyTree] = lambda state, task: state
     settle: Callable[[PyTree, PyTree], PyTree] = lambda state, params: params
@@ -102,14 +111,13 @@ class Method(NamedTuple):
     concludes: bool = False
     """True: run `end_task` and `settle` after the stage's last task too (BLIP, IMM change the weights). False: skip
     them there; no later task would use the result."""
-    needs_replay: bool = False  # whether it does nothing without replayed images
+    needs_replay: bool = False  # whether it has no effect without replayed images
     gradients: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())
     constraint: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optax.identity())
 
     @property
     def is_idle_at_first(self) -> bool:
-        """Whether a task that nothing came before, and nothing follows, trains as by fine-tuning: the links are the
-        defaults and nothing is done after a last task. (Penalty and batch loss of every row of METHODS are 0 until
-        `end_task`, which the common tests hold.)"""
+        """Whether a single task trains as with fine-tuning: no own links, and no work after the last task. (The common
+        tests assert for every row of METHODS that `penalty`, and what `example_loss` adds, are 0 until `end_task`.)"""
         plain = Method()
         return self.gradients is plain.gradients and self.constraint is plain.constraint and not self.concludes

@@ -1,4 +1,4 @@
-"""BLIP: the bits of a weight that a task has informed stay what that task made them."""
+"""BLIP: bits of a weight that carry information about a task are frozen after it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -21,8 +21,7 @@ from lifeq_jax.quant import bit_alloc
 
 
 class Frozen(NamedTuple):
-    """What BLIP knows of the finished tasks, arrays by leaf name: as much memory after the hundredth task as before the
-    first."""
+    """BLIP's state, arrays by leaf name; its size does not depend on the number of tasks."""
 
     bits: dict[str, jax.Array]  # int32, frozen bits of each value
     anchor: dict[str, jax.Array]  # float32, the values after the last task, rounded to the frozen bits
@@ -31,7 +30,7 @@ class Frozen(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How a layer's values are limited, and what is known of them before the first task."""
+    """The bound of a layer's values, and their Fisher information before the first task."""
 
     bound: float
     fisher: float
@@ -71,24 +70,35 @@ def blip(
     widest: bool = False,
     head: bool = True,
 ) -> Method:
-    """Every value keeps its frozen bits: after a task, ceil(information gain) more of them (quant/bit_alloc.py).
+    """Freezes ceil(information gain) more bits of every value after each task (quant/bit_alloc.py).
 
-    A task ends in three stages: the diagonal Fisher information of the newest task's data (importance.FISHERS, by
-    default exact, unscaled, with labels sampled from the network) at the weights the network computes with; the bits
-    that it adds; the latent weights rounded to all their bits. Training moves a weight within the cell of its frozen
-    bits only.
+    The end of a task has three steps: (1) the diagonal Fisher information of the newest task's data, at the weights the
+    network computes with (importance.FISHERS; by default exact, unscaled, with labels sampled from the network); (2)
+    the number of bits that it adds; (3) the latent weights rounded to all their frozen bits. Training moves a weight
+    only within the cell of its frozen bits. Scales and shifts of norms learn in the first task only; the recipe's
+    norm_tasks=1 does the same for statistics.
 
-    `prior` is the Fisher information before the first task, per input of a layer; the original's F_prior belongs to a
-    Fisher divided by B^2, B = 100 (mini-ImageNet: 10, agents: 62), so multiply it by 10,000 (100, 3844). `reach`:
-    weights are limited to reach / sqrt(fan-in), with `widest`, as the original's agents, to reach / sqrt(max(fan-in,
-    outputs)). `cell`: half, in which frozen bits never change, or full, the original's. `rounding`: whether what lies
-    below a weight's frozen bits is rounded away, as in the original, although a new task may have learned with it;
-    False keeps it. `zero_bits`: what rounding makes of a weight without frozen bits: zero, as in the original, or keep.
-    `head`: whether the classifier is protected too, as it must be where tasks share it; False where every task has its
-    own, as in the original. Scales and shifts of norms learn in the first task only; the recipe's norm_tasks=1 does the
-    same for statistics.
+    Args:
+        prior: Fisher information before the first task, per input of a layer: the original's F_prior times B^2, by
+            which it divides the Fisher, B = 100 (mini-ImageNet: 10, agents: 62).
+        fisher: row of importance.FISHERS.
+        cell: half, in which frozen bits never change, or full, the original's.
+        rounding: whether weights are rounded to their frozen bits, as in the original.
+        zero_bits: a weight without frozen bits becomes zero, as in the original, or stays (keep).
+        max_bits: most bits that a value may freeze, 1 to 20.
+        reach, widest: limit weights to reach / sqrt(fan-in); widest: of fan-in or outputs, as in the original's agents.
+        head: protects the classifier too, if tasks share it; False: each has its own, as in the original.
 
-    Source: Shi et al., CVPR 2021. State: Frozen."""
+    Returns:
+        The method, with the state `Frozen`. Source: Shi et al., CVPR 2021.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.methods.blip(max_bits=8).concludes
+        True
+    """
     prior, reach = check_positive(prior, "method.args.prior"), check_positive(reach, "method.args.reach")
     check_choice(bit_alloc.ZERO_BITS, zero_bits, "method.args.zero_bits")
     estimate = estimator(lookup(FISHERS, fisher, "method.args.fisher")(LOSSES["cross_entropy"]()))
@@ -118,7 +128,7 @@ def blip(
         bits = {name: bit_alloc.grow(old, gain[name], max_bits) for name, old in state.bits.items()}
 
         def rounded(name: str, limit: Anchored) -> jax.Array:
-            return bit_alloc.settle(
+            return bit_alloc.freeze_codes(
                 given[name],
                 limit.anchor,
                 limit.bits,
@@ -146,7 +156,7 @@ def blip(
         def settled(name: str, leaf: jax.Array) -> jax.Array:
             if name not in limited:
                 return leaf
-            # the anchor's cell lies in all cells before it, which a cell around the weight itself might not
+            # the anchor's cell lies inside all earlier cells; a cell around the weight itself might not
             return (
                 limited[name].anchor if rounding else bit_alloc.clip(leaf, *limited[name], cell=cell, max_bits=max_bits)
             )
@@ -172,7 +182,7 @@ def blip(
 
 
 def _measured(name: str, bits: jax.Array, values: jax.Array, max_bits: int) -> dict[str, jax.Array]:
-    """Mean of the frozen bits, their share of all bits, the number of values; of kernels also units and dead units."""
+    """Mean frozen bits, their share of max_bits, the number of values; for kernels also units and dead units."""
     found = {
         "bits": jnp.mean(bits.astype(jnp.float32)),
         "capacity": bit_alloc.capacity(bits, max_bits),

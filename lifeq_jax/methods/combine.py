@@ -1,4 +1,4 @@
-"""Several methods at once: a continual-learning method beside an oscillation control."""
+"""Several methods at once, such as a continual-learning method, a distillation and an oscillation control."""
 
 from functools import reduce
 
@@ -21,11 +21,10 @@ def _member(link: optax.GradientTransformationExtraArgs, index: int) -> optax.Gr
 
 
 def combine(*methods: Method) -> Method:
-    """One method of several: penalties add up; links, and what is made of the loss, follow one another in the order
-    given. State: a tuple.
+    """One method made of several: penalties add up, and links of the chain run in the order given. State: a tuple.
 
-    Every member sees only its own state; its `example_loss` gets as loss what those before it make of the recipe's. A
-    constraint that must be last belongs to the last member."""
+    Every member sees only its own state; its `example_loss` takes the loss of the member before it, the first that of
+    the recipe. A constraint that must be last belongs to the last member."""
 
     def penalty(state: tuple, params: PyTree, weights: PyTree) -> jax.Array:
         values = (method.penalty(own, params, weights) for method, own in zip(methods, state, strict=True))

@@ -4,5 +4,5 @@ HEAD = "classifier"
 
 
 def is_head(name: str) -> bool:
-    """Whether the leaf of that name belongs to the head; of several tasks, to any of their heads."""
+    """Whether the leaf of that name belongs to the head, or to any head of several tasks."""
     return name.split("/")[0] == HEAD

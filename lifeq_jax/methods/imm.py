@@ -14,11 +14,11 @@ from lifeq_jax.methods.importance import estimator, mean, squared_batch_gradient
 from lifeq_jax.methods.path import squared_distance
 from lifeq_jax.methods.penalty import Anchor, add_quadratic, check_strength, copy, no_anchor, probe_of
 
-UNSEEN = {"newest": 1.0, "zero": 0.0}  # what is left of a parameter that no task's Fisher has seen
+UNSEEN = {"newest": 1.0, "zero": 0.0}  # factor of a parameter whose Fisher is 0 in all tasks
 
 
 class Mode(NamedTuple):
-    """What the finished tasks have merged to."""
+    """The merged parameters of the finished tasks."""
 
     merged: Anchor  # sum of their Fishers, and the parameters
     tasks: jax.Array  # () int32, their number
@@ -27,12 +27,28 @@ class Mode(NamedTuple):
 def imm(strength: float = 0.01, unseen: str = "newest") -> Method:
     """Merges to sum F_t p_t / sum F_t when a task ends, F_t its Fisher at its own end p_t. State: a Mode.
 
-    That is the mode of the product of the tasks' Laplace approximations. The network is evaluated at the merged
-    parameters and goes on from them, held there by strength / 2 * sum (p - merged)^2 (L2 transfer). F is the squared
-    batch gradient, as in EWC of BLIP, whose factor cancels. `unseen`: what becomes of a parameter whose Fishers are all
-    0, as in the heads of later tasks: newest keeps it, zero is the original's formula. Batch norm's running statistics
-    are those of the unmerged network unless `reestimation_batches` measures them anew. Source: Lee et al. (NeurIPS
-    2017), with the constants of BLIP approaches/imm_mode.py, which never writes the merged parameters back."""
+    This is the mode of the product of the tasks' Laplace approximations. The network is evaluated at the merged
+    parameters and training continues from them, with the penalty strength / 2 * sum (p - merged)^2 (L2 transfer). F is
+    the squared batch gradient, as in EWC of BLIP, whose factor cancels. `unseen`: the value of a parameter whose
+    Fishers are all 0, as in the heads of later tasks: newest keeps it, zero is the original's formula. Batch norm's
+    running statistics are those of the unmerged network unless `reestimation_batches` estimates them again. Source: Lee
+    et al. (NeurIPS 2017), with the constants of BLIP approaches/imm_mode.py, which never writes the merged parameters
+    back.
+
+    Args:
+        strength: finite, 0 or more.
+        unseen: newest or zero, see above.
+
+    Returns:
+        The method.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.methods.imm(strength=1.0).concludes
+        True
+    """
     strength = check_strength(strength)
     kept = lookup(UNSEEN, unseen, "method.args.unseen")
     estimate = estimator(squared_batch_gradients(LOSSES["cross_entropy"]()))

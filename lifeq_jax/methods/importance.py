@@ -1,13 +1,13 @@
 """How much each parameter matters to data already learned: estimators that stream over batches.
 
-An estimator adds up a `Contribution` per batch and keeps one tree of sums, whatever the number of batches. What the
-sums are divided by is said in each docstring, since the literature differs: it is the number of batches wherever the
-gradient is that of a batch mean, as in LifeQuant, and the number of examples for true per-example gradients.
-Rows of weight 0 never count. Networks run in evaluation mode, with their running statistics fixed.
+An estimator adds up a `Contribution` per batch in one tree of sums. Each docstring says what the sums are divided by,
+since the literature differs: the number of batches where the gradient is that of a batch mean, as in LifeQuant, and the
+number of examples for per-example gradients. Rows of weight 0 never count. Networks run in evaluation mode, with their
+running statistics fixed.
 
-Squared gradients of single examples are taken layer by layer where the network knows how (`Probe.squares`), at about
-the cost of a training step. Where it does not, as at the latent parameters behind quantized weights, each example has
-a gradient of its own, which is exact too and takes many times as long."""
+Squared per-example gradients are computed layer by layer where the network can (`Probe.squares`), at about the cost of
+a training step. Where it cannot, as at the latent parameters behind quantized weights, they come from one gradient per
+example, which is exact too and takes many times as long."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,7 +28,7 @@ CHUNK = 16  # examples whose gradients are held at once
 
 
 class Probe(NamedTuple):
-    """A network and the point at which the importance of its parameters is taken; a pytree."""
+    """A network and the point at which the importance of its parameters is estimated; a pytree."""
 
     apply: Partial  # (point, image) -> Outputs
     head: Partial  # (point, feature) -> logits
@@ -45,18 +45,18 @@ class Sum(NamedTuple):
     size: jax.Array  # () float32
 
 
-Objective = Callable[[Probe, Batch, jax.Array], jax.Array]  # (probe, batch, key) -> scalar of the batch
+ImportanceObjective = Callable[[Probe, Batch, jax.Array], jax.Array]  # (probe, batch, key) -> scalar of the batch
 Contribution = Callable[[Probe, Batch, jax.Array], Sum]
-Estimator = Callable[[Probe, Iterable[Batch], jax.Array], Sum]
+ImportanceEstimator = Callable[[Probe, Iterable[Batch], jax.Array], Sum]
 
 
 def as_partial(function: Callable) -> Partial:
-    """`function` as a pytree. A jax.tree_util.Partial stays as it is, so that its arrays are arguments of the compiled
-    estimator and a new task with new running statistics does not compile it again."""
+    """`function` as a pytree. A jax.tree_util.Partial is returned unchanged: its arrays are then arguments of the
+    compiled estimator, and a new task with new running statistics does not compile it again."""
     return function if isinstance(function, Partial) else Partial(function)
 
 
-def estimator(contribution: Contribution) -> Estimator:
+def estimator(contribution: Contribution) -> ImportanceEstimator:
     """(probe, batches, key) -> the Sum of `contribution` over the batches; batch i gets fold_in(key, i).
 
     Compiled once per shape of a batch. Build it once per method and keep it."""
@@ -83,16 +83,16 @@ def mean(running: Sum) -> PyTree:
 
 
 def not_empty(batch: Batch) -> jax.Array:
-    """1.0 if some row of `batch` counts, else 0.0: the batch's share in a mean over batches."""
+    """1.0 if some row of `batch` has a weight, else 0.0: the batch's weight in a mean over batches."""
     return jnp.any(batch.weight > 0).astype(jnp.float32)
 
 
-def gradient(objective: Objective, probe: Probe, batch: Batch, key: jax.Array) -> PyTree:
+def gradient(objective: ImportanceObjective, probe: Probe, batch: Batch, key: jax.Array) -> PyTree:
     """The gradient of `objective` with respect to the point."""
     return jax.grad(lambda point: objective(probe._replace(point=point), batch, key))(probe.point)
 
 
-def mean_loss(loss: Loss) -> Objective:
+def mean_loss(loss: Loss) -> ImportanceObjective:
     """The mean of `loss` over the rows that count."""
 
     def objective(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
@@ -109,7 +109,7 @@ def mean_over(loss: Loss, probe: Probe, outputs: Outputs, batch: Batch) -> jax.A
     return weighted_mean(loss(examples), batch.weight)
 
 
-def squared_objective(objective: Objective) -> Contribution:
+def squared_objective(objective: ImportanceObjective) -> Contribution:
     """(d objective / d p)^2 of each batch; mean over batches."""
 
     def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
@@ -119,7 +119,7 @@ def squared_objective(objective: Objective) -> Contribution:
     return contribution
 
 
-def absolute_objective(objective: Objective) -> Contribution:
+def absolute_objective(objective: ImportanceObjective) -> Contribution:
     """|d objective / d p| of each batch; mean over batches."""
 
     def contribution(probe: Probe, batch: Batch, key: jax.Array) -> Sum:
@@ -132,7 +132,7 @@ def absolute_objective(objective: Objective) -> Contribution:
 def squared_batch_gradients(loss: Loss) -> Contribution:
     """(gradient of the batch-mean loss)^2, mean over batches, with the data's labels.
 
-    Of B independent examples it is about 1/B of the empirical Fisher where the mean gradient vanishes.
+    For B independent examples it is about 1/B of the empirical Fisher where the mean gradient vanishes.
     Source: LifeQuant utils/lifelong.py (`ewc`, `ours`)."""
     return squared_objective(mean_loss(loss))
 
@@ -140,7 +140,7 @@ def squared_batch_gradients(loss: Loss) -> Contribution:
 def squared_sampled_batch_gradients(loss: Loss) -> Contribution:
     """(gradient of the batch-mean loss)^2, mean over batches, with labels drawn from the network's own softmax.
 
-    Of B examples it is about 1/B of the true Fisher information. Source: BLIP RL/src/ppo_ewc.py, with B = 62."""
+    For B examples it is about 1/B of the true Fisher information. Source: BLIP RL/src/ppo_ewc.py, with B = 62."""
 
     def objective(probe: Probe, batch: Batch, key: jax.Array) -> jax.Array:
         outputs = probe.apply(probe.point, batch.image)
@@ -206,7 +206,7 @@ def _one_by_one(loss: Loss, probe: Probe, batch: Batch) -> PyTree:
             outputs = probe.apply(point, example.image[None])
             return _loss_alone(loss, probe, jax.tree.map(lambda part: part[0], outputs), example)
 
-        # not a product alone: a row of weight 0 may be no image, and its gradient no number
+        # not a product alone: the gradient of padding (weight 0) may be NaN
         return jax.tree.map(
             lambda g: jnp.where(example.weight > 0, example.weight * jnp.square(g), 0.0), jax.grad(value)(probe.point)
         )

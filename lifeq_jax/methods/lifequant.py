@@ -1,8 +1,8 @@
 """LifeQuant: protect the quantized weights, not the latent parameters behind them.
 
-What a low-bit network computes depends on its quantized weights alone. Latent weights move freely inside a rounding
-cell, and under ProxQ's normalization (2 bits and more) by any scale and shift, without changing a single output; yet a
-small common drift of them can flip many codes. So importance, anchor and distance are those of the quantized weights:
+The outputs of a low-bit network depend on its quantized weights alone. Latent weights can move inside a rounding cell,
+and under ProxQ's normalization (2 bits and more) by any scale and shift, without changing an output; yet a small common
+drift of them can change many codes. So importance, anchor and distance are those of the quantized weights:
 
     E[((w_q - w_s) dL/dw_q)^2] = sum_i F_i (w_q,i - w_s,i)^2,   F_i = E[(dL/dw_q,i)^2],
 
@@ -35,20 +35,41 @@ def lifequant(
     act_range: float = 2.0,
     limit: float = 0.1,
 ) -> Method:
-    """sum s (w_q - w_s)^2 as penalty, s = F strength / (1 + F strength / limit); the proximal step as constraint.
+    """Penalty sum s (w_q - w_s)^2, s = F strength / (1 + F strength / limit), and the proximal step as constraint.
 
-    `loss` is the importance loss (LOSSES), balanced by the class sizes of the newest task's data. `fisher`: batch,
-    empirical or sampled; a batch of B gives about 1/B of the other two, so it wants B times the strength. `limit`
-    bounds s (penalty.bounded); in the quantized space it acts on the latent weights multiplied by the square of the
-    quantizer's slope, (range_ / 4 / std)^2, hence the small default. `prox` is the strength of the proximal step
-    toward std range_/4 (0: off, inf: the hard normalization); `range_` must be the weight quantizer's. `history`:
-    recomputed (F over the data of all tasks so far), online or per_task. `noise_bits` adds the activation noise of
-    noise.py (0: off), for fisher="batch" only: up to one step of so many bits over the range `act_range`, the
-    original's argument of that name.
+    Args:
+        strength: finite, 0 or more.
+        fisher: batch, empirical or sampled. A batch of B gives about 1/B of the other two and needs B times the
+            strength.
+        loss: the importance loss (row of LOSSES), balanced by the class sizes of the newest task's data.
+        space: quantized, or latent, the original's.
+        prox: strength of the proximal step toward std range_/4; 0: off, inf: the hard normalization.
+        range_: that of the weight quantizer.
+        history: recomputed (F over the data of all tasks so far), online or per_task.
+        decay: of the old importances, in [0, 1]; for online and per_task.
+        noise_bits: adds the activation noise of noise.py, for fisher="batch" only: up to one quantization step of so
+            many bits over the range `act_range`; 0: off.
+        act_range: the original's argument of that name.
+        limit: bound of s (penalty.bounded). On latent weights it acts multiplied by the square of the quantizer's
+            slope, (range_ / 4 / std)^2, hence the small default.
+
+    Returns:
+        The method, with an `Anchor` as its state.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices, or noise is asked for with another Fisher.
 
     Original: space="latent", loss="ball_shift" or "cross_entropy", limit=inf, prox=0 (its quantizer normalizes
-    anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
-    an Anchor."""
+    anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`.
+
+    Example:
+        >>> lq.methods.lifequant(prox=-1.0)
+        Traceback (most recent call last):
+        lifeq_jax.core.refusal.Refusal: proximal strength=-1.0 is not a number from 0 to inf
+    """
+    check_positive(range_, "method.args.range_")
+    if not limit > 0:
+        raise Refusal(f"method.args.limit={limit!r} is not a number above 0; inf: no limit")
     quantized = lookup(SPACES, space, "method.args.space")
     values = lookup(LOSSES, loss, "method.args.loss")()
     contribution = lookup(FISHERS, fisher, "method.args.fisher")(values)

@@ -12,14 +12,14 @@ from lifeq_jax.losses.base import Loss
 from lifeq_jax.methods.base import Forward, Method, StageStart, TaskEnd
 from lifeq_jax.methods.penalty import check_positive, check_strength, copy
 
-EPS = 1e-5  # spread over the outputs of a head, so that no share has an infinite logarithm
+EPS = 1e-5  # spread over the outputs of a head, so that no probability has an infinite logarithm
 
 
 class Teacher(NamedTuple):
     """The network at the end of the last task."""
 
     params: PyTree  # of `init` before the first task has ended
-    head: jax.Array  # (K,) int32, number of the finished task, from 1, whose head each output is of; 0: of none
+    head: jax.Array  # (K,) int32, finished task (counted from 1) whose head has the output; 0: none
 
 
 def softmax_of_heads(logits: jax.Array, head: jax.Array) -> jax.Array:
@@ -45,7 +45,7 @@ def distillation(logits: jax.Array, teacher: jax.Array, head: jax.Array, tempera
 
 
 def claimed(head: jax.Array, task: TaskEnd) -> jax.Array:
-    """`head` (K,) int32, as in Teacher, with the outputs of the task that has ended; one shared head is of task 0.
+    """`head` (K,) int32, as in Teacher, after the given task has ended; a shared head belongs to the first task.
 
     Refuses a task without a single batch."""
     batch = next(iter(task.loaders[-1]()), None)
@@ -60,11 +60,26 @@ def claimed(head: jax.Array, task: TaskEnd) -> jax.Array:
 def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
     """loss + strength * `distillation` from the network at the end of the last task, by example. State: a Teacher.
 
-    Each finished task's head is a term of its own; where all tasks share one head, all its outputs are one term. Needs
-    no data of old tasks; costs a forward pass from the second task on. The teacher sees the new task's images as
-    trained on, in evaluation mode and with the running statistics of the moment: with batch norm it wants the recipe's
-    `norm_tasks=1`, without which the new task spoils its teacher. Source: Li and Hoiem (ECCV 2016), with the constants
-    of BLIP approaches/lwf.py."""
+    Each finished task's head adds one term; a head that all tasks share is one term. Needs no data of old tasks; costs
+    a forward pass from the second task on. The teacher gets the augmented images of the new task, in evaluation mode
+    and with the current running statistics. With batch norm, use the recipe's `norm_tasks=1`; otherwise the statistics
+    of the new task change the teacher. Source: Li and Hoiem (ECCV 2016), with the constants of BLIP
+    approaches/lwf.py.
+
+    Args:
+        strength: finite, 0 or more.
+        temperature: of both softmaxes, above 0.
+
+    Returns:
+        The method.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> lq.methods.lwf(temperature=2.0).needs_replay
+        False
+    """
     strength, temperature = check_strength(strength), check_positive(temperature, "method.args.temperature")
 
     def init(start: StageStart) -> Teacher:

@@ -20,5 +20,22 @@ def mas(strength: float = 1.0, history: str = "online", decay: float = 1.0) -> M
     """strength * sum O (p - a)^2, O = mean over batches of |d squared_output / d p|. Uses no labels.
 
     `history` online is the paper's (Aljundi et al., ECCV 2018: importances add up); LifeQuant's `mas` is recomputed.
-    The absolute value is taken of the batch's gradient, as LifeQuant does, where the paper takes each example's."""
+    The absolute value is that of the batch's gradient, as in LifeQuant; the paper takes that of each example's.
+
+    Args:
+        strength: finite, 0 or more.
+        history: per_task, online, averaged or recomputed, as in `ewc`.
+        decay: of the old importances, in [0, 1].
+
+    Returns:
+        The method.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> method = lq.methods.mas(strength=2.0)
+        >>> float(method.penalty(method.init(lq.StageStart({"w": np.float32(1)}, 1, 2)), {"w": 3.0}, {"w": 3.0}))
+        0.0
+    """
     return anchored(absolute_objective(squared_output), strength=strength, history=history, decay=decay)

@@ -8,7 +8,7 @@ from lifeq_jax.core.types import Batch
 from lifeq_jax.losses.base import Loss
 from lifeq_jax.losses.classify import weighted_mean
 from lifeq_jax.methods.base import Outputs
-from lifeq_jax.methods.importance import Objective, Probe, mean_over
+from lifeq_jax.methods.importance import ImportanceObjective, Probe, mean_over
 
 DRAWS = 100  # noisy copies of every feature
 
@@ -27,7 +27,7 @@ def noise_loss(
     return -jnp.mean(jnp.log(jnp.where(agreement > 0, agreement, 1.0)))
 
 
-def noisy_loss(loss: Loss, bits: int, act_range: float) -> Objective:
+def noisy_loss(loss: Loss, bits: int, act_range: float) -> ImportanceObjective:
     """noise_loss / number of batches + the mean of `loss`, for activations of `bits` bits over `act_range`.
 
     Source: LifeQuant mobilenet-v2-cifar-100 `ours`."""

@@ -18,8 +18,8 @@ from lifeq_jax.losses.dampening import AGGREGATIONS, dampening
 from lifeq_jax.methods.base import Method, StepInfo
 from lifeq_jax.methods.penalty import check_strength
 from lifeq_jax.optim.freeze import Held, follow_codes, land_on_codes
-from lifeq_jax.optim.schedules import Schedule, annealed, constant
-from lifeq_jax.quant.codes import Table, codes, relax
+from lifeq_jax.optim.schedules import ProgressSchedule, annealed, constant
+from lifeq_jax.quant.codes import KernelQuantizers, kernel_codes, relax
 
 
 class Track(NamedTuple):
@@ -64,9 +64,9 @@ def observe(
 
     An oscillation is a change of code opposite to that weight's previous change. Its frequency f = momentum o +
     (1 - momentum) f, o in {0, 1}, tends to 1 where the code changes in every step. Where f exceeds `threshold` (0:
-    nowhere) the weight freezes, once and for all: at the rounded average of its codes before this step, or at its code
-    of this step; where the optimizer could not put it there, at the code it has after the next.
-    The original assigns the code anew as long as f stays above the threshold, so that a frozen weight can still move.
+    nowhere) the weight freezes for the rest of the task, at the rounded average of its codes before this step
+    (`use_average`) or at its code of this step; if the optimizer cannot put it there, at its code after the next step.
+    The original assigns the code again as long as f stays above the threshold, so that a frozen weight can still move.
     """
     turn = jnp.sign(values - track.codes).astype(jnp.int8)
     oscillated = track.direction * turn == -1
@@ -91,21 +91,25 @@ def _check(fits: bool, key: str, value: float, bounds: str) -> None:
 
 
 def _tracker(
-    table: Table, momentum: float, max_bits: int, threshold: Schedule | None = None, use_average: bool = True
+    table: KernelQuantizers,
+    momentum: float,
+    max_bits: int,
+    threshold: ProgressSchedule | None = None,
+    use_average: bool = True,
 ) -> Method:
-    """Tracks the kernels of at most `max_bits`; freezes where `threshold`, a function of progress, is given."""
+    """Tracks the kernels of at most `max_bits` bits; freezes if `threshold`, a function of progress, is given."""
     _check(0 < momentum <= 1, "momentum", momentum, "(0, 1]")
     _check(1 <= max_bits <= 8, "max_bits", max_bits, "[1, 8]")
     coarse = {name: quantizer for name, quantizer in table.items() if quantizer.bits <= max_bits}
 
     def fresh(params: PyTree) -> Control:
-        found = codes(coarse, params)
+        found = kernel_codes(coarse, params)
         return Control({name: new_track(code.values) for name, code in found.items()}, jnp.zeros(()))
 
     def observe_step(state: Control, step: StepInfo) -> Control:
         progress = jnp.asarray(step.progress, jnp.float32)
         limit = 0.0 if threshold is None else threshold(progress)
-        found = codes(coarse, step.new_params)
+        found = kernel_codes(coarse, step.new_params)
         tracks = {
             name: observe(track, found[name].values, momentum, limit, use_average)
             for name, track in state.tracks.items()
@@ -119,22 +123,22 @@ def _tracker(
     )
 
 
-def none(table: Table) -> Method:
+def none(table: KernelQuantizers) -> Method:
     """No tracking, no control."""
     del table
     return Method(init=lambda start: Control({}, jnp.zeros(())))
 
 
-def track(table: Table, momentum: float = 0.001, max_bits: int = 4) -> Method:
-    """Tracks oscillations of kernels of at most `max_bits` and leaves training alone. State: Control.
+def track(table: KernelQuantizers, momentum: float = 0.001, max_bits: int = 4) -> Method:
+    """Tracks oscillations of kernels of at most `max_bits` bits; training is unchanged. State: Control.
 
-    Every task starts afresh. `momentum`, in (0, 1], is that of the frequency: 1 / the steps it looks back on.
-    Refuses what is out of range."""
+    Every task starts with new tracks. `momentum`, in (0, 1], is that of the frequency, about 1 / the steps averaged
+    over. Refuses arguments out of range."""
     return _tracker(table, momentum, max_bits)
 
 
 def dampen(
-    table: Table,
+    table: KernelQuantizers,
     strength: float = 0.1,
     strength_start: float = 0.0,
     start: float = 0.25,
@@ -142,11 +146,11 @@ def dampen(
     momentum: float = 0.001,
     max_bits: int = 4,
 ) -> Method:
-    """Adds strength * sum over all kernels of `table` of their dampening loss, and tracks as `track` does.
+    """Adds strength times the sum of the dampening losses of all kernels of `table`, and tracks as `track` does.
 
     The strength is `strength_start` up to the share `start` of the task, then follows a cosine to `strength` at its
-    end. `aggregation` is a row of AGGREGATIONS. Kernels of more than `max_bits` are dampened too, as in the original.
-    Refuses what is out of range."""
+    end. `aggregation` is a row of AGGREGATIONS. Kernels of more than `max_bits` bits are dampened too, as in the
+    original. Refuses arguments out of range."""
     first = check_strength(strength_start, "oscillation.args.strength_start")
     last = check_strength(strength, "oscillation.args.strength")
     _check(0 <= start < 1, "start", start, "[0, 1)")
@@ -163,7 +167,7 @@ def dampen(
 
 
 def freeze(
-    table: Table,
+    table: KernelQuantizers,
     threshold: float = 0.1,
     threshold_end: float = 0.01,
     start: float = 0.25,
@@ -173,11 +177,11 @@ def freeze(
 ) -> Method:
     """Iterative weight freezing: a weight whose frequency exceeds the threshold keeps its code to the task's end.
 
-    The threshold is constant and acts from the first step where `threshold` equals `threshold_end`; else nothing
-    freezes before the share `start` of the task, from which on it follows a cosine from one to the other. It should be
-    2 to 3 times `momentum` at least, since one oscillation adds `momentum` to the frequency. A frozen weight follows
-    its code when the scale moves. State: Control; every task starts afresh, which releases the frozen weights.
-    Refuses what is out of range."""
+    If `threshold` equals `threshold_end`, the threshold is constant and acts from the first step. Otherwise nothing
+    freezes before the share `start` of the task; then the threshold follows a cosine from the first to the second. It
+    should be at least 2 to 3 times `momentum`, since one oscillation adds `momentum` to the frequency. A frozen weight
+    follows its code when the scale changes. State: Control; every task starts with new tracks, which releases the
+    frozen weights. Refuses arguments out of range."""
     for key, value in {"threshold": threshold, "threshold_end": threshold_end}.items():
         _check(0 < value <= 1, key, value, "(0, 1]")
     _check(0 <= start < 1, "start", start, "[0, 1)")
@@ -192,11 +196,11 @@ def freeze(
         return {name: Held(track.held, track.frozen) for name, track in state.tracks.items()}
 
     return _tracker(table, momentum, max_bits, limit, use_average)._replace(
-        # A weight frozen by the last step still stood where it was when this step's gradient was taken.
+        # A weight frozen by the last step was not yet on its code when this step's gradient was taken.
         gradients=follow_codes(table, placed),
         constraint=land_on_codes(table, frozen),
     )
 
 
-def _after(start: float, schedule: Schedule) -> Schedule:
+def _after(start: float, schedule: ProgressSchedule) -> ProgressSchedule:
     return lambda progress: jnp.where(progress < start, 0.0, schedule(progress))

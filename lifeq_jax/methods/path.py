@@ -10,8 +10,8 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.methods.base import StepInfo
 
 
-class Score(NamedTuple):
-    """What SI and RWalk carry."""
+class PathState(NamedTuple):
+    """The state of SI and RWalk."""
 
     path: PyTree  # W of the task being trained, nats
     score: PyTree  # omega of the finished tasks
@@ -19,16 +19,16 @@ class Score(NamedTuple):
     params: PyTree  # at the end of the last task; of `init` before that
 
 
-def no_score(params: PyTree) -> Score:
-    """The state at the start of the first task, which starts at `params`."""
-    return Score(zeros_like(params), zeros_like(params), zeros_like(params), jax.tree.map(jnp.copy, params))
+def no_score(params: PyTree) -> PathState:
+    """The state before the first task, which starts at `params`."""
+    return PathState(zeros_like(params), zeros_like(params), zeros_like(params), jax.tree.map(jnp.copy, params))
 
 
-def add_step(state: Score, step: StepInfo) -> Score:
-    """W - g (p_new - p) for one step: to first order the loss that each parameter's movement took away.
+def add_step(state: PathState, step: StepInfo) -> PathState:
+    """W - g (p_new - p) for one step: to first order, the decrease of the loss due to each parameter's change.
 
-    `g` is the gradient of the task loss alone. The original (LifeQuant `si`, `rwalk`) reads it when it has just been
-    set to zero, so that its W stays 0."""
+    `g` is the gradient of the task loss alone. The original (LifeQuant `si`, `rwalk`) reads it just after it has been
+    set to zero, so its W stays 0."""
     moved = jax.tree.map(
         lambda w, g, new, old: w - g * (new - old), state.path, step.grads, step.new_params, step.params
     )
@@ -41,5 +41,5 @@ def squared_distance(params: PyTree, anchor: PyTree) -> PyTree:
 
 
 def gains(path: PyTree, clamp: bool) -> PyTree:
-    """W, with its negative entries at 0 when `clamp`: a parameter that raised the loss is not pushed away."""
+    """W, with negative entries set to 0 if `clamp`, so that the penalty is never negative."""
     return jax.tree.map(lambda w: jnp.maximum(w, 0.0), path) if clamp else path

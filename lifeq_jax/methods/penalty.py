@@ -1,4 +1,4 @@
-"""The quadratic penalty around weights of the past, and how it carries several tasks in constant memory."""
+"""The quadratic penalty around weights of earlier tasks, in constant memory for any number of tasks."""
 
 import math
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def no_anchor(params: PyTree) -> Anchor:
     return Anchor(zeros_like(params), zeros_like(params), jnp.zeros(()))
 
 
-def distance(importance: PyTree, anchor: PyTree, params: PyTree) -> jax.Array:
+def weighted_distance(importance: PyTree, anchor: PyTree, params: PyTree) -> jax.Array:
     """sum_i F_i (p_i - a_i)^2, without the 1/2 of EWC eq. (3); as LifeQuant utils/lifelong.py."""
     return total(jax.tree.map(lambda f, a, p: f * jnp.square(p - a), importance, anchor, params))
 
@@ -48,8 +48,8 @@ def bounded(stiffness: PyTree, limit: float) -> PyTree:
 
 
 def quadratic(anchor: Anchor, params: PyTree) -> jax.Array:
-    """constant + distance of `params` from the anchor."""
-    return anchor.constant + distance(anchor.importance, anchor.params, params)
+    """constant + `weighted_distance` of `params` from the anchor."""
+    return anchor.constant + weighted_distance(anchor.importance, anchor.params, params)
 
 
 def add_quadratic(anchor: Anchor, importance: PyTree, params: PyTree, decay: float) -> Anchor:
@@ -61,7 +61,7 @@ def add_quadratic(anchor: Anchor, importance: PyTree, params: PyTree, decay: flo
     share = jax.tree.map(
         lambda f, f_all: jnp.where(f_all > 0, f / jnp.where(f_all > 0, f_all, 1.0), 1.0), importance, both
     )
-    # a + (b - a) is not always b, and Adam makes steps even of the pull of a rounding
+    # a + (b - a) is not always b in float32, and Adam would take full steps along such a rounding error
     center = jax.tree.map(lambda a, b, s: jnp.where(s == 1, b, a + s * (b - a)), anchor.params, params, share)
     rest = jax.tree.map(lambda f, s, a, b: f * s * jnp.square(a - b), old, share, anchor.params, params)
     return Anchor(both, center, decay * anchor.constant + total(rest))
@@ -90,7 +90,7 @@ def averaged(decay: float, task: int) -> tuple[float, float]:
     return task / (task + 1), 1.0 / (task + 1)
 
 
-class History(NamedTuple):
+class Accumulation(NamedTuple):
     """How a new importance joins those of earlier tasks, and from which data it is taken."""
 
     update: Callable[[Anchor, PyTree, PyTree, float], Anchor]
@@ -98,11 +98,13 @@ class History(NamedTuple):
     weights: Callable[[float, int], tuple[float, float]] = decayed  # (decay, task) -> of the old and new importance
 
 
-HISTORIES: dict[str, History] = {
-    "per_task": History(add_quadratic, slice(-1, None)),  # one quadratic per task, each around its own end
-    "online": History(move_anchor, slice(-1, None)),  # one, around the newest point; old importances decay
-    "averaged": History(move_anchor, slice(-1, None), averaged),  # one, around the newest point; mean over tasks: BLIP
-    "recomputed": History(replace_anchor, slice(None)),  # one, over the data of all tasks so far: the original
+HISTORIES: dict[str, Accumulation] = {
+    "per_task": Accumulation(add_quadratic, slice(-1, None)),  # one quadratic per task, each around its own end
+    "online": Accumulation(move_anchor, slice(-1, None)),  # one, around the newest point; old importances decay
+    "averaged": Accumulation(
+        move_anchor, slice(-1, None), averaged
+    ),  # one, around the newest point; mean over tasks: BLIP
+    "recomputed": Accumulation(replace_anchor, slice(None)),  # one, over the data of all tasks so far: the original
 }
 
 
@@ -147,7 +149,7 @@ def anchored(
     """strength * quadratic(anchor, p): the shape that EWC, MAS, SCP and LifeQuant share. State: an Anchor.
 
     `contribution` is averaged over the data that HISTORIES[history] names. With `quantized`, importance, anchor and
-    distance are those of the quantized weights, otherwise of the latent parameters. `count_batches` goes once more
+    distance are those of the quantized weights, otherwise of the latent parameters. `count_batches` makes one more pass
     over the data to fill Probe.num_batches. Stable under plain SGD while rate * 2 * strength * importance < 2."""
     strength = check_strength(strength)
     decay = check_share(decay, "method.args.decay")
@@ -156,7 +158,7 @@ def anchored(
 
     def penalty(state: Anchor, params: PyTree, weights: PyTree) -> jax.Array:
         stiffness = bounded(jax.tree.map(lambda f: strength * f, state.importance), limit)
-        return strength * state.constant + distance(stiffness, state.params, weights if quantized else params)
+        return strength * state.constant + weighted_distance(stiffness, state.params, weights if quantized else params)
 
     def end_task(state: Anchor, task: TaskEnd) -> Anchor:
         loaders = task.loaders[chosen]

@@ -8,14 +8,14 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.methods.base import Method, TaskEnd
 from lifeq_jax.methods.importance import Sum, estimator, mean, squared_batch_gradients
-from lifeq_jax.methods.path import Score, add_step, gains, no_score, squared_distance
+from lifeq_jax.methods.path import PathState, add_step, gains, no_score, squared_distance
 from lifeq_jax.methods.penalty import (
     check_positive,
     check_share,
     check_strength,
     copy,
-    distance,
     probe_of,
+    weighted_distance,
 )
 
 
@@ -25,7 +25,25 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
     F = moving average over the loaders, in the order of the tasks: F <- decay F + (1 - decay) sum over the loader's
     batches of (gradient of the batch-mean cross-entropy)^2 / number of batches of all loaders, recomputed at each
     task's end. Source: Chaudhry et al., ECCV 2018, with the scaling of LifeQuant's `rwalk`. `clamp` sets negative W
-    to 0 as the paper does; clamp=False is LifeQuant's."""
+    to 0 as the paper does; clamp=False is LifeQuant's.
+
+    Args:
+        strength: finite, 0 or more.
+        eps: damping, above 0.
+        decay: of the moving average F, in [0, 1].
+        clamp: see above.
+
+    Returns:
+        The method.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> method = lq.methods.rwalk(eps=0.01)
+        >>> float(method.penalty(method.init(lq.StageStart({"w": np.float32(1)}, 1, 2)), {"w": 3.0}, {"w": 3.0}))
+        0.0
+    """
     strength, eps = check_strength(strength), check_positive(eps, "method.args.eps")
     decay = check_share(decay, "method.args.decay")
     estimate = estimator(squared_batch_gradients(LOSSES["cross_entropy"]()))
@@ -38,11 +56,11 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
             running = Sum(total, running.size + new.size)
         return mean(running)
 
-    def penalty(state: Score, params: PyTree, weights: PyTree) -> jax.Array:
+    def penalty(state: PathState, params: PyTree, weights: PyTree) -> jax.Array:
         importance = jax.tree.map(jnp.add, state.score, state.fisher)
-        return strength * distance(importance, state.params, params)
+        return strength * weighted_distance(importance, state.params, params)
 
-    def end_task(state: Score, task: TaskEnd) -> Score:
+    def end_task(state: PathState, task: TaskEnd) -> PathState:
         fisher = fisher_of(task)
         moved = squared_distance(task.params, state.params)
         score = jax.tree.map(
@@ -52,6 +70,6 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
             fisher,
             moved,
         )
-        return Score(zeros_like(task.params), score, fisher, copy(task.params))
+        return PathState(zeros_like(task.params), score, fisher, copy(task.params))
 
     return Method(init=lambda start: no_score(start.params), penalty=penalty, observe=add_step, end_task=end_task)

@@ -78,7 +78,26 @@ def scp(
 ) -> Method:
     """strength * sum S (p - a)^2, S = mean over batches of `variant` of the projections of the mean logits.
 
-    `variant` squared is what Kolouri et al. (ICLR 2020) mean; LifeQuant's `scp` is absolute, with history recomputed.
-    The expectation of squared is |d mean logits / d p|^2 / K, so few vectors do for few classes. Uses no labels."""
+    `variant`: squared is that of Kolouri et al. (ICLR 2020); LifeQuant's `scp` is absolute, with history recomputed.
+    The expectation of squared is |d mean logits / d p|^2 / K, so few classes need few vectors. Uses no labels.
+
+    Args:
+        strength: finite, 0 or more.
+        num_vectors: random unit vectors per batch.
+        variant: squared or absolute, see above.
+        history: per_task, online, averaged or recomputed, as in `ewc`.
+        decay: of the old importances, in [0, 1].
+
+    Returns:
+        The method.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> method = lq.methods.scp(num_vectors=10)
+        >>> float(method.penalty(method.init(lq.StageStart({"w": np.float32(1)}, 1, 2)), {"w": 3.0}, {"w": 3.0}))
+        0.0
+    """
     contribution = sliced_contribution(num_vectors, variant)
     return anchored(contribution, strength=strength, history=history, decay=decay)

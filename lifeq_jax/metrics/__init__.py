@@ -1,4 +1,4 @@
-"""What a continual learner achieved, from its accuracy matrix."""
+"""Continual-learning metrics, computed from an accuracy matrix."""
 
 from lifeq_jax.metrics.continual import CONTINUAL
 

@@ -19,8 +19,8 @@ class Tally(NamedTuple):
 def accuracy(logits: jax.Array, label: jax.Array, weight: jax.Array) -> Tally:
     """The tally of one batch: logits (B, K), label (B,) int, weight (B,) with 0 for padding.
 
-    Of equal logits the lowest class counts as predicted. The accuracy of a whole set is the sum of `correct`
-    over the sum of `total`, so a padded last batch changes nothing."""
+    Among equal logits the lowest class is the prediction. The accuracy of a whole set is the sum of `correct` over the
+    sum of `total`, so a padded last batch changes nothing."""
     hit = (jnp.argmax(logits, axis=-1) == label).astype(weight.dtype)
     return Tally(jnp.sum(hit * weight), jnp.sum(weight))
 
@@ -75,9 +75,9 @@ def check_bounds(many: int, few: int) -> None:
 def shot_groups(per_class: np.ndarray, counts: np.ndarray, many: int = MANY, few: int = FEW) -> ShotGroups:
     """Mean accuracy of the classes with more than `many` training images, with `few` to `many`, with fewer than `few`.
 
-    per_class: (K,) accuracies, NaN for a class without examples, which no group counts. counts: (K,) training images;
-    a class without any is of the few. Refuses bounds that overlap. Source: Liu et al., Large-Scale Long-Tailed
-    Recognition in an Open World, CVPR 2019 (many-, medium- and few-shot classes)."""
+    per_class: (K,) accuracies, NaN for a class without examples, which is left out. counts: (K,) training images; a
+    class without any is few-shot. Refuses bounds that overlap. Source: Liu et al., Large-Scale Long-Tailed Recognition
+    in an Open World, CVPR 2019 (many-, medium- and few-shot classes)."""
     check_bounds(many, few)
     groups = (counts > many, (counts >= few) & (counts <= many), counts < few)
     return ShotGroups(*(mean_of_known(per_class[group]) for group in groups))

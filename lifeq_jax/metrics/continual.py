@@ -1,10 +1,9 @@
-"""What a sequence of tasks did to a classifier, from its accuracy matrix.
+"""Continual-learning metrics of an accuracy matrix.
 
-A is (T, T); A[i, j] is the accuracy on the test set of task j after training task i. In formulas tasks
-count from 1 to T, as in the papers; in arrays from 0.
-Entries above the diagonal (j > i, a task not trained yet) may hold anything, NaN too, and no function here
-reads them. Every result has the unit of A. Papers call different things by one name, so each variant has its
-own."""
+A is (T, T); A[i, j] is the accuracy on the test set of task j after training task i. Formulas count tasks from 1 to T,
+as in the papers; arrays from 0. Entries above the diagonal (j > i, a task not trained yet) may hold anything, NaN too;
+only `fwt` reads them. Every result has the unit of A. Papers use one name for several formulas; here each has its own
+name."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,7 +26,7 @@ def check_matrix(matrix: np.ndarray) -> np.ndarray:
 
 
 def change_per_task(matrix: np.ndarray) -> np.ndarray:
-    """(T,) A[T, j] - A[j, j]: what a task gained since it was trained, negative where it was forgotten."""
+    """(T,) A[T, j] - A[j, j]: change of a task's accuracy since it was trained, negative where it was forgotten."""
     matrix = check_matrix(matrix)
     return matrix[-1] - np.diag(matrix)
 
@@ -48,21 +47,63 @@ def average_accuracy(matrix: np.ndarray) -> float:
     """1/T sum_j A[T, j].
 
     Mean over all tasks at the end: ACC of GEM (Lopez-Paz and Ranzato 2017) and of BLIP
-    (`print_log_acc_bwt`)."""
+    (`print_log_acc_bwt`).
+
+    Args:
+        matrix: A, (T, T).
+
+    Returns:
+        The metric, in the unit of A.
+
+    Raises:
+        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
+
+    Example:
+        >>> lq.metrics.average_accuracy(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        0.625
+    """
     return float(check_matrix(matrix)[-1].mean())
 
 
 def learning_accuracy(matrix: np.ndarray) -> float:
     """1/T sum_j A[j, j].
 
-    How well each task is learned at its own time: LA of MER (Riemer et al. 2019)."""
+    How well each task is learned at its own time: LA of MER (Riemer et al. 2019).
+
+    Args:
+        matrix: A, (T, T).
+
+    Returns:
+        The metric, in the unit of A.
+
+    Raises:
+        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
+
+    Example:
+        >>> lq.metrics.learning_accuracy(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        0.875
+    """
     return float(np.diag(check_matrix(matrix)).mean())
 
 
 def bwt(matrix: np.ndarray) -> float:
     """1/(T-1) sum_{j < T} (A[T, j] - A[j, j]); 0 for one task.
 
-    Backward transfer of GEM (Lopez-Paz and Ranzato 2017), as Mammoth reports it; negative is forgetting."""
+    Backward transfer of GEM (Lopez-Paz and Ranzato 2017), as Mammoth reports it; negative is forgetting.
+
+    Args:
+        matrix: A, (T, T).
+
+    Returns:
+        The metric, in the unit of A.
+
+    Raises:
+        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
+
+    Example:
+        >>> lq.metrics.bwt(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        -0.5
+    """
     return _mean_of_old(change_per_task(matrix))
 
 
@@ -70,7 +111,21 @@ def bwt_over_all(matrix: np.ndarray) -> float:
     """1/T sum_j (A[T, j] - A[j, j]); 0 for one task.
 
     BLIP's BWT (`utils.py::print_log_acc_bwt`): the last task's 0 counts in the mean, so it is (T-1)/T of
-    `bwt`."""
+    `bwt`.
+
+    Args:
+        matrix: A, (T, T).
+
+    Returns:
+        The metric, in the unit of A.
+
+    Raises:
+        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
+
+    Example:
+        >>> lq.metrics.bwt_over_all(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        -0.25
+    """
     return float(change_per_task(matrix).mean())
 
 
@@ -78,16 +133,57 @@ def forgetting(matrix: np.ndarray) -> float:
     """1/(T-1) sum_{j < T} (max_{i >= j} A[i, j] - A[T, j]); 0 for one task.
 
     The form of Mammoth: the end counts in the maximum, so it is never negative. Chaudhry et al. 2018 (RWalk)
-    take the maximum over i < T only; the two differ for a task that is at its best at the end."""
+    take the maximum over i < T only; the two differ for a task that is at its best at the end.
+
+    Args:
+        matrix: A, (T, T).
+
+    Returns:
+        The metric, in the unit of A.
+
+    Raises:
+        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
+
+    Example:
+        >>> lq.metrics.forgetting(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        0.5
+    """
     return _mean_of_old(forgetting_per_task(matrix))
 
 
 def first_minus_last(matrix: np.ndarray) -> float:
     """1/(T-1) sum_{j < T} (A[j, j] - A[T, j]); 0 for one task.
 
-    Avalanche's forgetting of a task, first recorded minus last, averaged as in GEM: it is -`bwt` and has a
-    sign."""
+    Avalanche's forgetting of a task, first recorded minus last, averaged as in GEM. It equals -`bwt`, so it can be
+    negative.
+
+    Args:
+        matrix: A, (T, T).
+
+    Returns:
+        The metric, in the unit of A.
+
+    Raises:
+        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
+
+    Example:
+        >>> lq.metrics.first_minus_last(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        0.5
+    """
     return _mean_of_old(-change_per_task(matrix))
+
+
+def fwt(matrix: np.ndarray, untrained: Sequence[float]) -> float:
+    """1/(T-1) sum_{j > 1} (A[j-1, j] - b[j]); 0 for one task.
+
+    Forward transfer of GEM (Lopez-Paz and Ranzato 2017): accuracy on a task just before it is trained, minus b, (T,),
+    the accuracy on each task before any training. Reads A above the diagonal, and refuses entries there that are not
+    finite."""
+    matrix, before = check_matrix(matrix), np.asarray(untrained, np.float64)
+    ahead = np.diag(matrix, k=1)
+    if before.shape != matrix.shape[:1] or not (np.isfinite(ahead).all() and np.isfinite(before).all()):
+        raise Refusal(f"forward transfer over {len(matrix)} tasks needs a finite accuracy of each before it is trained")
+    return float(np.mean(ahead - before[1:])) if len(ahead) else 0.0
 
 
 CONTINUAL: dict[str, Callable[[np.ndarray], float]] = {

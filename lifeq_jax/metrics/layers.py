@@ -1,11 +1,11 @@
-"""What a method has done to the layers of a network, over all of them."""
+"""A method's measurements of single layers, summed up over the whole network."""
 
 from collections.abc import Mapping
 
-Measured = Mapping[str, Mapping[str, float]]  # layer -> quantity -> value, as a method's `measure` gives them
+LayerMeasures = Mapping[str, Mapping[str, float]]  # layer -> quantity -> value, as a method's `measure` gives them
 
 
-def whole_network(found: Measured) -> dict[str, float]:
+def whole_network(found: LayerMeasures) -> dict[str, float]:
     """capacity: the share of all values' bits that is frozen; dead_units: the share of units without incoming weights.
 
     Both 0..1; {} where nothing is measured. capacity is BLIP's (ImageClassification/src/utils.py, `used_capacity`)."""

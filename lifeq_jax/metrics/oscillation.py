@@ -1,4 +1,4 @@
-"""How many weights oscillate, how many are frozen, and how far the latent weights lie from their grid points."""
+"""How many weights oscillate, how many are frozen, and how far latent weights are from their grid points."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.quant.base import Codes
-from lifeq_jax.quant.codes import Table, learned_of
+from lifeq_jax.quant.codes import KernelQuantizers, learned_of
 
 OSCILLATING = 0.005  # oscillations per step above which Nagel et al. (ICML 2022) count a weight as oscillating
 BINS = 20  # of the histogram of distances
 
 
 class Tracked(Protocol):
-    """What is read of one kernel's track, arrays of its shape."""
+    """The part of one kernel's track that is read here, arrays of its shape."""
 
     @property
     def frequency(self) -> jax.Array:
@@ -35,7 +35,7 @@ class Oscillations(NamedTuple):
     distances: jax.Array  # (BINS,) int32, counts by distance from the grid point, from -1/2 to 1/2 step
 
 
-def distance(relaxed: jax.Array, codes: Codes) -> jax.Array:
+def grid_distance(relaxed: jax.Array, codes: Codes) -> jax.Array:
     """The signed distance of latent weights from their grid points, latent minus grid, in steps; the shape of relaxed.
 
     relaxed: the weights as the quantizer rounds them, limited to the grid's range (`Quantizer.relax`); a weight beyond
@@ -50,7 +50,7 @@ def histogram(distances: jax.Array, bins: int = BINS) -> jax.Array:
 
 
 def oscillations(
-    table: Table, params: PyTree, tracks: Mapping[str, Tracked], threshold: float = OSCILLATING
+    table: KernelQuantizers, params: PyTree, tracks: Mapping[str, Tracked], threshold: float = OSCILLATING
 ) -> Oscillations:
     """The numbers of the kernels of `table` that `tracks`, at least one entry, names; traceable."""
     leaves = named_leaves(params)
@@ -60,11 +60,11 @@ def oscillations(
 
     def distances(name: str) -> jax.Array:
         quantizer, learned = table[name], learned_of(params, name)
-        assert quantizer.codes is not None  # `Table` holds none of 32 bits
-        return histogram(distance(quantizer.relax(learned, leaves[name]), quantizer.codes(learned, leaves[name])))
+        assert quantizer.codes is not None  # `KernelQuantizers` holds none of 32 bits
+        return histogram(grid_distance(quantizer.relax(learned, leaves[name]), quantizer.codes(learned, leaves[name])))
 
     return Oscillations(
-        # the frequency of a frozen weight only dies away
+        # a frozen weight does not change any more; its frequency only decays
         oscillating=share([(track.frequency > threshold) & ~track.frozen for track in tracks.values()]),
         frozen=share([track.frozen for track in tracks.values()]),
         distances=sum((distances(name) for name in tracks), start=jnp.zeros(BINS, jnp.int32)),

@@ -1,4 +1,7 @@
-"""Networks by name; each maker takes (num_classes, quantizers of a setup, axis_name=None, ...)."""
+"""Networks by name, as Flax modules.
+
+Every maker takes `num_classes`, the outputs of the classifier; `quantizers`, made by `lq.setup`; and `axis_name`, the
+mapped axis over which batch norm is synchronized (None: none). `lq.network` makes the functions that training needs."""
 
 from collections.abc import Callable
 

@@ -12,21 +12,21 @@ from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, ConvUnit, DenseUnit
 
 FEATURES = (64, 128, 256)  # of the convolutions
-EARLY = 0.2  # share that dropout sets to 0 after the first and the second convolution
+EARLY = 0.2  # dropout rate after the first and the second convolution
 
 
 class AlexNet(nn.Module):
     """Three convolutions with 2x2 max pooling, two linear layers, classifier; biases, no padding, no norm.
 
-    Each layer but the classifier ends in ReLU and dropout, which acts where the random stream "dropout" is given, as in
-    training: it scales what it keeps by 1 / (1 - rate)."""
+    Each layer but the classifier ends in ReLU and dropout, which is active if the random stream "dropout" is given, as
+    in training, and scales the kept values by 1 / (1 - rate)."""
 
     num_classes: int
     quantizers: Quantizers
     sizes: tuple[int, int, int]  # of the kernels
     convolutions: tuple[int, int, int]  # features
     linear: tuple[int, int]  # features
-    late: float  # share that dropout sets to 0 after the third convolution and the linear layers
+    late: float  # dropout rate after the third convolution and the linear layers
     kernel_init: Initializer
     axis_name: str | None = None
 
@@ -50,7 +50,7 @@ class AlexNet(nn.Module):
         self.classifier = Classifier(self.num_classes, self.quantizers)
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, linear[1]), the input of the head. Refuses images that the kernels do not fit into."""
+        """(B, H, W, C) -> (B, linear[1]), the input of the head. Refuses images smaller than the kernels need."""
         self._check(x)
         still = not self.has_rng("dropout")
         for conv, drop in zip((self.stem, *self.convs), self.drops[:3], strict=True):
@@ -95,9 +95,14 @@ def alexnet_32(
 ) -> AlexNet:
     """BLIP's AlexNet for 32x32 images: kernels of 4, 3 and 2, dropout 0.2 everywhere.
 
-    `mul` multiplies the features of the convolutions, `hidden` is the number of both linear layers. The original has
-    mul 2 and 2048 for CIFAR, mul 0.8 and 1638 for the five data sets. Kernels start as N(0, 1 / fan_in), biases as 0.
-    Source: ImageClassification/src/networks/q_alexnet.py."""
+    `mul` multiplies the features of the convolutions; both linear layers have `hidden` features. The original has mul 2
+    and hidden 2048 for CIFAR, mul 0.8 and 1638 for the five data sets. Kernels start as N(0, 1 / fan_in), biases as 0.
+    Source: ImageClassification/src/networks/q_alexnet.py.
+
+    Example:
+        >>> lq.models.alexnet_32(10, quantizers, mul=2.0).convolutions
+        (128, 256, 512)
+    """
     if hidden < 1:
         raise Refusal(f"recipe.model hidden={hidden!r} leaves nothing to train; choose a number from 1 up")
     linear = (hidden, hidden)
@@ -114,9 +119,14 @@ def alexnet_84(
 ) -> AlexNet:
     """BLIP's AlexNet for 84x84 images: kernels of 10, 8 and 2, linear layers of 2048 and 512 features.
 
-    `mul` multiplies the features of the convolutions. `dropout` is the share from the third convolution on, 0.2 in the
+    `mul` multiplies the features of the convolutions. `dropout` is the rate from the third convolution on, 0.2 in the
     original's baselines. Kernels start uniform in +-1/sqrt(fan_in), biases as 0. Source:
-    miniImageNetClassification/src/networks/q_alexnet.py, alexnet.py."""
+    miniImageNetClassification/src/networks/q_alexnet.py, alexnet.py.
+
+    Example:
+        >>> lq.models.alexnet_84(5, quantizers).linear
+        (2048, 512)
+    """
     if not 0 <= dropout < 1:
         raise Refusal(f"recipe.model dropout={dropout!r} is not a share; choose a number from 0 to below 1")
     kernels = (10, 8, 2)

@@ -1,4 +1,4 @@
-"""Networks of agents: the policies and values of several games are outputs of one classifier."""
+"""Networks of agents; the policies and values of several games are outputs of one classifier."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ BEFORE_RELU = Orthogonal(2**0.5)
 
 
 class Filters(NamedTuple):
-    """Of one convolution."""
+    """The shape of one convolution."""
 
     features: int
     size: int
@@ -25,8 +25,8 @@ class Filters(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Heads(Initializer):
-    """Orthogonal columns: of length 0.01 for actions, so that a fresh agent tries all alike, and of length 1 for the
+class HeadInitializer(Initializer):
+    """Orthogonal columns, of length 0.01 for actions, so that a fresh policy is nearly uniform, and of length 1 for the
     values, which are the last `num_values` outputs."""
 
     num_values: int
@@ -47,7 +47,7 @@ class Heads(Initializer):
         return np.where(np.arange(shape[1]) < shape[1] - self.num_values, 0.01, 1.0)[None]
 
 
-class Agent(nn.Module):
+class AtariNetwork(nn.Module):
     """Convolutions, a linear layer and the classifier; biases and ReLU, no padding, no norm."""
 
     num_classes: int
@@ -62,7 +62,7 @@ class Agent(nn.Module):
         self.stem, *convs = (self._conv(role, *each) for role, each in zip(roles, self.filters, strict=True))
         self.convs = convs
         self.dense = DenseUnit(self.hidden, self.quantizers, role="last", kernel_init=BEFORE_RELU)
-        self.classifier = Classifier(self.num_classes, self.quantizers, kernel_init=Heads(self.num_values))
+        self.classifier = Classifier(self.num_classes, self.quantizers, kernel_init=HeadInitializer(self.num_values))
 
     def _conv(self, role: str, features: int, size: int, stride: int) -> ConvUnit:
         return ConvUnit(
@@ -78,7 +78,7 @@ class Agent(nn.Module):
         )
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, hidden), the input of the head. Refuses images that the kernels do not fit into."""
+        """(B, H, W, C) -> (B, hidden), the input of the head. Refuses images smaller than the kernels need."""
         self._check(x)
         for conv in (self.stem, *self.convs):
             x = conv(x, train)
@@ -110,12 +110,17 @@ def atari(
     mul: float = 1.0,
     convolutions: int = 3,
     hidden: int = 1024,
-) -> Agent:
-    """BLIP's network for Atari, 84x84 images there: kernels of 8, 4 and 3, strides of 4, 2 and 1.
+) -> AtariNetwork:
+    """BLIP's network for Atari, used there with 84x84 images: kernels of 8, 4 and 3, strides of 4, 2 and 1.
 
-    `mul` multiplies their features, 32, 64 and 128; of the `convolutions` the last ones may be left out; `hidden`
-    features see the heads. `num_values`: how many of the outputs are values; None: none. Nothing depends on
-    `axis_name`. Source: RL/src/ppo_model.py (QCNNBase, QPolicy)."""
+    `mul` multiplies the features of the convolutions, 32, 64 and 128; `convolutions` is the number of those used,
+    counted from the first; `hidden` is the number of inputs of the heads. `num_values`: how many outputs are values;
+    None: none. `axis_name` has no effect. Source: RL/src/ppo_model.py (QCNNBase, QPolicy).
+
+    Example:
+        >>> len(lq.models.atari(18, quantizers, convolutions=2).filters)
+        2
+    """
     own = (Filters(round(32 * mul), 8, 4), Filters(round(64 * mul), 4, 2), Filters(round(128 * mul), 3, 1))
     if not 1 <= convolutions <= len(own):
         raise Refusal(f"recipe.model convolutions={convolutions!r} is no number of layers; choose 1, 2 or 3")
@@ -130,17 +135,22 @@ def minatar(
     num_values: int | None = None,
     features: int = 16,
     hidden: int = 128,
-) -> Agent:
-    """The network of MinAtar's paper: 16 kernels of 3 and 128 linear features; any image from 3x3 up.
+) -> AtariNetwork:
+    """The network of MinAtar's paper: `features` kernels of 3 and `hidden` linear features; any image from 3x3 up.
 
-    `num_values`: how many of the outputs are values; None: none. Nothing depends on `axis_name`. Source: Young and
-    Tian, MinAtar, 2019."""
+    `num_values`: how many outputs are values; None: none. `axis_name` has no effect. Source: Young and Tian, MinAtar,
+    2019.
+
+    Example:
+        >>> lq.models.minatar(7, quantizers, num_values=1).num_values
+        1
+    """
     return _agent(num_classes, quantizers, (Filters(features, 3, 1),), hidden, num_values)
 
 
 def _agent(
     num_classes: int, quantizers: Quantizers, filters: tuple[Filters, ...], hidden: int, num_values: int | None
-) -> Agent:
+) -> AtariNetwork:
     if min(hidden, *(each.features for each in filters)) < 1:
         raise Refusal("recipe.model leaves a layer without features; choose larger arguments")
-    return Agent(num_classes, quantizers, filters, hidden, num_values or 0)
+    return AtariNetwork(num_classes, quantizers, filters, hidden, num_values or 0)

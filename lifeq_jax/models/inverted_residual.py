@@ -1,4 +1,4 @@
-"""Networks of inverted residuals: what MobileNetV3 and EfficientNet-Lite share."""
+"""Networks of inverted residuals, shared by MobileNetV3 and EfficientNet-Lite."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +12,7 @@ from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.quant import QuantAct
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, ConvUnit
-from lifeq_jax.models.mobilenet_v2 import relu6
-
-Function = Callable[[jax.Array], jax.Array]
+from lifeq_jax.models.mobilenet_v2 import ActivationFunction, relu6
 
 
 def hard_sigmoid(x: jax.Array) -> jax.Array:
@@ -23,21 +21,21 @@ def hard_sigmoid(x: jax.Array) -> jax.Array:
 
 
 class BlockShape(NamedTuple):
-    """What one inverted residual is made of."""
+    """The shape of one inverted residual block."""
 
     size: int  # of the depthwise convolution
-    inner: int  # features of the depthwise convolution; no expansion where the input has as many
+    inner: int  # features of the depthwise convolution; no expansion if the input has the same number
     features: int
     stride: int
-    function: Function  # after expansion and depthwise convolution
-    squeezed: int = 0  # features between the two convolutions of squeeze and excitation; 0: none of it
+    function: ActivationFunction  # after expansion and depthwise convolution
+    squeezed: int = 0  # features between the two convolutions of squeeze and excitation; 0: no squeeze and excitation
 
 
 class Block(nn.Module):
-    """1x1 expansion, depthwise convolution, squeeze and excitation, 1x1 projection; plus the input where it fits.
+    """1x1 expansion, depthwise convolution, squeeze and excitation, 1x1 projection; plus the input if shapes agree.
 
-    The average that is squeezed keeps the grid of the depthwise unit. The product with the excitation has a quantizer
-    of the role "sum", as the residual addition has: both come from no layer of their own."""
+    The squeezed average stays on the grid of the depthwise unit. The product with the excitation has a quantizer of the
+    role "sum", like the residual addition, since neither is the output of a layer."""
 
     shape: BlockShape
     in_features: int
@@ -76,12 +74,11 @@ class Block(nn.Module):
         return self.sum(x + y) if self.is_residual else y
 
 
-class Network(nn.Module):
-    """3x3 stem, blocks, 1x1 convolution, global average, a hidden layer where `hidden` is not 0, classifier.
+class InvertedResidualNetwork(nn.Module):
+    """3x3 stem, blocks, 1x1 convolution, global average, a hidden layer if `hidden` is not 0, classifier.
 
-    The average keeps the grid of the unit that was pooled; the original EfficientNet-Lite leaves it unquantized. The
-    hidden layer is a 1x1 convolution with a bias on the pooled image, and the one whose output the classifier sees.
-    No dropout."""
+    The average stays on the grid of the pooled unit; in the original EfficientNet-Lite it is not quantized. The hidden
+    layer is a 1x1 convolution with a bias on the pooled image, before the classifier. No dropout."""
 
     num_classes: int
     quantizers: Quantizers
@@ -89,7 +86,7 @@ class Network(nn.Module):
     stem_stride: int
     shapes: tuple[BlockShape, ...]
     last_features: int
-    function: Function  # of the stem and of the layers after the blocks
+    function: ActivationFunction  # of the stem and of the layers after the blocks
     hidden: int = 0
     make_norm: Callable[..., BatchNorm] = BatchNorm
     axis_name: str | None = None

@@ -1,4 +1,4 @@
-"""Fresh variables for a model, and parameters carried from one model into another."""
+"""Fresh variables for a model, and parameters copied from one model into another."""
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,12 @@ def variable_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> PyTr
 
 
 def initialize(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> PyTree:
-    """The collections of `model` at its start: a function of (model, seed, image_shape).
+    """The initial collections of `model`, a function of (model, seed, image_shape).
 
-    Each leaf has the distribution that its layer states. Where that is a `layers.initial.Initializer`, NumPy draws it,
-    equal on every device and in milliseconds, where compiling `model.init` takes seconds. Other leaves, as those of
-    layers with Flax's own initializers, come from `model.init`, compiled for them alone. What quantizers learn
-    (quant.codes.is_learned) is 1 for scales and else 0, for a calibration pass to find."""
+    Each leaf has the distribution that its layer states. If that is a `layers.initial.Initializer`, NumPy draws it,
+    equal on every device and in milliseconds, while compiling `model.init` takes seconds. Other leaves, such as those
+    of layers with Flax's own initializers, come from `model.init`, compiled for them alone. Learned state of quantizers
+    (quant.codes.is_learned) is 1 for scales and else 0, until a calibration pass sets it."""
     generator, found = generator_for(seed), traced(model, image_shape)
     shapes = variable_shapes(model, image_shape)
     unstated = {name for name in named_leaves(shapes) if name not in found.initial and not is_learned(name)}
@@ -54,8 +54,8 @@ def _by_init(model: nn.Module, seed: int, image_shape: tuple[int, int, int], nam
 def load_float(params_from: PyTree, params_into: PyTree) -> PyTree:
     """The values of `params_from` in the structure of `params_into`, leaf by leaf of the same name.
 
-    For parameters as for running statistics; `params_into` may hold shapes only. What quantizers learn is not carried
-    over, since it belongs to their bits: those leaves are `params_into`'s own, which `params_from` need not have.
+    For parameters and for running statistics; `params_into` may hold shapes only. Learned state of quantizers is not
+    copied, since it belongs to their bits: those leaves are those of `params_into`, and `params_from` may lack them.
     Refuses leaves that are missing, left over, or of another shape, naming the first three and their number."""
     source, target = _carried(params_from), _carried(params_into)
     refuse_misfits(source, target)

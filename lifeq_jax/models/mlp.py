@@ -29,7 +29,7 @@ class MLP(nn.Module):
         self.classifier = Classifier(self.num_classes, self.quantizers)
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, hidden), the input of the head; any H, W and C, `train` or not."""
+        """(B, H, W, C) -> (B, hidden), the input of the head; any H, W and C. `train` has no effect."""
         x = self.stem(x.reshape(x.shape[0], -1))
         for unit in self.dense:
             x = unit(x)
@@ -49,8 +49,13 @@ def mlp(
 ) -> MLP:
     """BLIP's network for MNIST: `layers` hidden layers of `hidden` features, one of 1200 in the original.
 
-    Kernels start as N(0, 1 / fan_in), biases as 0. A single hidden layer has the role "first". Nothing depends on
-    `axis_name`. Source: ImageClassification/src/networks/q_mlp.py."""
+    Kernels start as N(0, 1 / fan_in), biases as 0. A single hidden layer has the role "first". `axis_name` has no
+    effect. Source: ImageClassification/src/networks/q_mlp.py.
+
+    Example:
+        >>> lq.models.mlp(10, quantizers, hidden=64, layers=2).layers
+        2
+    """
     for name, value in (("hidden", hidden), ("layers", layers)):
         if value < 1:
             raise Refusal(f"recipe.model {name}={value!r} leaves nothing to train; choose a number from 1 up")

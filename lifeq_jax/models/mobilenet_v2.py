@@ -12,9 +12,9 @@ from lifeq_jax.layers.quant import QuantAct
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, ConvUnit
 
-# Of each stage: expansion, features, blocks, stride of the first block.
+# For each group of blocks: expansion, features, blocks, stride of the first block.
 Stages = tuple[tuple[int, int, int, int], ...]
-Function = Callable[[jax.Array], jax.Array]
+ActivationFunction = Callable[[jax.Array], jax.Array]
 
 SMALL_IMAGES: Stages = (
     (1, 16, 1, 1),
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
     The shortcut exists at stride 1 only. shortcut_kind="conv": always a 1x1 convolution with norm and ReLU, whose
     activation is not quantized, as in LifeQuant mobilenet-v2-cifar-100/model/mobilenetV2.py. "identity": the input
-    itself, where its features are those of the output, and no expansion by 1, as in torchvision."""
+    itself, if it has as many features as the output, and no expansion layer for expansion 1, as in torchvision."""
 
     features: int
     expansion: int
@@ -83,7 +83,7 @@ class MobileNetV2(nn.Module):
     last_features: int
     stem_stride: int
     shortcut_kind: str
-    function: Function  # of the stem and of the last convolution
+    function: ActivationFunction  # of the stem and of the last convolution
     axis_name: str | None = None
 
     def setup(self) -> None:
@@ -118,7 +118,7 @@ class MobileNetV2(nn.Module):
         return self.head(self.features(x, train))
 
 
-def scaled(features: int, width: float) -> int:
+def scaled_features(features: int, width: float) -> int:
     """features * width rounded to the nearest multiple of 8, at least 8, never below 90 % of the product.
 
     Source: the rule of the MobileNet family, as in torchvision."""
@@ -130,7 +130,9 @@ def scaled(features: int, width: float) -> int:
 
 
 def _widened(stages: Stages, width: float) -> Stages:
-    return tuple((expansion, scaled(features, width), count, stride) for expansion, features, count, stride in stages)
+    return tuple(
+        (expansion, scaled_features(features, width), count, stride) for expansion, features, count, stride in stages
+    )
 
 
 def mobilenet_v2(
@@ -138,8 +140,13 @@ def mobilenet_v2(
 ) -> MobileNetV2:
     """MobileNetV2 for 224x224 images with torchvision's shapes; 3,504,872 parameters at 1000 classes and width 1.
 
-    `width` multiplies the features of every convolution; the last one's only above 1, as in torchvision."""
-    stem, last = scaled(STEM, width), scaled(LAST, max(1.0, width))
+    `width` multiplies the features of every convolution, those of the last one only if above 1, as in torchvision.
+
+    Example:
+        >>> lq.models.mobilenet_v2(1000, quantizers, width=0.5).last_features
+        1280
+    """
+    stem, last = scaled_features(STEM, width), scaled_features(LAST, max(1.0, width))
     stages = _widened(IMAGENET, width)
     return MobileNetV2(num_classes, quantizers, stages, stem, last, 2, "identity", relu6, axis_name)
 
@@ -152,11 +159,16 @@ def mobilenet_v2_32(
     width: float = 1.0,
     stem_stride: int = 1,
 ) -> MobileNetV2:
-    """mobilenet_v2 for 32x32 images: second stage of stride 1, and the stem too; stem_stride=2 costs a quarter.
+    """mobilenet_v2 for 32x32 images: stem and second group of stride 1; stem_stride=2 makes it 4 times cheaper.
 
-    `width` multiplies the features of every convolution, the last one's too: left at 1280 it would hold most of the
-    parameters of a narrow network."""
-    stem, last = scaled(STEM, width), scaled(LAST, width)
+    `width` multiplies the features of every convolution, including the last one, which with 1280 features would hold
+    most of the parameters of a narrow network.
+
+    Example:
+        >>> lq.models.mobilenet_v2_32(10, quantizers, width=0.5).last_features
+        640
+    """
+    stem, last = scaled_features(STEM, width), scaled_features(LAST, width)
     stages = _widened(SMALL_IMAGES, width)
     return MobileNetV2(num_classes, quantizers, stages, stem, last, stem_stride, "identity", relu6, axis_name)
 
@@ -166,7 +178,12 @@ def mobilenet_v2_cifar(
 ) -> MobileNetV2:
     """LifeQuant's MobileNetV2 for 32x32 images: stem of stride 1, convolution shortcuts.
 
-    `cfg` holds (expansion, features, blocks, stride) of each stage. Differs from the original in the global average,
-    which is its 4x4 pooling for 32x32 images and lets other sizes in. With the setup "convolutions" and the quantizers
-    activation(normalize=True) and proxq(range_=0.5, levels="open") it is the original network."""
+    `cfg` holds (expansion, features, blocks, stride) of each group. Differs from the original in the global average,
+    which equals its 4x4 pooling for 32x32 images and allows other sizes. With the setup "convolutions" and the
+    quantizers activation(normalize=True) and proxq(range_=0.5, levels="open") it is the original network.
+
+    Example:
+        >>> lq.models.mobilenet_v2_cifar(100, quantizers).num_classes
+        100
+    """
     return MobileNetV2(num_classes, quantizers, tuple(cfg), STEM, LAST, 1, "conv", nn.relu, axis_name)

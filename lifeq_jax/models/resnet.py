@@ -1,4 +1,4 @@
-"""ResNets: what all of them are built of, and torchvision's ResNet-18 and ResNet-50 for 224x224 images."""
+"""ResNets: the blocks that all of them share, and torchvision's ResNet-18 and ResNet-50 for 224x224 images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,10 +31,10 @@ LARGE_IMAGES = Stem(7, 2, pools=True)
 class Block(nn.Module):
     """Two 3x3 convolutions, or a bottleneck (1x1, 3x3, 1x1 to 4 features), and a shortcut; their sum ends in a ReLU.
 
-    Each convolution has norm and activation quantizer, all but the last a ReLU. `stride` is that of the first 3x3
-    convolution. The shortcut is the identity, or with `project` a strided 1x1 convolution with norm and quantizer.
-    Under the setup "convolutions" the quantizer stands before the ReLU, so an activation quantized to 0 gets no
-    gradient. Sources: torchvision; PreActBlock_conv_Q in LifeQuant resnet-20-cifar-100/model/resnet.py."""
+    Each convolution has norm and activation quantizer, and all but the last a ReLU. `stride` is that of the first 3x3
+    convolution. The shortcut is the identity, or with `project` a strided 1x1 convolution with norm and quantizer. In
+    the setup "convolutions" the quantizer comes before the ReLU, so an activation quantized to 0 gets no gradient.
+    Sources: torchvision; PreActBlock_conv_Q in LifeQuant resnet-20-cifar-100/model/resnet.py."""
 
     features: int
     stride: int
@@ -74,25 +74,25 @@ class Block(nn.Module):
         return self.sum(nn.relu(x + shortcut))
 
     def pooled(self, x: jax.Array) -> jax.Array:
-        """An average of the block's outputs, on the grid of its output quantizer where it has one."""
+        """An average x of the block's outputs, put on the grid of its output quantizer if it has one."""
         return self.sum(x)
 
 
 class ResNet(nn.Module):
-    """Stem, stages of blocks, each of twice the features of the one before, average, classifier.
+    """Stem, stages of blocks, average, classifier; each stage has twice the features of the one before.
 
     From the second stage on the first block has stride 2. A block projects its shortcut where its shape changes."""
 
     num_classes: int
     quantizers: Quantizers
     blocks_of_stage: tuple[int, ...]
-    width: float  # features of the stem and of the first stage; each stage's number is rounded down
+    width: float  # features of the stem and of the first stage; rounded down in each stage
     bottleneck: bool = False
     stem_shape: Stem = Stem(3, 1)
     axis_name: str | None = None
     make_norm: Callable[..., BatchNorm] = BatchNorm
     kernel_init: Initializer = HE_NORMAL
-    window: int = 0  # side of the top left part of the last images that is averaged; 0: all of them
+    window: int = 0  # side of the top left part of the last feature map that is averaged; 0: the whole map
 
     def setup(self) -> None:
         """Names the parts stem, blocks_0, blocks_1, ... (across the stages) and classifier."""
@@ -146,12 +146,22 @@ class ResNet(nn.Module):
 
 
 def resnet18(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None) -> ResNet:
-    """ResNet-18 with torchvision's shapes; 11,689,512 parameters at 1000 classes."""
+    """ResNet-18 with torchvision's shapes; 11,689,512 parameters at 1000 classes.
+
+    Example:
+        >>> lq.models.resnet18(1000, quantizers).width
+        64
+    """
     return ResNet(num_classes, quantizers, (2, 2, 2, 2), 64, stem_shape=LARGE_IMAGES, axis_name=axis_name)
 
 
 def resnet50(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None) -> ResNet:
-    """ResNet-50 with torchvision's shapes, stride in the 3x3 convolutions; 25,557,032 parameters at 1000 classes."""
+    """ResNet-50 with torchvision's shapes, stride in the 3x3 convolutions; 25,557,032 parameters at 1000 classes.
+
+    Example:
+        >>> lq.models.resnet50(1000, quantizers).width
+        64
+    """
     return ResNet(
         num_classes, quantizers, (3, 4, 6, 3), 64, bottleneck=True, stem_shape=LARGE_IMAGES, axis_name=axis_name
     )

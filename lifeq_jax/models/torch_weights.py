@@ -1,4 +1,4 @@
-"""Pretrained float weights: state dicts of torchvision and timm in the names and layouts of `MODELS`."""
+"""Pretrained float weights: state dicts of torchvision and timm, converted to the names and layouts of `MODELS`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from lifeq_jax.models.mobilenet_v2 import IMAGENET
 from lifeq_jax.models.mobilenet_v3 import SMALL
 from lifeq_jax.quant.codes import is_learned
 
-# Pairs of the path of one of our layers and the name of torch's module; layers that a network lacks may be among them.
+# Pairs (path of a layer here, name of torch's module); may include layers that the network lacks.
 Names = Iterator[tuple[str, str]]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -80,8 +80,8 @@ def _places(counts: tuple[int, ...], template: str, first: int) -> list[str]:
     return [template.format(first + stage, index) for stage, count in enumerate(counts) for index in range(count)]
 
 
-# Of each model the naming schemes, each behind the name of a tensor that it has and the others lack. timm's
-# mobilenetv3_small_100 is left out: its norms have another epsilon, so its weights belong to another network.
+# For each model, {name of a tensor that only this naming scheme has: scheme}. timm's mobilenetv3_small_100 is left out:
+# its norms have another epsilon, so its weights belong to another network.
 SCHEMES: dict[str, dict[str, Callable[[], Names]]] = {
     "efficientnet_lite0": {"conv_stem.weight": lambda: _timm(tuple(stage[0] for stage in LITE0))},
     "mobilenet_v2": {
@@ -98,9 +98,9 @@ def load_torch(model_name: str, path: str | Path, shapes: PyTree) -> PyTree:
     """{"params", "batch_stats"} of the float weights in a state dict, in the structure of `shapes`, float32.
 
     `model_name` is a row of SCHEMES, `path` a .safetensors file, or a .pth or .pt file where torch is installed;
-    `shapes` are the model's collections, arrays or shapes. What quantizers learn is not in the file and stays as in
-    `shapes`. Refuses another kind of file, and names that are missing, left over or of another shape: the first three
-    of them and their number."""
+    `shapes` are the model's collections, arrays or shapes. Learned state of quantizers is not in the file and is taken
+    from `shapes`. Refuses another kind of file, and tensors that are missing, left over or of another shape, naming the
+    first three and their number."""
     schemes = lookup(SCHEMES, model_name, "model of pretrained weights")
     state = read_state(Path(path))
     scheme = next((names for name, names in schemes.items() if name in state), next(iter(schemes.values())))
@@ -123,7 +123,7 @@ def _torch_name(modules: Mapping[str, str], name: str) -> str:
 
 
 def _to_ours(value: np.ndarray, rank: int) -> np.ndarray:
-    if rank == 4:  # a linear layer may stand for a 1x1 convolution
+    if rank == 4:  # torch may have a linear layer in place of a 1x1 convolution
         return value.reshape(*value.shape, *[1] * (4 - value.ndim)).transpose(2, 3, 1, 0)
     return value.T
 
@@ -183,7 +183,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         raise Refusal(f"{path}: reading {path.suffix} needs torch; save the weights as .safetensors instead") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, of which some are not its own
+    except Exception as error:  # torch raises many kinds, its own and others
         reason = str(error).partition("\n")[0]
         raise Refusal(f"{path} is not read by torch.load with weights_only=True: {reason}") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else {}

@@ -1,8 +1,8 @@
-"""Optimizers as optax transforms whose rate follows the share of a task that is done; rates are made by schedules."""
+"""Optimizers: optax transforms whose learning rate is a function of the share of a task that is done."""
 
-from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import SCHEDULES
 
 globals().update(SCHEDULES)  # its rows by name: lifeq_jax.optim.cosine(0.1)
 
-__all__ = ["adam", "chain", "sgd", *SCHEDULES]
+__all__ = ["adam_by_progress", "method_chain", "sgd_by_progress", *SCHEDULES]

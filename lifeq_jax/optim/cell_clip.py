@@ -1,4 +1,4 @@
-"""Weights that keep their frozen bits: the last link of the optimizer's chain that BLIP needs."""
+"""BLIP's last link of the optimizer's chain, which keeps the frozen bits of weights."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -28,10 +28,10 @@ def cell_clip(
 ) -> optax.GradientTransformationExtraArgs:
     """Rewrites the finished update so that leaves land in the cells of their anchors (`bit_alloc.clip`). Must be last.
 
-    `update` takes `method_state=`, of which `anchors_of` gives the leaves that are limited; others keep their update,
-    as does every entry that stays inside, to the bit. Holds for cell="half" and parameters within their bound: after
-    `optax.apply_updates` all codes are those of the anchors. param + (target - param) is not always the target in
-    float32, but misses it by less than the margin of the cells, since no difference is larger than two bounds.
+    `update` takes `method_state=`, from which `anchors_of` gets the leaves that are limited. Other leaves, and entries
+    that stay inside their cell, keep their update to the bit. Holds for cell="half" and parameters within their bound:
+    after `optax.apply_updates` all codes are those of the anchors. (param + (target - param) is not always the target
+    in float32, but the error is less than the margin of the cells, since no difference exceeds two bounds.)
     Source: the clipping of BLIP (CVPR 2021). Refuses other cells, and max_bits outside 1..20."""
     check_cell(cell, max_bits)
 

@@ -1,7 +1,7 @@
-"""Weights that follow a fixed code: the two links of the optimizer's chain that iterative weight freezing needs.
+"""The two links of the optimizer's chain for iterative weight freezing: frozen weights follow their fixed codes.
 
-A frozen weight is the value that the quantizer's learned state (its scale) gives to a fixed integer. It has no gradient
-of its own; the learned state gets the gradient that passes through it. Source: Nagel et al., ICML 2022, algorithm 1."""
+A frozen weight is the value that the quantizer's learned state (its scale) gives to a fixed integer. It gets no
+gradient; its gradient goes to the learned state. Source: Nagel et al., ICML 2022, algorithm 1."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import optax
 
 from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.quant.codes import LEARNED, Table, learned_of
+from lifeq_jax.quant.codes import LEARNED, KernelQuantizers, learned_of
 
 
 class Held(NamedTuple):
@@ -35,10 +35,10 @@ def _replace(tree: PyTree, leaves: Mapping[str, jax.Array]) -> PyTree:
     return map_named(lambda name, leaf: leaves.get(name, leaf), tree)
 
 
-def follow_codes(table: Table, held_of: HeldOf) -> optax.GradientTransformationExtraArgs:
-    """Pulls gradients back through `Quantizer.hold`: none for held entries, theirs for the learned state instead.
+def follow_codes(table: KernelQuantizers, held_of: HeldOf) -> optax.GradientTransformationExtraArgs:
+    """Pulls gradients back through `Quantizer.hold`: held entries get 0, and their gradient goes to the learned state.
 
-    `update` takes `method_state=`, of which `held_of` gives the codes that the parameters stand on already."""
+    `update` takes `method_state=`, from which `held_of` gets the codes that the parameters are already on."""
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, *, method_state: PyTree, **_):
         kernels, gradients = named_leaves(params), named_leaves(updates)
@@ -58,13 +58,13 @@ def follow_codes(table: Table, held_of: HeldOf) -> optax.GradientTransformationE
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def land_on_codes(table: Table, held_of: HeldOf) -> optax.GradientTransformationExtraArgs:
+def land_on_codes(table: KernelQuantizers, held_of: HeldOf) -> optax.GradientTransformationExtraArgs:
     """Rewrites the finished update so that held entries land on their codes under the new learned state. Must be last.
 
-    `update` takes `method_state=`, of which `held_of` gives the codes. Holds: after the update the codes of held
-    entries are `values`; every entry that `hold` leaves where it is keeps its update to the bit. Where `hold` finds no
-    such kernel, as may be when nearly all entries of a grid that depends on them are held, the kernel keeps its place:
-    codes that were right stay right."""
+    `update` takes `method_state=`, from which `held_of` gets the codes. Holds: after the update the codes of held
+    entries are `values`; entries that `hold` does not move keep their update to the bit. If `hold` finds no such kernel
+    (possible where the grid depends on the kernel and nearly all entries are held), the kernel is not updated, so codes
+    that were right stay right."""
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, *, method_state: PyTree, **_):
         moved = optax.apply_updates(params, updates)
@@ -72,7 +72,7 @@ def land_on_codes(table: Table, held_of: HeldOf) -> optax.GradientTransformation
 
         def land(name: str, held: Held) -> jax.Array:
             quantizer, learned = table[name], learned_of(moved, name)
-            assert quantizer.codes is not None  # `Table` holds none of 32 bits
+            assert quantizer.codes is not None  # `KernelQuantizers` holds none of 32 bits
             target = quantizer.hold(learned, after[name], *held)
             landed = jnp.where(target == after[name], given[name], target - before[name])
             found = quantizer.codes(learned, before[name] + landed).values

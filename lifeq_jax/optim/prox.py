@@ -13,10 +13,10 @@ from lifeq_jax.quant.proxq import standardize
 def pull(weight: jax.Array, strength: float, range_: float = 2.0) -> jax.Array:
     """(w + s P(w)) / (1 + s), P(w) = (w - mean) / std * range_ / 4: the minimizer v of |v - w|^2 + s |v - P(w)|^2.
 
-    `weight` is one tensor of at least 2 elements, its shape is kept. Holds: the new mean is mean / (1 + s), the new
+    `weight` is one tensor of at least 2 elements; its shape is kept. Holds: the new mean is mean / (1 + s), the new
     (unbiased) standard deviation (std + s range_ / 4) / (1 + s); s = inf gives P(w). The map is affine and increasing,
-    so the codes of the ProxQ quantizer at 2 bits and more stay the same: what changes is the size that the next
-    gradient step has relative to the weights. At 1 bit, and under other quantizers, codes move."""
+    so the codes of the ProxQ quantizer at 2 bits and more stay the same; what changes is the size of the next gradient
+    step relative to the weights. At 1 bit, and under other quantizers, codes can change."""
     target = standardize(weight, range_)
     if math.isinf(strength):
         return target

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the share of a task that is done, by name, and the annealing of other numbers.
+"""Learning-rate schedules by name, as functions of the share of a task that is done; annealing of other numbers.
 
 Every maker of the table takes the initial rate and returns progress (0..1) -> rate. Progress is data, not a constant
 of the compiled step, so tasks of different lengths share one compilation."""
@@ -10,18 +10,47 @@ import jax.numpy as jnp
 
 from lifeq_jax.core.refusal import Refusal
 
-Schedule = Callable[[jax.Array], jax.Array]
+ProgressSchedule = Callable[[jax.Array], jax.Array]
 
 
-def constant(learning_rate: float, milestones: Sequence[float] = (), factor: float = 1.0) -> Schedule:
-    """The same rate throughout; milestones and factor have no effect."""
+def constant(learning_rate: float, milestones: Sequence[float] = (), factor: float = 1.0) -> ProgressSchedule:
+    """The same rate throughout; milestones and factor have no effect.
+
+    Args:
+        learning_rate: the rate at progress 0.
+        milestones, factor: no effect.
+
+    Returns:
+        progress (an array of shares of the task, 0..1) -> rates.
+
+    Example:
+        >>> [round(float(lq.optim.constant(0.5)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
+        [0.5, 0.5, 0.5]
+    """
     return lambda progress: jnp.full_like(progress, learning_rate)
 
 
-def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), factor: float = 0.1) -> Schedule:
+def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), factor: float = 0.1) -> ProgressSchedule:
     """Multiplies the rate by `factor` from each milestone on, a share of the task in (0, 1).
 
-    LifeQuant's epochs 10 and 20 of 30 are the default. Refuses a milestone outside (0, 1)."""
+    LifeQuant's epochs 10 and 20 of 30 are the default.
+
+    Args:
+        learning_rate: the rate at progress 0.
+        milestones: shares of the task in (0, 1).
+        factor: multiplies the rate at each milestone.
+
+    Returns:
+        progress (a scalar, 0..1) -> rate.
+
+    Raises:
+        Refusal: a milestone is outside (0, 1).
+
+    Example:
+        >>> rate = lq.optim.step(1.0, milestones=(0.5,), factor=0.5)
+        >>> [float(rate(np.float32(progress))) for progress in (0, 0.5, 1)]
+        [1.0, 0.5, 0.5]
+    """
     for milestone in milestones:
         if not 0.0 < milestone < 1.0:
             raise Refusal(f"optimizer.milestones={milestone!r} is not a share of the task between 0 and 1")
@@ -29,17 +58,41 @@ def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), fac
     return lambda progress: learning_rate * factor ** jnp.sum(progress >= bounds).astype(jnp.float32)
 
 
-def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> Schedule:
-    """Half a cosine from the rate down to 0; milestones and factor have no effect."""
+def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> ProgressSchedule:
+    """Half a cosine from the rate down to 0; milestones and factor have no effect.
+
+    Args:
+        learning_rate: the rate at progress 0.
+        milestones, factor: no effect.
+
+    Returns:
+        progress (an array of shares of the task, 0..1) -> rates.
+
+    Example:
+        >>> [round(float(lq.optim.cosine(1.0)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
+        [1.0, 0.5, 0.0]
+    """
     return lambda progress: learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
 
-def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> Schedule:
-    """A straight line from the rate down to 0; milestones and factor have no effect."""
+def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> ProgressSchedule:
+    """A straight line from the rate down to 0; milestones and factor have no effect.
+
+    Args:
+        learning_rate: the rate at progress 0.
+        milestones, factor: no effect.
+
+    Returns:
+        progress (an array of shares of the task, 0..1) -> rates.
+
+    Example:
+        >>> [round(float(lq.optim.linear(1.0)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
+        [1.0, 0.5, 0.0]
+    """
     return lambda progress: learning_rate * (1.0 - progress)
 
 
-def annealed(first: float, last: float, start: float = 0.0) -> Schedule:
+def annealed(first: float, last: float, start: float = 0.0) -> ProgressSchedule:
     """`first` up to the share `start` of the task, in [0, 1), then half a cosine to `last` at its end.
 
     Source: Nagel et al., ICML 2022, for the strength of dampening and the threshold of freezing."""
@@ -51,7 +104,7 @@ def annealed(first: float, last: float, start: float = 0.0) -> Schedule:
     return value
 
 
-SCHEDULES: dict[str, Callable[[float, Sequence[float], float], Schedule]] = {
+SCHEDULES: dict[str, Callable[[float, Sequence[float], float], ProgressSchedule]] = {
     "constant": constant,
     "step": step,
     "cosine": cosine,

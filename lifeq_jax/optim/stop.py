@@ -13,8 +13,8 @@ from lifeq_jax.core.types import PyTree
 def stop_after_first_task(
     finished: Callable[[PyTree], jax.Array], learns_on: Callable[[PyTree, str], bool]
 ) -> optax.GradientTransformationExtraArgs:
-    """From the second task on sets all updates to 0 but those of the leaves that learn on. Belongs behind weight decay
-    and momentum, which move a leaf that has no gradient.
+    """From the second task on, sets all updates to 0 but those of leaves that go on learning. Must come after weight
+    decay and momentum, which move a leaf even without a gradient.
 
     Args:
         finished: method state -> () int32, the number of finished tasks. It is data: a new task retraces nothing.

@@ -1,4 +1,4 @@
-"""The record that a quantizer is, and the integers it stands for."""
+"""The record of functions that a quantizer is, and the integers behind quantized values."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,9 +21,9 @@ class Codes(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """A range estimator: learned state found from the tensors of a calibration pass, one after the other."""
+    """A range estimator: finds learned state from the tensors of a calibration pass, one after the other."""
 
-    start: Callable[[jax.Array], PyTree]  # first tensor -> estimate of nothing yet, arrays of fixed shapes
+    start: Callable[[jax.Array], PyTree]  # first tensor -> empty estimate, arrays of fixed shapes
     update: Callable[[PyTree, jax.Array], PyTree]  # (estimate, tensor) -> estimate with it
     learned: Callable[[PyTree], PyTree]  # estimate -> learned state, as `Quantizer.init` gives it
 
@@ -39,17 +39,17 @@ class Quantizer(NamedTuple):
     relax: Callable[[PyTree, jax.Array], jax.Array]  # (learned, x) -> what `apply` rounds, limited to the grid's range
     codes: Callable[[PyTree, jax.Array], Codes] | None  # (learned, x)
     hold: Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array]
-    """(learned, x, values, mask) -> x moved so that, where `mask` is true, its codes are `values`, like x and int32; x
-    itself where the grid depends on x and no such tensor exists"""
+    """(learned, x, values, mask) -> x moved so that its codes are `values` (int32, shape of x) where `mask` is true; x
+    unchanged where the grid depends on x and no such tensor exists"""
     ranges: Ranges | None = None  # None: nothing is learned
     noisy: bool = False  # whether `apply` uses the key
     of_batch: Callable[[jax.Array], "Quantizer"] | None = None
-    """(share (B,)) -> this quantizer for one training batch; share: how much of the batch has each example's class,
-    0..1. The quantizer itself serves evaluation. None: classes do not matter"""
+    """(share (B,)) -> the quantizer for one training batch; share: fraction of the batch that has each example's class,
+    0..1. Evaluation uses the quantizer itself. None: classes do not matter"""
 
 
 def dequantize(codes: Codes) -> jax.Array:
-    """The float32 values that the integers stand for."""
+    """(values - zero) * scale, float32."""
     return (codes.values.astype(jnp.float32) - codes.zero) * codes.scale
 
 

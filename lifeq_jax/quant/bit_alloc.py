@@ -23,9 +23,9 @@ MARGIN = 2.0**-22  # of the bound: a quarter of a step of 20 bits, and four time
 
 
 class LayerConstants(NamedTuple):
-    """What a layer starts with. Its bias has the bound `BIAS_BOUND` and the same Fisher information as its kernel."""
+    """Constants of a layer. Its bias has the bound `BIAS_BOUND` and the same Fisher information as its kernel."""
 
-    bound: float  # of the kernel, a parameter's unit
+    bound: float  # of the kernel, in units of the parameter
     fisher: float  # of each parameter, before the first task
 
 
@@ -34,8 +34,8 @@ def layer_constants(
 ) -> LayerConstants:
     """Bound reach / sqrt(fan) and first Fisher information prior * fan of a kernel, HWIO or (in, out).
 
-    fan is fan-in; widest=True takes the number of outputs where that is larger, as the original's Atari agents do.
-    Its mini-ImageNet experiments have reach = 20. `prior` is in the units of the Fisher information that is used."""
+    fan is the fan-in; widest=True takes max(fan-in, outputs), as the original's Atari agents do. The original's
+    mini-ImageNet experiments have reach = 20. `prior` is in the units of the Fisher information that is used."""
     fan = math.prod(shape[:-1])
     fan = max(fan, shape[-1]) if widest else fan
     return LayerConstants(reach / math.sqrt(fan), prior * fan)
@@ -44,7 +44,7 @@ def layer_constants(
 def _code(x: jax.Array, bits: jax.Array, bound: float, levels: str = "exact") -> tuple[jax.Array, jax.Array]:
     """(code, integral but float32; 2^bits)."""
     steps = jnp.left_shift(1, bits).astype(jnp.float32)  # exact, which exp2 is not
-    # a product: XLA turns x / bound into one, which rounds otherwise, in some programs and not in others
+    # Multiply by 1 / bound: XLA rewrites x / bound this way in some programs only, and the two round differently.
     code = jnp.round(x * (1 / jnp.asarray(bound, jnp.float32)) * steps)
     return (code if levels == "open" else jnp.clip(code, 1 - steps, steps - 1)), steps
 
@@ -54,14 +54,14 @@ def codes(x: jax.Array, bits: jax.Array, bound: float) -> jax.Array:
     return _code(x, bits, bound)[0].astype(jnp.int32)
 
 
-def quantize(
+def quantize_bits(
     x: jax.Array, bits: jax.Array, bound: float, *, zero_bits: str = "zero", levels: str = "exact"
 ) -> jax.Array:
     """bound * code / 2^bits; at 0 bits 0 (zero_bits="zero") or x itself ("keep"). Gradient: 1 everywhere.
 
-    levels="exact": 2^(bits + 1) - 1 levels, all inside the bound. The paper clips x half a step from the bound, a tie,
-    which rounds inward here. levels="open": the original, which has no limit: x within half a step of the bound goes
-    onto it, and x beyond it stays beyond. Refuses other names."""
+    levels="exact": 2^(bits + 1) - 1 levels, all inside the bound. The paper clips x to half a step from the bound; that
+    tie rounds inward here. levels="open": the original, without a limit: x within half a step of the bound rounds to
+    the bound, and x beyond it stays beyond. Refuses other names."""
     check_choice(ZERO_BITS, zero_bits, "zero_bits")
     check_choice(LEVELS, levels, "levels")
     code, steps = _code(x, bits, bound, levels)
@@ -70,10 +70,10 @@ def quantize(
 
 
 def _half_cell(anchor: jax.Array, bits: jax.Array, bound: float) -> tuple[jax.Array, jax.Array]:
-    """Ends of what has the anchor's code, a margin inside; only the anchor's side where it stands beside its level."""
+    """Ends of the cell of the anchor's code, shrunk by a margin; of half the cell where the anchor is off its level."""
     code, steps = _code(anchor, bits, bound)
     level, half = code / steps, 0.5 / steps
-    beside = (anchor - bound * level) / (bound * MARGIN)  # 0 or +-1 up to rounding for what `settle` returns
+    beside = (anchor - bound * level) / (bound * MARGIN)  # 0 or +-1 up to rounding for what `freeze_codes` returns
     above, below = ((bits > 0) & (side > 0.375) & (side < 2) for side in (beside, -beside))
     low = jnp.where(above, level + MARGIN, jnp.where(code <= 1 - steps, -jnp.inf, level - half + MARGIN))
     high = jnp.where(below, level - MARGIN, jnp.where(code >= steps - 1, jnp.inf, level + half - MARGIN))
@@ -100,17 +100,17 @@ def clip(
 ) -> jax.Array:
     """x moved into the cell of `anchor` at `bits` bits and into the range +-bound (1 - 2^-max_bits). bits <= max_bits.
 
-    cell="half": all that has the anchor's code, half a step to either side (from an outermost code to the end of the
-    range), less a margin of 2^-22 bounds. Holds: codes(clip(x), bits) == codes(anchor, bits), in float32; the margin
-    leaves room for a landing that misses by some roundings. At 0 bits only the range limits.
-    cell="full": the original, one full step to either side, in which codes change. Idempotent. Refuses other names."""
+    cell="half": all values with the anchor's code, half a step to either side (for an outermost code, up to the end of
+    the range), less a margin of 2^-22 bounds for rounding errors of the update. Holds: codes(clip(x), bits) ==
+    codes(anchor, bits), in float32. At 0 bits only the range limits x.
+    cell="full": the original, one full step to either side; codes can change. Idempotent. Refuses other names."""
     check_cell(cell, max_bits)
     low, high = CELLS[cell](anchor, bits, bound)
     reach = bound * (1 - 2.0**-max_bits)
     return jnp.clip(x, jnp.maximum(low, -reach), jnp.minimum(high, reach))
 
 
-def settle(
+def freeze_codes(
     x: jax.Array,
     anchor: jax.Array,
     bits: jax.Array,
@@ -123,20 +123,20 @@ def settle(
 ) -> jax.Array:
     """The weights after a task, and the next anchor: x quantized to `new_bits`, at least `bits`, those frozen so far.
 
-    cell="half": where the level of the finer grid is the edge of the coarser cell, the weight stands a margin inside of
-    it, and the next cell is only the side on which it stands. Holds: the code at `bits` bits stays the anchor's, and
-    the codes that the result has at `bits` and `new_bits` bits stay through every later `clip` and `settle`.
-    cell="full": the original, `quantize` alone, which may change frozen codes. Refuses other names."""
+    cell="half": where a level of the finer grid lies on the edge of the coarser cell, the weight is put a margin inside
+    that edge, and its next cell is only that side of the level. Holds: the code at `bits` bits stays the anchor's, and
+    every later `clip` and `freeze_codes` keeps the result's codes at `bits` and `new_bits` bits.
+    cell="full": the original, `quantize_bits` alone, which may change frozen codes. Refuses other names."""
     if cell == "full":
-        return quantize(x, new_bits, bound, zero_bits=zero_bits, levels="open")
-    rounded = quantize(x, new_bits, bound, zero_bits=zero_bits)
+        return quantize_bits(x, new_bits, bound, zero_bits=zero_bits, levels="open")
+    rounded = quantize_bits(x, new_bits, bound, zero_bits=zero_bits)
     return clip(rounded, anchor, bits, bound, cell=cell, max_bits=max_bits)
 
 
 def information_gain(fisher: jax.Array, fisher_old: jax.Array, task: jax.Array | int) -> jax.Array:
     """log2((F + F_old (t + 1)) / (F_old (t + 2))) / 2: bits by which task t = 0, 1, ... narrows a Gaussian posterior.
 
-    Written with log1p of the difference, so that it is accurate, and exactly 0 at F = F_old. F_old must be positive."""
+    F_old must be positive. Holds: exactly 0 at F = F_old (hence log1p of the difference)."""
     return (0.5 / math.log(2.0)) * jnp.log1p((fisher - fisher_old) / (fisher_old * (task + 2.0)))
 
 

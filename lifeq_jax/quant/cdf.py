@@ -1,4 +1,4 @@
-"""ClimbQ's quantizers: x goes through a normal cumulative distribution, so that the even levels are used evenly."""
+"""ClimbQ's quantizers: a normal CDF maps x to evenly spaced levels, so that all levels are used equally often."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def cdf_codes(t: jax.Array, bits: int, reach: float, levels: str = "exact") -> C
 
 
 def _stay(x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
-    """The hold of a grid that gives all x the same code: where x is does not matter."""
+    """`Quantizer.hold` for a grid with a single code: any x has it."""
     del values
     return jnp.where(mask, jax.lax.stop_gradient(x), x)
 
@@ -40,12 +40,29 @@ def _stay(x: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
 def cdf(bits: int, *, levels: str = "exact") -> Quantizer:
     """2 round(n Phi((x - mean) / std)) / n - 1, n = 2**bits - 1: weights on 2**bits even levels from -1 to 1.
 
-    Mean and unbiased (n - 1) standard deviation are those of the whole tensor; a constant tensor counts as all mean.
-    Ties go to even codes. Gradient: that of Phi, straight through the rounding, through mean and deviation too.
+    Mean and unbiased (n - 1) standard deviation are those of the whole tensor; a constant tensor has (x - mean) / std =
+    0. Ties go to even codes. Gradient: that of Phi, straight through the rounding, through mean and deviation too.
 
-    levels differ at 1 bit only: "exact" rounds as everywhere and gives -1 and 1; "open" is the original, the sign of
-    Phi, which makes every weight 1. Holds: weights from any normal distribution occupy the inner levels equally, the
-    two outermost half as much. Source: ClimbQ (NeurIPS 2022), weight_quantize_fn. Refuses other names of levels."""
+    The two `levels` differ at 1 bit only: "exact" rounds as at other bits and gives -1 and 1; "open" is the original,
+    the sign of Phi, which makes every weight 1. Holds: normal weights occupy the inner levels equally, the
+    two outermost half as much. Source: ClimbQ (NeurIPS 2022), weight_quantize_fn.
+
+    Args:
+        bits: 1 to 8, or 32 for the identity.
+        levels: exact or open, see above.
+
+    Returns:
+        The quantizer.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.cdf(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [-1.0, -0.33, 0.33, 1.0]
+    """
     check_choice(LEVELS, levels, "levels")
     steps = 2 ** check_bits(bits) - 1
 
@@ -60,9 +77,9 @@ def cdf(bits: int, *, levels: str = "exact") -> Quantizer:
 
 
 def sample_normalized(share: jax.Array) -> jax.Array:
-    """share (B,) divided by its sum over the batch's examples; a batch of one, or one without any share, as it is.
+    """share (B,) divided by its sum over the batch; unchanged for a batch of one example, or where all shares are 0.
 
-    At 128 examples it is of the order of 1/128 for every class, so that classes hardly differ."""
+    With 128 examples the result is about 1/128 for every class, so classes hardly differ."""
     total = jnp.sum(share)
     return share if share.size == 1 else share / jnp.where(total > 0, total, 1.0)
 
@@ -76,7 +93,7 @@ RATIOS: dict[str, Callable[[jax.Array], jax.Array] | None] = {
 
 
 def _through(bits: int, deviation: float | jax.Array, act_range: float, levels: str) -> Quantizer:
-    """The activation quantizer of x through the normal distribution of mean 0 and `deviation`, one or (B,)."""
+    """The activation quantizer that maps x through the normal CDF of mean 0 and `deviation`, a scalar or (B,)."""
 
     def scale(x: jax.Array) -> jax.Array:
         return jnp.reshape(deviation, (-1,) + (1,) * (x.ndim - 1)).astype(x.dtype)
@@ -94,8 +111,8 @@ def _through(bits: int, deviation: float | jax.Array, act_range: float, levels: 
 
     def apply(learned: dict, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         y = rounded.apply(learned, x, key)
-        # Nothing exceeds the bound. It only keeps compilers from fusing the grid's product with a sum that follows:
-        # one term would go in unrounded, and opposite levels would add up to some 1e-8 instead of 0.
+        # y never exceeds the bound. The minimum only stops the compiler from fusing the grid's product with a following
+        # sum: one term would then go in unrounded, and opposite levels would add up to some 1e-8 instead of 0.
         return straight_through(jnp.minimum(jax.lax.stop_gradient(y), 2 * act_range), y)
 
     return rounded._replace(apply=apply)
@@ -116,16 +133,35 @@ def cdf_activation(
     small one; "sample_normalized" is the original, see there; "none" takes eval_ratio and has no `of_batch`. In
     evaluation, where classes are unknown, p is eval_ratio: 0, and 1 in the original's ImageNet program.
 
-    With "class", which the paper describes, a network can read the class from sigma in training and misses it in
-    evaluation: it then does far worse than without scaling (results/LOG.md).
+    With "class", which the paper describes, sigma tells the network the class in training but not in evaluation, so
+    accuracy is far lower than without scaling (results/LOG.md).
 
-    The sum of "sample_normalized" is over the shares that `of_batch` is given: padding should have share 0, and with
-    several devices it is each device's own. Ties go to even codes. Gradient: that of Phi, straight through the
+    "sample_normalized" divides by the sum of the shares that `of_batch` is given: padding should have share 0, and each
+    of several devices divides by its own sum. Ties go to even codes. Gradient: that of Phi, straight through the
     rounding; none to sigma. levels as in `cdf`. Holds: opposite levels add up to exactly 0, on which the gradient of a
     ReLU after a residual sum depends.
 
-    Source: ClimbQ (NeurIPS 2022), class distribution scaling, activation_quantize_fn. Refuses an act_range that is not
-    positive, an eval_ratio outside 0..1, other names of ratio and levels."""
+    Source: ClimbQ (NeurIPS 2022), class distribution scaling, activation_quantize_fn.
+
+    Args:
+        bits: 1 to 8, or 32 for the identity.
+        act_range: largest output.
+        ratio: sample_normalized, class or none, see above.
+        eval_ratio: p in evaluation, 0 to 1.
+        levels: as in `cdf`.
+
+    Returns:
+        The quantizer.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.cdf_activation(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [-0.67, -0.67, 0.67, 0.67]
+    """
     check_choice(LEVELS, levels, "levels")
     class_ratio = lookup(RATIOS, ratio, "ratio")
     if not 0 < act_range < math.inf:

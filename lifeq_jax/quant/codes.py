@@ -8,9 +8,9 @@ from lifeq_jax.core.tree import map_named, named_leaves
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.quant.base import Codes, Quantizer
 
-LEARNED = "quantizer"  # key, beside a layer's kernel, of what its quantizer learns
+LEARNED = "quantizer"  # key of a quantizer's learned state, in the same layer as the kernel
 
-Table = Mapping[str, Quantizer]  # leaf name of a kernel in the parameters -> its quantizer, below 32 bits
+KernelQuantizers = Mapping[str, Quantizer]  # leaf name of a kernel in the parameters -> its quantizer, below 32 bits
 
 
 def learned_of(params: PyTree, kernel: str) -> PyTree:
@@ -26,7 +26,7 @@ def is_learned(name: str) -> bool:
     return f"/{LEARNED}/" in f"/{name}"
 
 
-def replace_kernels(table: Table, params: PyTree, function: Callable) -> PyTree:
+def replace_kernels(table: KernelQuantizers, params: PyTree, function: Callable) -> PyTree:
     """`params` with every kernel of `table` replaced by function(kernel name, quantizer, learned state, kernel)."""
 
     def replaced(name: str, leaf: jax.Array) -> jax.Array:
@@ -35,27 +35,27 @@ def replace_kernels(table: Table, params: PyTree, function: Callable) -> PyTree:
     return map_named(replaced, params)
 
 
-def quantize(table: Table, params: PyTree) -> PyTree:
-    """`params` with every kernel of `table` replaced by its quantized value; gradients pass as in the layer."""
+def quantize_kernels(table: KernelQuantizers, params: PyTree) -> PyTree:
+    """`params` with every kernel of `table` replaced by its quantized value; gradients are those of the quantizer."""
     return replace_kernels(table, params, lambda name, quantizer, learned, leaf: quantizer.apply(learned, leaf))
 
 
-def codes(table: Table, params: PyTree) -> dict[str, Codes]:
+def kernel_codes(table: KernelQuantizers, params: PyTree) -> dict[str, Codes]:
     """The integers of every kernel of `table`, by kernel name."""
     leaves = named_leaves(params)
     found = {}
     for name, quantizer in table.items():
-        assert quantizer.codes is not None  # `Table` holds none of 32 bits
+        assert quantizer.codes is not None  # `KernelQuantizers` holds none of 32 bits
         found[name] = quantizer.codes(learned_of(params, name), leaves[name])
     return found
 
 
-def relax(table: Table, params: PyTree) -> dict[str, jax.Array]:
-    """Every kernel of `table` as its quantizer rounds it, limited to the grid's range, by kernel name."""
+def relax(table: KernelQuantizers, params: PyTree) -> dict[str, jax.Array]:
+    """Every kernel of `table` as it enters the rounding, limited to the grid's range, by kernel name."""
     leaves = named_leaves(params)
     return {name: quantizer.relax(learned_of(params, name), leaves[name]) for name, quantizer in table.items()}
 
 
-def mask(table: Table, params: PyTree) -> PyTree:
+def mask(table: KernelQuantizers, params: PyTree) -> PyTree:
     """A tree like `params` of Python bools: True where a quantizer of `table` acts on the leaf."""
     return map_named(lambda name, _: name in table, params)

@@ -1,4 +1,4 @@
-"""Gradient estimators: rounding to the nearest integer, or at random, under gradients that rounding does not have."""
+"""Gradient estimators: rounding, to the nearest integer or at random, with a surrogate gradient."""
 
 from collections.abc import Callable
 from functools import partial
@@ -68,20 +68,20 @@ _round_sigmoid.defvjp(_round_sigmoid_forward, _round_sigmoid_backward)
 
 
 def stacked_sigmoid(v: jax.Array, argument: float, key: jax.Array | None) -> jax.Array:
-    """The nearest integers to v. Gradient: that of a staircase of sigmoids of steepness `argument`, of rise 1 each.
+    """The nearest integers to v. Gradient: that of a sum of sigmoids of height 1 and steepness `argument`.
 
-    It is steepest half way between two integers. Source: StackSigmoidFunctional of Overcoming Oscillations."""
+    It is largest half way between two integers. Source: StackSigmoidFunctional of Overcoming Oscillations."""
     del key
     return _round_sigmoid(v, argument)
 
 
 def round_with(v: jax.Array, noise: jax.Array) -> jax.Array:
-    """floor(v + noise), noise in [0, 1) like v. Gradient: that of v. Holds: uniform noise gives v in the mean."""
+    """floor(v + noise), noise (shape of v) in [0, 1). Gradient: that of v. Holds: uniform noise gives v on average."""
     return straight_through(jnp.floor(v + noise), v)
 
 
 def stochastic(v: jax.Array, argument: float, key: jax.Array | None) -> jax.Array:
-    """v rounded up with the probability of its fraction; without a key, as in evaluation, to the nearest integers."""
+    """v rounded up with probability v - floor(v); without a key, as in evaluation, to the nearest integers."""
     if key is None:
         return ste(v, argument, key)
     return round_with(v, jax.random.uniform(key, v.shape, v.dtype))
@@ -90,23 +90,23 @@ def stochastic(v: jax.Array, argument: float, key: jax.Array | None) -> jax.Arra
 Round = Callable[[jax.Array, float, jax.Array | None], jax.Array]
 
 
-class Estimator(NamedTuple):
-    """A rounding function and its own argument; None where it takes none."""
+class GradientEstimator(NamedTuple):
+    """A rounding function and the default of its argument; None: it takes no argument."""
 
     round: Round  # (v, argument, key) -> integers as floats, the shape and type of v
     argument: float | None
 
 
-ESTIMATORS: dict[str, Estimator] = {
-    "ewgs": Estimator(ewgs, 0.2),
-    "stacked_sigmoid": Estimator(stacked_sigmoid, 1.0),
-    "ste": Estimator(ste, None),
-    "stochastic": Estimator(stochastic, None),
+ESTIMATORS: dict[str, GradientEstimator] = {
+    "ewgs": GradientEstimator(ewgs, 0.2),
+    "stacked_sigmoid": GradientEstimator(stacked_sigmoid, 1.0),
+    "ste": GradientEstimator(ste, None),
+    "stochastic": GradientEstimator(stochastic, None),
 }
 
 
 def rounding(name: str, argument: float = 0.0) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
-    """The row `name` of ESTIMATORS as (v, key) -> integers. Argument 0 means the row's own.
+    """The row `name` of ESTIMATORS as (v, key) -> integers. Argument 0 means the row's default.
 
     Refuses an unknown name, a negative argument, and one for an estimator that has none."""
     row = lookup(ESTIMATORS, name, "estimator")

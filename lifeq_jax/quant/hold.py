@@ -1,4 +1,4 @@
-"""Holding weights at their codes where the grid depends on all weights: through mean and deviation, or the largest."""
+"""Holding weights at their codes where the grid depends on the tensor: on its mean and deviation, or on max|x|."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
-INSIDE = 0.4  # of a step: how far from its level a held weight may be, 0.5 being the edge
-LEAST_SHARE = 0.25  # of a free weight's variance in that of the whole tensor
+INSIDE = 0.4  # of a step: how far a held weight may be from its level; the edge is at 0.5
+LEAST_SHARE = 0.25  # least mean share of a free weight in the variance of the whole tensor
 BISECTIONS = 40
 ROUNDING = 1e-5  # float32's share of error in sums over a tensor, with a margin
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-5  # float32's share of error in sums over a tensor, with a margin
 class Levels(NamedTuple):
     """A grid in the standardized space: level = (code - zero) * step, in standard deviations.
 
-    All beyond the levels of the codes `lowest` and `highest` rounds to these."""
+    Values beyond the levels of the codes `lowest` and `highest` round to these two."""
 
     step: float
     zero: float
@@ -23,29 +23,30 @@ class Levels(NamedTuple):
     highest: float = jnp.inf
 
     def places(self, values: jax.Array) -> jax.Array:
-        """Where weights of the codes `values` stand: on their levels."""
+        """Positions of weights with the codes `values`: their levels."""
         return (values.astype(jnp.float32) - self.zero) * self.step
 
     def bounds(self, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """How far down and up they may move: 0.4 steps, and out from an outermost level without end."""
+        """(lowest, highest) allowed positions: 0.4 steps around the level; no limit outward from an outermost level."""
         center, reach = self.places(values), INSIDE * self.step
         low = jnp.where(values <= self.lowest, -jnp.inf, center - reach)
         return low, jnp.where(values >= self.highest, jnp.inf, center + reach)
 
 
 class NormalLevels(NamedTuple):
-    """The codes 0..steps of a standardized t are those of steps * Phi(t), rounded; Phi: the normal distribution's."""
+    """The code of a standardized t is round(steps * Phi(t)), 0..steps; Phi is the normal CDF."""
 
     steps: int
 
     def places(self, values: jax.Array) -> jax.Array:
-        """Where weights of the codes `values` stand: at the middle of what steps * Phi rounds to them.
+        """Positions of weights with the codes `values`: the middle of the interval of Phi that rounds to each.
 
-        Phi reaches the outermost levels nowhere, but rounds to them from half a step away."""
+        Phi never reaches the outermost levels; their intervals are half a step wide."""
         return self._quantile(jnp.clip(values.astype(jnp.float32), 0.25, self.steps - 0.25))
 
     def bounds(self, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """How far down and up they may move: 0.4 steps of Phi, and out from an outermost level without end."""
+        """(lowest, highest) allowed positions: 0.4 steps of Phi around the level; outermost levels have no outer
+        limit."""
         low = self._quantile(jnp.maximum(values - INSIDE, 0.25))
         high = self._quantile(jnp.minimum(values + INSIDE, self.steps - 0.25))
         return jnp.where(values <= 0, -jnp.inf, low), jnp.where(values >= self.steps, jnp.inf, high)
@@ -55,7 +56,7 @@ class NormalLevels(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """Which weights are held, and what that leaves."""
+    """Which weights are held, and how much variance all weights share."""
 
     mask: jax.Array
     free: jax.Array  # number of weights that are not held
@@ -63,13 +64,16 @@ class _Held(NamedTuple):
 
 
 def _energy(held: _Held, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Bilinear form; at a = b what held weights at `a`, and the mean that they give the free ones, take of `room`."""
+    """sum_held a b + (sum_held a) (sum_held b) / n_free, a bilinear form.
+
+    At a = b it is the part of sum t^2 = `room` that held weights at `a` use up, including the mean shift that they
+    force on the free ones."""
     a, b = jnp.where(held.mask, a, 0.0), jnp.where(held.mask, b, 0.0)
     return jnp.sum(a * b) + jnp.sum(a) * jnp.sum(b) / jnp.maximum(held.free, 1)
 
 
 def _tightest(held: _Held, low: jax.Array, high: jax.Array) -> jax.Array:
-    """The places in [low, high] of least energy: all as near as they can be to one point, the free weights' mean."""
+    """The positions in [low, high] of least energy: each as close as it can be to one point, the free weights' mean."""
 
     def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         middle = (bounds[0] + bounds[1]) / 2
@@ -83,7 +87,7 @@ def _tightest(held: _Held, low: jax.Array, high: jax.Array) -> jax.Array:
 
 
 def _places(held: _Held, values: jax.Array, levels: Levels | NormalLevels) -> jax.Array:
-    """Where held weights stand, in deviations: at their places, or as much nearer to the free weights as is needed."""
+    """Positions of held weights, in deviations: `levels.places`, moved toward the free weights as far as needed."""
     center = levels.places(values)
     most = held.room - jnp.maximum(LEAST_SHARE * held.free, ROUNDING * held.room)
 
@@ -101,16 +105,16 @@ def _places(held: _Held, values: jax.Array, levels: Levels | NormalLevels) -> ja
 def hold_standardized(x: jax.Array, values: jax.Array, mask: jax.Array, levels: Levels | NormalLevels) -> jax.Array:
     """x, any shape, its entries under `mask` moved so that x, standardized as a whole, has the codes `values` there.
 
-    Let n entries be free, with mean a and sum of squared deviations V, and the held ones stand t_i deviations from the
-    mean. Then deviation s and mean m of the whole tensor after holding follow from s^2 (size - 1 - sum t^2 - (sum
-    t)^2 / n) = V and m = a + s sum t / n, and the held entries are m + s t_i. The t_i are `levels.places` while these
-    leave each free entry a quarter of the whole variance in the mean, which bounds s to twice the deviation of the
-    free; else each moves within `levels.bounds` toward the point of least sum.
+    Let n entries be free, with mean a and sum of squared deviations V, and let each held entry be t_i deviations from
+    the mean. Then s^2 (size - 1 - sum t^2 - (sum t)^2 / n) = V and m = a + s sum t / n give the deviation s and the
+    mean m of the whole tensor after holding, and the held entries are m + s t_i. The t_i are `levels.places`, as long
+    as these leave each free entry, on average, a quarter of the variance of the whole tensor (then s is at most twice
+    the deviation of the free entries); otherwise each t_i moves within `levels.bounds` toward the point of least sum.
 
-    Holds: other entries are unchanged. The codes are `values` whenever two free entries differ and any tensor with
-    these free entries, up to scale and offset, has these codes 0.1 steps from the edges; else x is returned as it is,
-    whose codes are right already if an earlier tensor had them and all of its entries are held. The gradient reaches
-    free entries only, also through m and s."""
+    Holds: other entries are unchanged. The codes are `values` if two free entries differ and some tensor with these
+    free entries, up to scale and offset, has these codes 0.1 steps from the edges. Otherwise x is returned unchanged;
+    its codes are right already if an earlier tensor had them and all of its entries are held. The gradient reaches free
+    entries only, also through m and s."""
     free, t, possible = ~mask, *jax.lax.stop_gradient(_stand(values, mask, levels))
     count = jnp.maximum(jnp.sum(free), 1)
     mean = jnp.sum(jnp.where(free, x, 0.0)) / count
@@ -122,7 +126,7 @@ def hold_standardized(x: jax.Array, values: jax.Array, mask: jax.Array, levels: 
 
 
 def _stand(values: jax.Array, mask: jax.Array, levels: Levels | NormalLevels) -> tuple[jax.Array, jax.Array]:
-    """(t, 0 where free; whether they leave any room for the free entries)."""
+    """(t, 0 where free; whether the held entries leave any variance for the free ones)."""
     free = jnp.sum(~mask).astype(jnp.float32)
     held = _Held(mask, free, jnp.float32(mask.size - 1))
     t = jnp.where(mask, _places(held, values, levels), 0.0)
@@ -130,17 +134,17 @@ def _stand(values: jax.Array, mask: jax.Array, levels: Levels | NormalLevels) ->
 
 
 def hold_signs(x: jax.Array, signs: jax.Array, mask: jax.Array) -> jax.Array:
-    """x, its entries under `mask` with the sign of `signs`, 0 where that is 0, their magnitudes kept and never 0."""
+    """x; entries under `mask` get the sign of `signs` (0 where that is 0) and keep their magnitude, made nonzero."""
     magnitude = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x), jnp.finfo(jnp.float32).tiny))
     return jnp.where(mask, jnp.sign(signs).astype(x.dtype) * magnitude, x)
 
 
 def hold_scaled(x: jax.Array, values: jax.Array, mask: jax.Array, steps: int) -> jax.Array:
-    """x, its entries under `mask` on the levels `values` of 0..steps, evenly spaced from -max|x| to max|x|.
+    """x; entries under `mask` are put on the levels `values` of 0..steps, evenly spaced from -max|x| to max|x|.
 
-    The largest magnitude counts where it is free, or held at an outermost level and so on the largest in any case.
-    Holds: other entries are unchanged; the codes are `values`, unless none is outermost and all free entries are 0:
-    no tensor has these codes then, and x is returned as it is."""
+    max|x| is over free entries and those held at an outermost level.
+    Holds: other entries are unchanged; the codes are `values`, unless none is outermost and all free entries are 0: no
+    tensor has these codes then, and x is returned unchanged."""
     outermost = mask & ((values == 0) | (values == steps))
     held = jnp.max(jnp.where(outermost, jax.lax.stop_gradient(jnp.abs(x)), 0.0))
     reach = jnp.maximum(jnp.max(jnp.where(mask, 0.0, jnp.abs(x))), held)

@@ -17,7 +17,7 @@ SMALLEST = 1e-8  # the least scale and the least range
 
 
 class Form(NamedTuple):
-    """What a learned state means."""
+    """How a learned state is read: the fixed properties of the quantizer."""
 
     bits: int
     symmetric: bool
@@ -41,9 +41,9 @@ class Grid(NamedTuple):
 
 
 def learned_from(form: Form, low: jax.Array, high: jax.Array) -> dict[str, jax.Array]:
-    """The learned state whose grid covers [low, high], scalars or (1, .., C). The range is widened to hold 0 and 1e-8.
+    """The learned state whose grid covers [low, high], scalars or (1, .., C), widened to include 0 and 1e-8.
 
-    Symmetric: signed where any value is below 0, high at the highest integer, scale max(|low|, high) / int_max."""
+    Symmetric: signed where any value is below 0; scale = max(|low|, high) / int_max."""
     low, high = jnp.minimum(low, 0.0), jnp.maximum(high, SMALLEST)
     if form.symmetric:
         lowest = jnp.where(jnp.min(low) < 0, -(2.0 ** (form.bits - 1)), 0.0)
@@ -64,7 +64,7 @@ def grid_of(form: Form, learned: PyTree) -> Grid:
 
 
 def slowed(form: Form, grid: Grid, x: jax.Array) -> Grid:
-    """`grid` with the gradients of scale and zero times LSQ's 1 / sqrt(numel int_max), if the form wants it.
+    """`grid`, with the gradients of scale and zero multiplied by LSQ's 1 / sqrt(numel int_max) if the form says so.
 
     numel counts the values of x that share a scale. Source: LSQ (Esser et al., 2020), section 2.2."""
     if not form.grad_scale:
@@ -77,13 +77,13 @@ def slowed(form: Form, grid: Grid, x: jax.Array) -> Grid:
 def integers(form: Form, grid: Grid, x: jax.Array, key: jax.Array | None = None) -> Codes:
     """clamp(round(x / scale) + zero, low, low + 2**bits - 1), values still float32 and differentiable."""
     level = form.round(x.astype(jnp.float32) / grid.scale, key) + grid.zero
-    # The clamp's bounds are fixed numbers, the lowest integer is not; between integers the shift loses nothing.
+    # `clamp` needs fixed bounds, and the lowest integer is an array; shifting integers by it is exact.
     values = clamp(level - grid.low, 0.0, float(form.steps)) + grid.low
     return Codes(values, grid.scale, grid.zero)
 
 
-def limited(form: Form, grid: Grid, x: jax.Array) -> jax.Array:
-    """x between the lowest and the highest value of the grid; gradient 1 at both, beyond them that of the bound."""
+def limited_to_grid(form: Form, grid: Grid, x: jax.Array) -> jax.Array:
+    """x limited to the grid's lowest and highest value; gradient 1 up to both, beyond them that of the bound."""
     low = (grid.low - grid.zero) * grid.scale
     high = (grid.low + form.steps - grid.zero) * grid.scale
     return jnp.where(x < low, low, jnp.where(x > high, high, x)).astype(x.dtype)
@@ -92,7 +92,7 @@ def limited(form: Form, grid: Grid, x: jax.Array) -> jax.Array:
 def _quantizer(form: Form, ranges: str, options: Options, noisy: bool) -> Quantizer:
     def apply(learned: PyTree, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         found = integers(form, slowed(form, grid_of(form, learned), x), x, key)
-        # Rounded once for each use, as in the original: EWGS then scales the gradient of each by its own sign.
+        # Rounded again for each use, as in the original: EWGS scales the gradient of each use by its own sign.
         zero = slowed(form, grid_of(form, learned), x).zero
         return dequantize(found._replace(zero=zero)).astype(x.dtype)
 
@@ -109,7 +109,7 @@ def _quantizer(form: Form, ranges: str, options: Options, noisy: bool) -> Quanti
         form.bits,
         lambda x: learned_from(form, *extremes(x, form.per_channel)),
         apply,
-        lambda learned, x: limited(form, grid_of(form, learned), x),
+        lambda learned, x: limited_to_grid(form, grid_of(form, learned), x),
         codes,
         hold,
         make_ranges(ranges, target, options),
@@ -139,12 +139,25 @@ def lsq(
     Learned state {"scale", "zero"}. per_channel: one scale per index of the last axis, shape (1, .., C), else scalars.
     log_scale learns log s. grad_scale multiplies the gradients of s and z by 1 / sqrt(numel int_max).
 
-    Gradient: that of the estimator (row of ESTIMATORS; estimator_arg 0 is its own) where the rounded integer is in the
-    grid, both bounds included, else 0 for x and the bound's for s. `relax` limits x to the grid and does not scale
-    gradients. ranges: row of RANGES, with percentile, momentum, candidates, margin as in `ranges.Options`.
+    Gradient: that of the estimator (row of ESTIMATORS; estimator_arg 0 is its default) where the rounded integer is in
+    the grid, both bounds included; outside, 0 for x and the bound's for s. `relax` limits x to the grid and does not
+    scale gradients. ranges: row of RANGES, with percentile, momentum, candidates, margin as in `ranges.Options`.
 
     Source: LSQ (Esser et al., 2020), equations 1 to 5; LSQ+ (Bhalgat et al., 2020) for the zero point; the form is that
-    of Overcoming Oscillations (ICML 2022), which clamps after rounding. Refuses 1 bit and arguments out of range."""
+    of Overcoming Oscillations (ICML 2022), which clamps after rounding.
+
+    Returns:
+        The quantizer; its `init` gives the learned state for the smallest and largest value of a tensor.
+
+    Raises:
+        Refusal: bits is 1, or an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.lsq(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [-1.0, 0.0, 0.0, 1.0]
+    """
     round_ = rounding(estimator, estimator_arg)
     if check_bits(bits) == 32:
         return identity()

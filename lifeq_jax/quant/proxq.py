@@ -19,7 +19,7 @@ def standardize(x: jax.Array, range_: float = 2.0) -> jax.Array:
     either side. Source: normalize in LifeQuant model/quantization.py."""
     centered = x - jnp.mean(x)
     variance = jnp.sum(jnp.square(centered)) / max(x.size - 1, 1)
-    # The square root has no finite derivative at 0, so a constant tensor takes another branch before it.
+    # The derivative of the square root is infinite at 0, so a constant tensor is replaced before it.
     deviation = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
     return centered / deviation * (range_ / 4)
 
@@ -40,7 +40,25 @@ def proxq(bits: int, *, range_: float = 2.0, levels: str = "exact") -> Quantizer
     1 bit: sign(x) mean|x|, straight through, where sign(0) is +1 ("exact") or 0 ("open").
 
     range_ is 2 in LifeQuant's ResNets and Office models, 0.5 in its mobilenet-v2-cifar-100. Source: LifeQuant
-    (ICCV 2023), weight_quantize_fn. Refuses a range_ that is not positive and other names of levels."""
+    (ICCV 2023), weight_quantize_fn.
+
+    Args:
+        bits: 1 to 8, or 32 for the identity.
+        range_: width of the grid, positive.
+        levels: exact or open, see above.
+
+    Returns:
+        The quantizer.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.proxq(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [-0.33, -0.33, 0.33, 0.33]
+    """
     check_choice(LEVELS, levels, "levels")
     if not range_ > 0:
         raise Refusal(f"range_={range_!r} must be positive")

@@ -14,8 +14,8 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.quant.base import Ranges
 
-# Shifted by whole steps, an odd number of steps puts every zero point half way between two integers. This share of the
-# width, in or out at the lower end, decides to which side it rounds, so that every integer between is tried.
+# With an odd number of steps, shifting by whole steps leaves the zero point at k + 1/2. Moving the lower end by this
+# fraction of the width breaks the tie, so that both k and k + 1 are tried.
 NUDGE = 2e-6
 GOLDEN = (5**0.5 - 1) / 2
 GOLDEN_STEPS = 30  # 0.618**30 = 5e-7 of the bracket, the resolution of float32
@@ -35,7 +35,7 @@ class Options(NamedTuple):
     """Arguments of the estimators."""
 
     percentile: float = 0.0  # per cent of the values that are left out at either end
-    momentum: float = 0.9  # share of the old estimate that a new tensor leaves
+    momentum: float = 0.9  # weight of the old estimate in the moving average
     candidates: int = 100  # thresholds tried by the grid search
     margin: float = 0.5  # how far beyond the largest magnitude the searches go
 
@@ -49,7 +49,7 @@ class Range(NamedTuple):
 
 
 class Search(NamedTuple):
-    """An estimate that is searched for. Fixed by the first tensor, but for the last field."""
+    """The state of a search. The first tensor fixes all fields but the last."""
 
     reach: jax.Array  # scalar, the largest magnitude a threshold may have
     low: jax.Array  # scalars, bounds of the thresholds
@@ -112,7 +112,7 @@ def _begin(target: Target, options: Options, x: jax.Array, found: int) -> Search
 
 
 def _shifts(target: Target) -> list[tuple[int, float]]:
-    """(steps, nudge of the lower end) of every shift, in the original's order: 0 stands there with both signs."""
+    """(steps, nudge of the lower end) of every shift, in the original's order, which has 0 with both signs."""
     if target.symmetric:
         return [(0, 0.0)]
     return [(sign * steps, sign * NUDGE) for steps in range(2**target.bits // 4) for sign in (1, -1)]
@@ -121,11 +121,11 @@ def _shifts(target: Target) -> list[tuple[int, float]]:
 def mse(target: Target, options: Options) -> Ranges:
     """The range of least squared error, summed over all tensors, among a grid of candidates.
 
-    Candidates: thresholds k/n of the reach, k = 1..n = `candidates`; reach: the first tensor's largest magnitude plus
-    `margin`, the same for all channels. An asymmetric quantizer also tries them shifted by up to 2**bits / 4 steps
+    Candidates: thresholds k/n of the reach, k = 1..n = `candidates`; the reach is the first tensor's largest magnitude
+    plus `margin`, the same for all channels. An asymmetric quantizer also tries them shifted by up to 2**bits / 4 steps
     either way, unless the first tensor has no negative value. The original's margin 0.5 is coarse for small weights.
-    Holds: one candidate is tried after the other, so that the memory needed is a few copies of the tensor and K numbers
-    per channel, K the number of candidates: n, times 2**bits / 2 if asymmetric."""
+    Candidates are tried one by one: the memory needed is a few copies of the tensor and one number per channel for each
+    candidate, of which there are n, or n 2**bits / 2 if asymmetric."""
     grid = [(count, *shift) for count in range(1, options.candidates + 1) for shift in _shifts(target)]
     counts, shifts, nudges = jnp.array(grid, jnp.float32).T
 
@@ -142,7 +142,7 @@ def mse(target: Target, options: Options) -> Ranges:
             def computed() -> jax.Array:
                 return loss(target, x, *thresholds(state, *candidate))
 
-            # A range that begins at 0 has no shift, so most candidates of an asymmetric quantizer cost nothing then.
+            # A range that begins at 0 is not shifted; skipping these candidates makes one-sided tensors cheap.
             shifted = state.one_sided & ((candidate[1] != 0) | (candidate[2] < 0))
             return jax.lax.cond(shifted, lambda: jnp.full(state.found.shape[1:], jnp.inf), computed)
 
@@ -156,10 +156,10 @@ def mse(target: Target, options: Options) -> Ranges:
 
 
 def minimize(function: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array) -> jax.Array:
-    """Where `function` is least in [low, high], by golden-section search of every element on its own.
+    """The minimizer of an elementwise `function` in [low, high], by golden-section search for each element.
 
     function: (..) -> (..), element i a function of element i. Holds: exact to 5e-7 of the bracket where the function
-    has one minimum, a local minimum otherwise. The best of all points tried is returned."""
+    has one minimum, else a local minimum. Returns the best of all points tried."""
 
     def step(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         low, high, left, right, at_left, at_right = state
@@ -208,10 +208,10 @@ def _best_range(target: Target, x: jax.Array, state: Search) -> jax.Array:
 def golden_section(target: Target, options: Options) -> Ranges:
     """The range of least squared error on the newest tensor, by golden-section search from 1 % to 100 % of the reach.
 
-    Reach as in `mse`. An asymmetric quantizer searches the shift within the search for the width, about 1000 passes
-    over the tensor; else 32. Not the original's algorithm, which is scipy's bounded search (Brent's: parabolic steps
-    between golden ones): where the error has several minima, the two may end in different ones. Holds: the memory
-    needed is a few copies of the tensor."""
+    Reach as in `mse`. A symmetric quantizer needs 32 passes over the tensor; an asymmetric one searches the shift
+    inside the search for the width, about 1000 passes. The original uses another algorithm, scipy's bounded search
+    (Brent's: parabolic steps between golden ones); where the error has several minima, the two may find different ones.
+    The memory needed is a few copies of the tensor."""
 
     def update(state: Search, x: jax.Array) -> Search:
         return state._replace(found=_best_range(target, x.astype(jnp.float32), state))
@@ -221,18 +221,18 @@ def golden_section(target: Target, options: Options) -> Ranges:
     )
 
 
-class Row(NamedTuple):
+class RangeEstimator(NamedTuple):
     """An estimator and the fields of Options that it uses."""
 
     make: Callable[[Target, Options], Ranges]
     uses: tuple[str, ...]
 
 
-RANGES: dict[str, Row] = {
-    "golden_section": Row(golden_section, ("margin",)),
-    "minmax": Row(minmax, ("percentile",)),
-    "mse": Row(mse, ("candidates", "margin")),
-    "running_minmax": Row(running_minmax, ("percentile", "momentum")),
+RANGES: dict[str, RangeEstimator] = {
+    "golden_section": RangeEstimator(golden_section, ("margin",)),
+    "minmax": RangeEstimator(minmax, ("percentile",)),
+    "mse": RangeEstimator(mse, ("candidates", "margin")),
+    "running_minmax": RangeEstimator(running_minmax, ("percentile", "momentum")),
 }
 
 LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
@@ -244,7 +244,7 @@ LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
 
 
 def make_ranges(name: str, target: Target, options: Options) -> Ranges:
-    """The row `name` of RANGES. Refuses an unknown name, an option out of its limits, and one the row does not use."""
+    """The row `name` of RANGES. Refuses an unknown name, and an option that is out of range or unused by the row."""
     row = lookup(RANGES, name, "ranges")
     for key, value in options._asdict().items():
         allowed, choices = LIMITS[key]

@@ -1,4 +1,4 @@
-"""What all quantizers are made of: the straight-through estimator, the clamp, and the record built from a grid."""
+"""The parts of all quantizers: the straight-through estimator, the clamp, and the record built from a grid."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from lifeq_jax.quant.base import Codes, Quantizer, check_bits, dequantize
 
 @jax.custom_vjp
 def straight_through(value: jax.Array, surrogate: jax.Array) -> jax.Array:
-    """Returns `value` unchanged; the gradient goes to `surrogate`, of the same shape, as if it had been returned.
+    """Returns `value` unchanged, with the gradient of `surrogate`, an array of the same shape.
 
     Source: the straight-through estimator as in LifeQuant model/quantization.py."""
     del surrogate
@@ -34,12 +34,13 @@ straight_through.defvjp(_straight_through_forward, _straight_through_backward)
 def clamp(x: jax.Array, low: float, high: float) -> jax.Array:
     """x limited to [low, high], any shape. Holds: the gradient is 1 at both bounds and between, 0 outside.
 
-    jnp.clip has 1/2 at the bounds; the originals (torch 1.7) have 1, so that values on an outermost level learn."""
+    jnp.clip has gradient 1/2 at the bounds. The originals (torch 1.7) have 1: values on an outermost level still
+    learn."""
     return jnp.clip(x, low, high)
 
 
 def _clamp_forward(x: jax.Array, low: float, high: float) -> tuple[jax.Array, jax.Array]:
-    # A mask of one byte per value is a quarter of what keeping x would cost in memory traffic.
+    # A mask of one byte per value costs a quarter of the memory traffic of keeping x.
     return jnp.clip(x, low, high), (x >= low) & (x <= high)
 
 
@@ -70,11 +71,11 @@ def from_grid(
     surrogate: Callable[[jax.Array], jax.Array],
     hold: Hold | None = None,
 ) -> Quantizer:
-    """The quantizer without learned state that rounds to `grid` and learns through `surrogate`; 32 bits: the identity.
+    """A quantizer without learned state: rounds to `grid`, has the gradient of `surrogate`; at 32 bits the identity.
 
     `grid(x)` returns the codes of x with `values` integral but still float32, so that XLA fuses rounding and scaling
-    into one loop; `codes` casts them. Both come from one function, hence the equality that `Quantizer` promises.
-    `hold` is needed where the grid depends on x; by default held values are put on a grid that does not.
+    into one loop; `codes` casts them. Both `apply` and `codes` come from `grid`, so they agree as `Quantizer` promises.
+    `hold` is needed where the grid depends on x; the default assumes that it does not.
     Refuses bits that are not in {1..8, 32}."""
     if check_bits(bits) == 32:
         return identity()

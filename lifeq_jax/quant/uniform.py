@@ -23,16 +23,49 @@ def dorefa(bits: int) -> Quantizer:
     """round(x n) / n with n = 2**bits - 1, not clamped; 1 bit is sign(x) with sign(0) = 0. Gradient: that of x.
 
     Holds for 2..8 bits: idempotent, |y - x| <= 1 / (2 n). Source: uniform_quantize of all LifeQuant and ClimbQ
-    programs."""
+    programs.
+
+    Args:
+        bits: 1 to 8, or 32 for the identity.
+
+    Returns:
+        The quantizer.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.dorefa(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [-1.0, -0.33, 0.33, 1.0]
+    """
     return from_grid(bits, lambda x: unit_codes(x, bits), lambda x: x)
 
 
 def activation(bits: int, *, normalize: bool = False) -> Quantizer:
     """clamp(x, 0, 1) on the DoReFa grid; 1 bit gives 1 where x > 0, else 0. Gradient: 1 on [0, 1], 0 outside.
 
-    normalize=True first maps the whole tensor, batch included, to mean 0 and standard deviation 1/2, and the gradient
-    flows through both statistics: the variant of LifeQuant's mobilenet-v2-cifar-100, where an output depends on the
-    rest of its batch in evaluation too. Source: activation_quantize_fn."""
+    normalize=True first maps the whole tensor, over the batch too, to mean 0 and standard deviation 1/2; the gradient
+    flows through both statistics. This is the variant of LifeQuant's mobilenet-v2-cifar-100, in which an output depends
+    on the rest of its batch even in evaluation. Source: activation_quantize_fn.
+
+    Args:
+        bits: 1 to 8, or 32 for the identity.
+        normalize: see above.
+
+    Returns:
+        The quantizer.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.activation(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [0.0, 0.0, 0.33, 1.0]
+    """
 
     def prepared(x: jax.Array) -> jax.Array:
         return clamp(standardize(x, NORMALIZED_RANGE) if normalize else x, 0.0, 1.0)
@@ -50,7 +83,23 @@ def activation(bits: int, *, normalize: bool = False) -> Quantizer:
 def minmax(bits: int) -> Quantizer:
     """x on 2**bits levels, evenly spaced from -max|x| to max|x| of the whole tensor. Gradient: that of x.
 
-    Plain uniform quantization, what ProxQ is compared with. Holds: |y - x| <= max|x| / (2**bits - 1)."""
+    Plain uniform quantization, the baseline of ProxQ. Holds: |y - x| <= max|x| / (2**bits - 1).
+
+    Args:
+        bits: 1 to 8, or 32 for the identity.
+
+    Returns:
+        The quantizer.
+
+    Raises:
+        Refusal: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> quantizer = lq.quantizers.minmax(2)
+        >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
+        >>> [round(float(y), 2) for y in quantizer.apply(quantizer.init(x), x)]
+        [-1.0, -0.33, 0.33, 1.0]
+    """
     steps = 2**bits - 1
 
     def grid(x: jax.Array) -> Codes:

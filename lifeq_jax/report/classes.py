@@ -1,4 +1,4 @@
-"""The numbers that a report takes from per_class.csv."""
+"""The numbers of per_class.csv that a report shows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,14 +17,19 @@ NUMBERS = {
 }
 
 
+UNBALANCED = 1.5  # times the training images of the smallest class; chance makes smaller differences
+
+
 def is_unbalanced(classes: Classes) -> bool:
-    """Whether in any task the classes that are scored differ in their training images."""
+    """Whether in any task the largest of the classes that are scored has more than UNBALANCED times the training images
+    of the smallest."""
     tasks = zip(classes.train_images, classes.images, strict=True)
-    return any(len(set(known[scored > 0])) > 1 for known, scored in tasks)
+    sizes = [known[scored > 0] for known, scored in tasks]
+    return any(size.max() > UNBALANCED * size.min() for size in sizes if size.size)
 
 
 def class_numbers(classes: Classes, many: int, few: int) -> dict[str, float]:
-    """NUMBERS as shares, each a mean over the tasks that have it; NaN: no task has it."""
+    """NUMBERS as shares, each a mean over the tasks that have it; NaN if no task has it."""
     shares = class_shares(classes.correct, classes.images)
     accuracy = class_shares(classes.correct.sum(axis=1), classes.images.sum(axis=1))
     balanced = np.array([mean_of_known(row) for row in shares])
@@ -34,27 +39,25 @@ def class_numbers(classes: Classes, many: int, few: int) -> dict[str, float]:
     return {name: mean_of_known(value) for name, value in zip(NUMBERS, values, strict=True)}
 
 
-class Curve(NamedTuple):
-    """C classes, most training images first; each number is a mean over the tasks that score the class."""
+class ClassCurve(NamedTuple):
+    """The C classes that a task scores, most training images first."""
 
-    label: np.ndarray  # (C,) int64
+    label: np.ndarray  # (C,) names
     train_images: np.ndarray  # (C,) float64
     mean: np.ndarray  # (C,) float64, accuracy as a share, mean over runs
     deviation: np.ndarray  # (C,) float64, sample standard deviation over runs; 0 for one run
 
 
-def class_curve(runs: Sequence[Classes]) -> Curve:
-    """The accuracy by class of the runs of one recipe; classes that some run does not score are left out."""
-    scored = [one.images > 0 for one in runs]
-    label = np.flatnonzero(np.all([tasks.any(axis=0) for tasks in scored], axis=0))
-    shares = [_over_tasks(class_shares(one.correct, one.images), seen) for one, seen in zip(runs, scored, strict=True)]
-    sizes = [_over_tasks(one.train_images, seen) for one, seen in zip(runs, scored, strict=True)]
-    values, train_images = np.array(shares)[:, label], np.mean(sizes, axis=0)[label]
+def class_curves(runs: Sequence[Classes], names: Sequence[str]) -> list[ClassCurve]:
+    """The accuracy by class of the runs of one recipe, task by task; classes that some run does not score are left
+    out. `names`: of all K classes."""
+    return [_curve(runs, names, task) for task in range(len(runs[0].images))]
+
+
+def _curve(runs: Sequence[Classes], names: Sequence[str], task: int) -> ClassCurve:
+    label = np.flatnonzero(np.all([one.images[task] > 0 for one in runs], axis=0))
+    values = np.array([class_shares(one.correct, one.images)[task, label] for one in runs])
+    train_images = np.mean([one.train_images[task, label] for one in runs], axis=0)
     order = np.argsort(-train_images, kind="stable")
     deviation = values.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(label))
-    return Curve(label[order], train_images[order], values.mean(axis=0)[order], deviation[order])
-
-
-def _over_tasks(values: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """(K,) mean of (T, K) over the tasks that score the class, 0 where none does."""
-    return np.where(scored, values, 0).sum(axis=0) / np.maximum(scored.sum(axis=0), 1)
+    return ClassCurve(np.array(names)[label[order]], train_images[order], values.mean(axis=0)[order], deviation[order])

@@ -12,20 +12,21 @@ from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import continual_metrics, mean_and_std
-from lifeq_jax.metrics.games import beats_chance, forward_transfer, lost, normalized
+from lifeq_jax.metrics.games import beats_chance, forward_transfer, lost, normalized_returns
 from lifeq_jax.metrics.layers import whole_network
-from lifeq_jax.report.game_plots import Curve, draw_curves, draw_returns
+from lifeq_jax.report.game_plots import LearningCurve, draw_curves, draw_returns
 from lifeq_jax.report.groups import slugs, told_apart
 from lifeq_jax.report.layers import MEANINGS
+from lifeq_jax.report.page import write_page
 from lifeq_jax.report.plots import save
 from lifeq_jax.runs.games import GameRun
 
 
-class Group(NamedTuple):
+class GameGroup(NamedTuple):
     """Runs that differ in nothing but the seed."""
 
     label: str
-    slug: str  # the label as part of a file name, unlike that of any other group
+    slug: str  # the label as part of a file name, unique among the groups
     runs: tuple[GameRun, ...]  # sorted by seed
 
     @property
@@ -35,12 +36,12 @@ class Group(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """What is known of a game from runs that learned it alone."""
+    """The results of runs that learned a game alone."""
 
     single: tuple[float, float]  # mean return, standard error over the seeds
     chance: tuple[float, float]  # of an agent that acts at random
     curve: np.ndarray  # (epochs,) mean return of training
-    group: Group
+    group: GameGroup
 
     @property
     def has_scale(self) -> bool:
@@ -49,13 +50,13 @@ class Alone(NamedTuple):
 
 
 def write_games_report(runs: Sequence[GameRun], out: str | Path, others: Sequence[tuple[Path, str]] = ()) -> Path:
-    """Writes <out>/report.md and the PNG plots beside it; returns the path of report.md.
+    """Writes <out>/report.md, the PNG plots beside it and both as report.html; returns the path of report.md.
 
     Runs that differ only in the seed are one group, reported as mean ± sample standard deviation. Groups that learned a
-    single game are what the others are measured by: their end is 1, an agent that acts at random 0. Returns are not
-    normalized where no such group is among the runs, where it has one seed, or where it does not beat chance by two
-    standard errors. `others`: folders of runs that are not finished, each with its status, to be listed. Refuses a
-    folder that cannot be written, and a seed that occurs twice in one group."""
+    single game set the scale of normalized returns: 1 is their final return, 0 that of an agent that acts at random.
+    Returns of a game are not normalized if there is no such group, if it has one seed, or if it does not beat chance by
+    two standard errors. `others`: folders of unfinished runs, each with its status, to be listed. Refuses a folder that
+    cannot be written, and a seed that occurs twice in one group."""
     out, groups = Path(out), group_games(runs)
     alone = _alone(groups)
     sequences = [group for group in groups if len(group.names) > 1]
@@ -73,13 +74,14 @@ def write_games_report(runs: Sequence[GameRun], out: str | Path, others: Sequenc
             parts += _section(group, alone, out)
         path = out / "report.md"
         write_whole(path, "\n\n".join(parts) + "\n")
+        write_page(path)
     except OSError as error:
         raise Refusal(f"report folder {out} cannot be written: {error.strerror}") from None
     return path
 
 
-def group_games(runs: Sequence[GameRun]) -> list[Group]:
-    """Groups the runs of one recipe, whatever the seed, in the order in which they are given."""
+def group_games(runs: Sequence[GameRun]) -> list[GameGroup]:
+    """Groups the runs that differ only in the seed, in the order in which they are given."""
     together: dict[str, list[GameRun]] = {}
     for run in runs:
         together.setdefault(to_json(dataclasses.replace(run.recipe, seed=0)), []).append(run)
@@ -91,10 +93,10 @@ def group_games(runs: Sequence[GameRun]) -> list[Group]:
                 raise Refusal(f"{one.folder} and {other.folder} are runs of {same}; give one of them")
     recipes = [group[0].recipe for group in members]
     labels = told_apart([recipe.name for recipe in recipes], recipes)
-    return [Group(*each) for each in zip(labels, slugs(labels, recipes), members, strict=True)]
+    return [GameGroup(*each) for each in zip(labels, slugs(labels, recipes), members, strict=True)]
 
 
-def _alone(groups: Sequence[Group]) -> dict[str, Alone]:
+def _alone(groups: Sequence[GameGroup]) -> dict[str, Alone]:
     found: dict[str, Alone] = {}
     for group in groups:
         if len(group.names) > 1 or len(group.runs) < 2:
@@ -110,7 +112,7 @@ def _alone(groups: Sequence[Group]) -> dict[str, Alone]:
     return found
 
 
-def curves_of(group: Group, task: int) -> np.ndarray:
+def curves_of(group: GameGroup, task: int) -> np.ndarray:
     """(seeds, epochs) mean return of the training games that ended in each epoch of a game; NaN: none did."""
     return np.array([run.learning.returns[run.learning.task == task] for run in group.runs])
 
@@ -125,19 +127,19 @@ def _over_seeds(values: Iterable[float]) -> str:
     return _shown(*mean_and_std([float(value) for value in values]))
 
 
-def scaled(run: GameRun, alone: Mapping[str, Alone]) -> np.ndarray | None:
+def normalized_matrix(run: GameRun, alone: Mapping[str, Alone]) -> np.ndarray | None:
     """The matrix of normalized returns; None where some game has no scale."""
     if not all(name in alone and alone[name].has_scale for name in run.names):
         return None
     single, chance = (np.array([getattr(alone[name], what)[0] for name in run.names]) for what in ("single", "chance"))
-    return normalized(run.matrix, single, chance)
+    return normalized_returns(run.matrix, single, chance)
 
 
-def _comparison(groups: Sequence[Group], alone: Mapping[str, Alone]) -> list[str]:
+def _comparison(groups: Sequence[GameGroup], alone: Mapping[str, Alone]) -> list[str]:
     """A row for each group that learns several games."""
     rows = []
     for group in groups:
-        matrices = [scaled(run, alone) for run in group.runs]
+        matrices = [normalized_matrix(run, alone) for run in group.runs]
         known = [matrix for matrix in matrices if matrix is not None]
         metrics = [continual_metrics(matrix) for matrix in known] or [dict.fromkeys(SHOWN, np.nan)]
         ends = [_over_seeds(run.matrix[-1, game] for run in group.runs) for game in range(len(group.names))]
@@ -173,7 +175,7 @@ def _single_games(alone: Mapping[str, Alone]) -> list[str]:
     return ["## Games learned alone", "Mean ± standard error.", markdown_table(header, rows)]
 
 
-def _section(group: Group, alone: Mapping[str, Alone], out: Path) -> list[str]:
+def _section(group: GameGroup, alone: Mapping[str, Alone], out: Path) -> list[str]:
     names = group.names
     parts = [f"## {group.label}", _facts(group)]
     rows = [["chance", *(_over_seeds(run.chance[j, 0] for run in group.runs) for j in range(len(names)))]]
@@ -187,7 +189,9 @@ def _section(group: Group, alone: Mapping[str, Alone], out: Path) -> list[str]:
     parts += _scaled_section(group, alone)
     parts += _layers(group)
     curves = [
-        Curve(name, run_steps(group, task), curves_of(group, task), alone[name].curve if name in alone else None)
+        LearningCurve(
+            name, run_steps(group, task), curves_of(group, task), alone[name].curve if name in alone else None
+        )
         for task, name in enumerate(names)
     ]
     caption = "returns of training games over the steps of play"
@@ -198,14 +202,14 @@ def _section(group: Group, alone: Mapping[str, Alone], out: Path) -> list[str]:
     return [*parts, f"![returns after each game]({save(figure, out / f'{group.slug}_returns.png').name})"]
 
 
-def run_steps(group: Group, task: int) -> np.ndarray:
+def run_steps(group: GameGroup, task: int) -> np.ndarray:
     """(epochs,) steps of play in a game at the end of each of its epochs."""
     learning = group.runs[0].learning
     return learning.env_steps[learning.task == task]
 
 
-def _forgotten(group: Group) -> list[str]:
-    """What was lost of each game, and how that compares with its spread."""
+def _forgotten(group: GameGroup) -> list[str]:
+    """The forgetting of each game, compared with its spread over seeds."""
     each = np.array([lost(run.matrix) for run in group.runs])
     rows = []
     for name, values in zip(group.names, each.T, strict=False):
@@ -218,8 +222,8 @@ def _forgotten(group: Group) -> list[str]:
     return [said, markdown_table(["game", "lost", "se", "lost / se"], rows)]
 
 
-def _scaled_section(group: Group, alone: Mapping[str, Alone]) -> list[str]:
-    matrices = [scaled(run, alone) for run in group.runs]
+def _scaled_section(group: GameGroup, alone: Mapping[str, Alone]) -> list[str]:
+    matrices = [normalized_matrix(run, alone) for run in group.runs]
     known = [matrix for matrix in matrices if matrix is not None]
     if not known or len(group.names) == 1:
         return []
@@ -237,7 +241,7 @@ def _scaled_section(group: Group, alone: Mapping[str, Alone]) -> list[str]:
     return [text, markdown_table(["", *group.names], [*rows, transfer])]
 
 
-def _layers(group: Group) -> list[str]:
+def _layers(group: GameGroup) -> list[str]:
     if not all(run.layers for run in group.runs):
         return []
     rows = []
@@ -251,7 +255,7 @@ def _layers(group: Group) -> list[str]:
     return [said, markdown_table(["after", "capacity used", "dead units"], rows)]
 
 
-def _facts(group: Group) -> str:
+def _facts(group: GameGroup) -> str:
     recipe, run = group.runs[0].recipe, group.runs[0]
     arguments = ", ".join(f"{name}={value}" for name, value in recipe.method.args.items())
     games, stage = recipe.games, recipe.stages[-1]

@@ -1,4 +1,4 @@
-"""Runs of one recipe, put together over their seeds."""
+"""Groups of runs that differ only in the seed."""
 
 import dataclasses
 import re
@@ -18,16 +18,16 @@ class Group(NamedTuple):
     """Runs that differ in nothing but the seed."""
 
     label: str
-    slug: str  # the label as part of a file name, unlike that of any other group
+    slug: str  # the label as part of a file name, unique among the groups
     runs: tuple[Run, ...]  # sorted by seed
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
-    """Groups the runs of one recipe, whatever the seed: those measured on test images, then those measured on
-    validation images, each with the best mean of the average accuracy first.
+    """Groups the runs that differ only in the seed: those measured on test images, then those measured on validation
+    images, each sorted by the mean of the average accuracy, best first.
 
-    A group is labelled with the recipe's name, where another group has that name too with what differs, and where it
-    was measured on validation images with these words. Refuses no runs at all, and a seed that occurs twice in one
+    A group's label is the recipe's name, with the settings that differ if another group has that name too, and with a
+    note if it was measured on validation images. Refuses an empty sequence, and a seed that occurs twice in one
     group."""
     if not runs:
         raise Refusal("no run folder was given; name at least one")
@@ -64,7 +64,7 @@ def _labels(recipes: Sequence[Recipe]) -> list[str]:
 
 
 def told_apart(names: Sequence[str], recipes: Sequence[Checked]) -> list[str]:
-    """The names of the recipes; of those that share one, with the settings that differ."""
+    """The names of the recipes, with the settings that differ added to names that occur several times."""
     plain = [_plain(recipe) for recipe in recipes]
     labels = []
     for name, own in zip(names, plain, strict=True):
@@ -77,7 +77,7 @@ def told_apart(names: Sequence[str], recipes: Sequence[Checked]) -> list[str]:
 
 
 def slugs(labels: Sequence[str], recipes: Sequence[Recipe | GameRecipe]) -> list[str]:
-    """The labels as parts of file names, told apart by the recipe where two would be alike."""
+    """The labels as parts of file names, made unique by the recipe's digest where two would be equal."""
     found = [re.sub("[^A-Za-z0-9.=_-]+", "-", label).strip("-.")[:80].lower() for label in labels]
     return [
         f"{slug}-{digest(recipe)}" if found.count(slug) > 1 or not slug else slug
@@ -86,7 +86,7 @@ def slugs(labels: Sequence[str], recipes: Sequence[Recipe | GameRecipe]) -> list
 
 
 def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[str, Any]]) -> int:
-    """How many namesakes have another value. An argument of a part is compared with the same part's only."""
+    """Number of namesakes with another value. An argument of a part is compared with that of the same part only."""
     part = key.rpartition(".")[0]
     alike = [other for other in namesakes if other.get(part) == own.get(part)]
     return sum(other.get(key) != own[key] for other in alike)

@@ -1,4 +1,4 @@
-"""What a run folder says of oscillating weights and of batch-norm re-estimation, as numbers."""
+"""The numbers of a run about oscillating weights and batch-norm re-estimation."""
 
 from typing import NamedTuple
 
@@ -45,15 +45,15 @@ def reestimated(run: Run) -> dict[tuple[str, int], tuple[float, float]]:
 
 
 class DistanceEnds(NamedTuple):
-    """Where weights lie between codes, after the first and after the last epoch of the last stage."""
+    """Distances of weights from their codes after the first and after the last epoch of the last stage."""
 
     first: np.ndarray  # (BINS,) float64, shares of the tracked weights, mean over the runs
-    last: np.ndarray  # likewise
+    last: np.ndarray  # (BINS,) float64, as `first`
     labels: tuple[str, str]  # 'task 1, epoch 1', the first run's
 
 
 def distance_ends(group: Group) -> DistanceEnds | None:
-    """Mean over the runs of a group that counted weights in the last stage; None where no run did."""
+    """Means over the runs of a group that tracked weights in the last stage; None if no run did."""
     ends = [end for run in group.runs if (end := _ends_of(run))]
     if not ends:
         return None

@@ -1,5 +1,6 @@
-"""A metric of many runs against one setting: a point for each run, mean and spread of each kind."""
+"""A metric of many runs against one setting: a point for each run, mean and spread of each combination."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,7 @@ from matplotlib.figure import Figure
 from lifeq_jax.core.lookup import check_choice
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import mean_and_std
-
-# Okabe and Ito's colors, which color-blind readers tell apart, without their yellow, which is faint on white; and each
-# series has a marker of its own
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
+from lifeq_jax.report.style import cues
 
 
 def draw_points(
@@ -23,8 +20,11 @@ def draw_points(
 
     Args:
         rows: of runs; metrics are shares.
-        keys: what varies. `by` is along the axis; `hue`, and with it all others, colors and markers tell apart.
-        images: what the metric is measured on.
+        keys: the settings that vary.
+        metric: a key of the rows.
+        by: the key along the axis.
+        hue: the key that colors and markers show first; they also show all other keys.
+        images: the images that the metric is measured on.
 
     Raises:
         Refusal: no row has the metric, or a key does not vary."""
@@ -37,10 +37,13 @@ def draw_points(
     others = [key for key in ([] if hue is None else [hue]) + [key for key in keys if key != hue] if key != by]
     places = list(dict.fromkeys(row[by] for row in rows))
     series = list(dict.fromkeys(tuple(row[key] for key in others) for row in rows))
-    figure = Figure(figsize=(2.5 + 0.5 * len(places) * max(2, len(series)), 4), layout="constrained")
+    labels = ["\n".join(textwrap.wrap(str(value), 20)) for value in places]
+    widest = max(len(line) for label in labels for line in label.split("\n"))
+    place_width = max(1.0, 0.5 * len(series), 0.1 * widest)  # inches; a letter is less than a tenth of one wide
+    figure = Figure(figsize=(2.5 + place_width * len(places), 4), layout="constrained")
     axes = figure.subplots()
-    for number, kind in enumerate(series):
-        color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+    under = axes.get_xaxis_transform()
+    for number, (kind, (color, marker)) in enumerate(zip(series, cues(len(series)), strict=True)):
         shift = 0.6 * ((number + 0.5) / len(series) - 0.5)
         for place, value in enumerate(places):
             own = [100 * r[metric] for r in known if r[by] == value and tuple(r[key] for key in others) == kind]
@@ -51,7 +54,10 @@ def draw_points(
                 axes.errorbar(place + shift + 0.05, mean, reach, color=color, marker=marker, ms=8, capsize=4, lw=1.5)
         if others:
             axes.plot([], [], marker, color=color, label=", ".join(map(str, kind)))
-    axes.set_xticks(range(len(places)), [str(value) for value in places])
+    for place, value in enumerate(places):
+        if not any(row[by] == value for row in known):
+            axes.text(place, 0.5, "none finished", rotation=90, ha="center", va="center", transform=under)
+    axes.set_xticks(range(len(places)), labels)
     axes.set(xlabel=by, ylabel=f"{metric.replace('_', ' ')} on {images} images, %", xlim=(-0.5, len(places) - 0.5))
     axes.grid(axis="y", color="0.9")
     if others:

@@ -23,7 +23,7 @@ def over_seeds(group: Group, number: Callable[[Run], float]) -> tuple[float, flo
 
 
 def shown_metrics(groups: Sequence[Group]) -> tuple[str, ...]:
-    """The rows of CONTINUAL that say something of the groups: where each has one task, the average accuracy alone."""
+    """The rows of CONTINUAL to show; the average accuracy alone if every group has one task."""
     many = any(len(group.runs[0].matrix) > 1 for group in groups)
     return tuple(CONTINUAL) if many else ("average_accuracy",)
 
@@ -41,14 +41,14 @@ def mean_matrix(group: Group) -> np.ndarray:
 
 
 def per_cent(mean: float, deviation: float = float("nan")) -> str:
-    """'91.25 ± 0.43' of shares; without a deviation '91.25'; '' for NaN."""
+    """Shares as text in per cent: '91.25 ± 0.43'; without a deviation '91.25'; '' for NaN."""
     if np.isnan(mean):
         return ""
     return f"{100 * mean:.2f}" + ("" if np.isnan(deviation) else f" ± {100 * deviation:.2f}")
 
 
 def seeds_of(group: Group) -> str:
-    """'0, 1, 2'."""
+    """The seeds of a group as text, e.g. '0, 1, 2'."""
     return ", ".join(str(run.recipe.seed) for run in group.runs)
 
 
@@ -111,7 +111,7 @@ def metrics_table(group: Group) -> str:
 
 
 def stages_table(group: Group) -> str:
-    """The chain of bit-widths, and the accuracy on each task at the end of each stage, mean over seeds."""
+    """The bit-widths of all stages, and the accuracy on each task at the end of each, mean over seeds."""
     rows = []
     for stage in group.runs[0].recipe.stages:
         ends = [run.stages.get(stage.name, ()) for run in group.runs]
@@ -132,7 +132,7 @@ def stages_table(group: Group) -> str:
 def reestimation_table(group: Group) -> str:
     """Accuracy before and after batch-norm re-estimation after each task, mean over the tasks trained so far.
 
-    Mean ± sample standard deviation over the seeds; rows that every seed measured, '' without one."""
+    Mean ± sample standard deviation over the seeds, for rows that every seed measured; '' if there are none."""
     each = [oscillation.reestimated(run) for run in group.runs]
     rows = []
     for stage, task in (place for place in each[0] if all(place in one for one in each)):
@@ -156,9 +156,67 @@ def layers_table(group: Group) -> str:
     return markdown_table(["after task", "capacity used", "dead units"], rows)
 
 
+def cost_table(groups: Sequence[Group]) -> str:
+    """What each group took and what its network takes: mean ± sample standard deviation of the seconds, medians over
+    epochs of speed and train state."""
+    rows = []
+    for group in groups:
+        seconds, deviation = over_seeds(group, lambda run: run.seconds)
+        speed, state = (
+            np.concatenate([getattr(run.history, name) for run in group.runs])
+            for name in ("images_per_second", "state_megabytes")
+        )
+        size = group.runs[0].network
+        rows.append(
+            [
+                group.label,
+                str(len(group.runs)),
+                f"{seconds:.0f}" + ("" if np.isnan(deviation) else f" ± {deviation:.0f}"),
+                _median(speed, 0),
+                _median(state, 1),
+                f"{max(run.network.peak_megabytes for run in group.runs):.0f}",
+                f"{size.parameters:,}",
+                f"{size.bytes / 1e3:,.1f}",
+                f"{size.bytes / (4 * size.parameters):.0%}" if size.parameters else "",
+            ]
+        )
+    return markdown_table(COSTS, rows)
+
+
+COSTS = (
+    *("recipe", "n", "seconds", "images/s", "train state, MB", "peak memory, MB"),
+    *("parameters", "network, kB", "of float32"),
+)
+COST_TERMS = (
+    "Seconds of a run, evaluation included; images a second, of training, and the arrays of the train state, both the "
+    "median over epochs; peak memory of the process, or of the accelerator where there is one, the largest of the "
+    "seeds. The network's size counts weights at the bits of their layers and all else as float32, unpacked; beside "
+    "it its share of the parameters as float32."
+)
+
+
+def _median(values: np.ndarray, digits: int) -> str:
+    known = values[np.isfinite(values)]
+    return f"{np.median(known):,.{digits}f}" if known.size else ""
+
+
+def sizes_table(group: Group) -> str:
+    """The bits and the size of every layer."""
+    rows = [
+        [
+            name,
+            *("" if bits is None else str(bits) for bits in layer[:2]),
+            f"{layer.weights:,}" if layer.weights else "",
+            f"{layer.weights * (layer.weight_bits or 32) / 8e3:,.2f}" if layer.weights else "",
+        ]
+        for name, layer in layers.units(group.runs[0].network.layers).items()
+    ]
+    return markdown_table(["layer", "bits of weights", "bits of activations", "weights", "kB"], rows)
+
+
 def shown_numbers(groups: Sequence[Group]) -> tuple[str, ...]:
-    """The names of NUMBERS that say something of the groups: many, medium and few only where the classes of some task
-    differ in their training images."""
+    """The names of NUMBERS to show; many, medium and few only if the classes of some task differ in their training
+    images."""
     found = [run.classes for group in groups for run in group.runs]
     return tuple(NUMBERS) if any(map(is_unbalanced, found)) else ("accuracy", "balanced_accuracy")
 
@@ -174,7 +232,7 @@ def class_table(groups: Sequence[Group], many: int, few: int) -> str:
 
 
 def facts(group: Group) -> str:
-    """Where the numbers of a group come from, as a list."""
+    """The origin of a group's numbers, as a Markdown list."""
     recipe = group.runs[0].recipe
     seconds, _ = over_seeds(group, lambda run: run.seconds)
     lines = [
@@ -196,6 +254,6 @@ def facts(group: Group) -> str:
 
 
 def _row(part: Part) -> str:
-    """'ewc (strength=5.0)'; without arguments 'ewc'."""
+    """A part as text, e.g. 'ewc (strength=5.0)'; without arguments 'ewc'."""
     arguments = ", ".join(f"{name}={value}" for name, value in part.args.items())
     return part.name + (f" ({arguments})" if arguments else "")

@@ -7,20 +7,21 @@ import numpy as np
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.rl.games import Emulator, Environments, Outcome, Shape
 
-SKIP = 4  # frames an action lasts
-STACK = 4  # observations the agent sees at once
+SKIP = 4  # frames for which an action is repeated
+STACK = 4  # frames of an observation
 MAX_FRAMES = 108_000  # of a game, 30 minutes
 
 
-def atari(name: str, shape: Shape, max_frames: int = MAX_FRAMES) -> Emulator:
-    """Any game of the Arcade Learning Environment by the name of its ROM, as kung_fu_master; observations (H, W, 4).
+def atari_game(name: str, shape: Shape, max_frames: int = MAX_FRAMES) -> Emulator:
+    """Any game of the Arcade Learning Environment by its ROM's name, e.g. kung_fu_master; observations (H, W, 4).
 
-    As the NoFrameskip environments of the original in their wrappers: gray frames scaled to (H, W), 84x84 there, each
-    the larger of the last two of the 4 frames that an action is repeated for, the last 4 at once; up to 30 no-ops at
-    the start, then FIRE where the game has it; no action repeated at random; a life lost is an end (`done`) and the
-    game goes on. Otherwise than there: after a life lost the older frames stay in view, and neither a no-op nor FIRE
-    is sent; a game ends after `max_frames`, not 400,000, and that is a time limit (`truncated`), not an end. Source:
-    Machado et al., JAIR 2018; BLIP's envs.py. Refuses other names and shapes, and says how to install the packages."""
+    Equal to the original's NoFrameskip environments with their wrappers: gray frames scaled to (H, W), 84x84 there; a
+    frame is the maximum of the last two of the 4 for which an action is repeated, and an observation stacks the last 4;
+    up to 30 no-ops at the start, then FIRE if the game has it; no sticky actions; losing a life ends the episode
+    (`done`) but not the game. Differences: after a lost life the older frames stay in the observation, and neither a
+    no-op nor FIRE is sent; a game ends after `max_frames`, not 400,000, as a time limit (`truncated`). Source: Machado
+    et al., JAIR 2018; BLIP's envs.py. Refuses other names and shapes, and missing packages, saying how to install
+    them."""
     try:
         from ale_py import roms
         from ale_py.vector_env import AtariVectorEnv
@@ -66,7 +67,7 @@ def _environments(env: Any) -> Environments:
 
     def receive() -> tuple[np.ndarray, Outcome]:
         image, reward, terminated, truncated, info = env.recv()
-        # lives are full again after a game over, and some games have none: a new game shows in its frame number
+        # lives are full again after a game over, and some games have none; only the frame number shows a new game
         over = info["episode_frame_number"] < frame
         frame[:] = info["episode_frame_number"]
         done = terminated | truncated

@@ -1,4 +1,4 @@
-"""A recipe of games to objects: the only place in this room that reads its values."""
+"""Builds the objects of a recipe of games; the only place in this room that reads its values."""
 
 import inspect
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from lifeq_jax.methods.base import Method, StageStart
 from lifeq_jax.models import MODELS
 from lifeq_jax.rl import make_game
 from lifeq_jax.rl.games import Emulator, Game
-from lifeq_jax.rl.heads import Head, heads_of
+from lifeq_jax.rl.heads import Head, game_heads
 from lifeq_jax.rl.learn import objective
 from lifeq_jax.rl.play import Player, Spans, player, share
 from lifeq_jax.rl.ppo import PPO
-from lifeq_jax.rl.rollout import Evaluate
+from lifeq_jax.rl.rollout import ActorCritic
 from lifeq_jax.train.build import build_method, build_model, build_optimizer, build_schedule
 from lifeq_jax.train.network import Network, network
 from lifeq_jax.train.step import TrainState, fresh_state, make_step
@@ -30,7 +30,7 @@ class World(NamedTuple):
 
     names: tuple[str, ...]
     games: tuple[Game | Emulator, ...]
-    heads: Head  # of all games, arrays with a first axis for them
+    heads: Head  # of all games; arrays with a leading axis of games
 
     @property
     def num_outputs(self) -> int:
@@ -48,13 +48,16 @@ class Compiled(NamedTuple):
     schedule: Callable[[jax.Array], jax.Array]  # share of the task done, 0..1 -> learning rate
     players: tuple[Player, ...]  # of each game
     begin: Callable[[PyTree], TrainState]  # params -> state before the first step
-    begin_task: Callable[[TrainState], TrainState]  # renews what belongs to one game: optimizer state and step count
+    begin_task: Callable[[TrainState], TrainState]  # resets optimizer state and step count for a new game
 
 
 def make_world(recipe: GameRecipe) -> World:
-    """Raises Refusal where a game is unknown, its package is not installed, or it does not have the recipe's shape."""
+    """The games of a recipe.
+
+    Raises:
+        Refusal: a game is unknown, its package is not installed, or it does not have the recipe's shape."""
     games = tuple(make_game(name, recipe.games.image) for name in recipe.games.names)
-    return World(recipe.games.names, games, heads_of([game.num_actions for game in games]))
+    return World(recipe.games.names, games, game_heads([game.num_actions for game in games]))
 
 
 def compile_stage(recipe: GameRecipe, number: int, world: World) -> Compiled:
@@ -114,7 +117,7 @@ def _model(recipe: GameRecipe, weight_bits: int, act_bits: int, world: World) ->
     return build_model(recipe, weight_bits, act_bits, **given)
 
 
-def evaluate_of(net: Network) -> Evaluate:
+def evaluate_of(net: Network) -> ActorCritic:
     """(params, image) -> outputs."""
     return lambda params, image: net.evaluate(params, image, {}).logits
 

@@ -1,4 +1,4 @@
-"""A ball that falls and a paddle below it: three small games that need no package, for tests and first steps."""
+"""Three small games of a falling ball and a paddle, which need no package, for tests and first steps."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,24 +11,24 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.rl.games import Game, Outcome, Shape, begun_anew
 
 LIVES = 3
-BALLS = 20  # after so many the time is up
+BALLS = 20  # time limit of a game
 
 
 class State(NamedTuple):
-    """Where everything is: () int32 each."""
+    """The state of a game; () int32 each."""
 
     row: jax.Array  # of the ball
     column: jax.Array
     paddle: jax.Array  # its column, in the last row
     lives: jax.Array
-    balls: jax.Array  # that have come down
+    balls: jax.Array  # number of balls that have landed
 
 
 class Rules(NamedTuple):
-    """What distinguishes the games."""
+    """The difference between the games."""
 
-    left: int  # columns that action 0 moves the paddle by; action 2 the other way, action 1 nowhere
-    is_won: Callable[[jax.Array, jax.Array], jax.Array]  # (column, paddle) -> whether the ball has come down well
+    left: int  # columns by which action 0 moves the paddle; action 2 moves it by -left, action 1 not at all
+    is_won: Callable[[jax.Array, jax.Array], jax.Array]  # (column of the ball, paddle) -> whether the reward is 1
 
 
 RULES = {
@@ -39,11 +39,11 @@ RULES = {
 
 
 def catch(name: str, shape: Shape) -> Game:
-    """`catch`: be where the ball comes down; `dodge`: be elsewhere; `mirror`: catch, left and right exchanged.
+    """`catch`: be where the ball lands; `dodge`: be elsewhere; `mirror`: catch, with left and right exchanged.
 
-    A ball that ends well gives 1, another -1 and costs one of 3 lives. Without lives the game is over, as it is after
-    20 balls, a time limit. 3 actions; observations (H, W, 1), a white pixel each for ball and paddle. Refuses other
-    names and shapes."""
+    The reward is 1 for success; otherwise it is -1, and one of 3 lives is lost. The game is over without lives, or
+    after 20 balls, which is a time limit. 3 actions; observations (H, W, 1), with a white pixel each for ball and
+    paddle. Refuses other names and shapes."""
     rules = lookup(RULES, name, "games.names: catch/")
     height, width, channels = shape
     if not 2 <= width <= height or channels != 1:

@@ -1,4 +1,4 @@
-"""Evaluation: one whole game in each of N environments, up to a number of steps, and what came of them."""
+"""Evaluation: the returns of one whole game in each of N environments, up to a number of steps."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.rl.games import Emulator, Game, Outcome
 from lifeq_jax.rl.heads import Head
 from lifeq_jax.rl.host import Act, seed_of
-from lifeq_jax.rl.rollout import Evaluate, Play, begin, play_on
+from lifeq_jax.rl.rollout import ActorCritic, Play, begin, play_on
 
 
 class Scores(NamedTuple):
-    """Of N games, one in each environment; rewards as the games give them."""
+    """The results of N games, one in each environment; rewards are not clipped."""
 
-    returns: np.ndarray  # (N,) float32, of a game that did not end up to the last step
-    finished: np.ndarray  # (N,) bool, whether it ended
-    steps: np.ndarray  # (N,) int32, that it took
+    returns: np.ndarray  # (N,) float32; of an unfinished game, up to the last step
+    finished: np.ndarray  # (N,) bool, whether the game has ended
+    steps: np.ndarray  # (N,) int32, steps of the game
 
     @property
     def mean(self) -> float:
@@ -28,27 +28,27 @@ class Scores(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The standard error of the mean; NaN of one game."""
+        """The standard error of the mean; NaN for one game."""
         if len(self.returns) < 2:
             return float("nan")
         return float(np.std(self.returns, ddof=1, dtype=np.float64) / np.sqrt(len(self.returns)))
 
 
 def nothing_yet(num_envs: int) -> Scores:
-    """Before the first step."""
+    """The scores before the first step."""
     return Scores(np.zeros(num_envs, np.float32), np.zeros(num_envs, bool), np.zeros(num_envs, np.int32))
 
 
-def add_step(so_far: Scores, outcome: Outcome) -> Scores:
-    """The scores after a step; a game that has ended stays as it is, whatever begins in its environment."""
+def add_outcome(so_far: Scores, outcome: Outcome) -> Scores:
+    """The scores after a step; those of a game that has ended do not change when a new one begins."""
     under_way = ~so_far.finished
     return Scores(so_far.returns + outcome.reward * under_way, so_far.finished | outcome.over, so_far.steps + under_way)
 
 
 def make_score(
-    game: Game, evaluate: Evaluate, num_envs: int, max_steps: int
+    game: Game, evaluate: ActorCritic, num_envs: int, max_steps: int
 ) -> Callable[[PyTree, Head, jax.Array, int], Scores]:
-    """(params, head, key, manner) -> scores of a compiled game, one program, which stops when the last game has
+    """Makes the function (params, head, key, manner) -> scores of a compiled game; it stops when all games have
     ended."""
 
     def score(params: PyTree, head: Head, key: jax.Array, manner: jax.Array) -> Scores:
@@ -59,7 +59,7 @@ def make_score(
         def one(carry: tuple[jax.Array, Play, Scores]) -> tuple[jax.Array, Play, Scores]:
             step, play, scores = carry
             after, _, outcome = play_on(game, evaluate, params, head, play, jax.random.fold_in(key, step), manner)
-            return step + 1, after, add_step(scores, outcome)
+            return step + 1, after, add_outcome(scores, outcome)
 
         start = jax.tree.map(jnp.asarray, nothing_yet(num_envs))
         first = begin(game, num_envs, jax.random.fold_in(key, max_steps))
@@ -71,7 +71,7 @@ def make_score(
 def score_on_host(
     act: Act, params: PyTree, head: Head, game: Emulator, num_envs: int, max_steps: int, key: jax.Array, manner: int
 ) -> Scores:
-    """The same of a game on the host."""
+    """The scores of a game on the host."""
     envs, scores = game.open(num_envs), nothing_yet(num_envs)
     try:
         image = envs.reset(seed_of(key))
@@ -80,7 +80,7 @@ def score_on_host(
                 break
             envs.send(jax.device_get(act(params, image, head, key, step, manner)).action)
             image, outcome = envs.receive()
-            scores = add_step(scores, outcome)
+            scores = add_outcome(scores, outcome)
     finally:
         envs.close()
     return scores

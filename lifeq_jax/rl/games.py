@@ -1,4 +1,4 @@
-"""What a game is to an agent."""
+"""The interface of a game."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ Shape = tuple[int, int, int]  # height, width and channels of an observation
 
 
 class Outcome(NamedTuple):
-    """What a step leads to: scalars of one environment, or (N,) of N; arrays of JAX, or of NumPy from the host."""
+    """The result of a step: scalars of one environment, or (N,) of N; JAX arrays, or NumPy arrays from the host."""
 
-    reward: Any  # float32, as the game gives it
-    done: Any  # bool, nothing that follows counts for the step: a life lost, the game over, a time limit
-    truncated: Any  # bool, done by a time limit alone
+    reward: Any  # float32, not clipped
+    done: Any  # bool, end of the episode: a life lost, the game over, or a time limit
+    truncated: Any  # bool, `done` only because of a time limit
     over: Any  # bool, the game has ended and a new one has begun
 
 
@@ -28,7 +28,8 @@ class Game(NamedTuple):
     shape: Shape
     reset: Callable[[jax.Array], tuple[PyTree, jax.Array]]  # key -> (state, observation (H, W, C) uint8)
     step: Callable[[PyTree, jax.Array, jax.Array], tuple[PyTree, jax.Array, Outcome]]
-    """(state, action () int32, key) -> (state, observation, outcome); where the game is over, the new game's"""
+    """(state, action () int32, key) -> (state, observation, outcome); after the end, state and observation are those of
+    a new game"""
 
 
 class Environments(NamedTuple):
@@ -38,12 +39,12 @@ class Environments(NamedTuple):
     send: Callable[[np.ndarray], None]  # actions (N,) int32; returns at once
     receive: Callable[
         [], tuple[np.ndarray, Outcome]
-    ]  # waits for what `send` began; where a game is over, the new one's
+    ]  # waits for the step begun by `send`; after the end of a game, the observation is that of a new one
     close: Callable[[], None]
 
 
 class Emulator(NamedTuple):
-    """A game that a program on the host plays."""
+    """A game that runs on the host."""
 
     num_actions: int
     shape: Shape

@@ -8,19 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lifeq_jax.losses.classify import cross_entropy, of_head
+from lifeq_jax.losses.classify import cross_entropy_of_labels, of_head
 
 
 class Head(NamedTuple):
-    """A game's part of the K outputs; of T games with a first axis more. Arrays on the device."""
+    """A game's part of the K outputs; for T games, arrays have a leading axis T. Arrays on the device."""
 
-    classes: jax.Array  # (K,) bool, the outputs that are its actions
-    first: jax.Array  # () int32, the output of its action 0
-    value: jax.Array  # () int32, the output that is its value
+    classes: jax.Array  # (K,) bool, which outputs are its actions
+    first: jax.Array  # () int32, index of the output of its action 0
+    value: jax.Array  # () int32, index of the output that is its value
 
 
-def heads_of(num_actions: Sequence[int]) -> Head:
-    """The heads of T games with so many actions each: the actions of all games in their order, then the T values."""
+def game_heads(num_actions: Sequence[int]) -> Head:
+    """The heads of T games from their numbers of actions. Outputs are the actions of all games, then the T values."""
     ends = np.cumsum(num_actions)
     first, outputs = ends - num_actions, np.arange(ends[-1] + len(num_actions))
     classes = (outputs[None] >= first[:, None]) & (outputs[None] < ends[:, None])
@@ -28,22 +28,22 @@ def heads_of(num_actions: Sequence[int]) -> Head:
 
 
 def head_of(heads: Head, task: int) -> Head:
-    """That of one game."""
+    """The head of one game."""
     return jax.tree.map(lambda part: part[task], heads)
 
 
 def logits_of(outputs: jax.Array, head: Head) -> jax.Array:
-    """outputs (B, K) with `losses.classify.OUT` in place of all that are not the game's actions."""
+    """outputs (B, K) with `losses.classify.OUT` in place of all but the game's actions."""
     return of_head(outputs, jnp.broadcast_to(head.classes, outputs.shape))
 
 
 def value_of(outputs: jax.Array, head: Head) -> jax.Array:
-    """(B,), of outputs (B, K)."""
+    """The game's values (B,) from outputs (B, K)."""
     return outputs[:, head.value]
 
 
 class Choice(NamedTuple):
-    """What an agent does in B states."""
+    """The actions of an agent in B states."""
 
     action: jax.Array  # (B,) int32, the game's own number
     log_prob: jax.Array  # (B,) float32, nats
@@ -55,12 +55,14 @@ class Manner(enum.IntEnum):
 
     DRAWN = 0  # from the policy
     GREEDY = 1  # the most probable one
-    BLIND = 2  # any, all alike
+    BLIND = 2  # uniformly at random
 
 
 def choose(outputs: jax.Array, head: Head, key: jax.Array, manner: jax.Array | int = Manner.DRAWN) -> Choice:
-    """An action for each row of outputs (B, K); `manner` may be data of a compiled program."""
+    """An action for each row of outputs (B, K); `manner` may be traced."""
     logits = logits_of(outputs, head)
     drawn = jax.random.categorical(key, logits_of(jnp.where(manner == Manner.BLIND, 0.0, outputs), head))
     label = jnp.where(manner == Manner.GREEDY, jnp.argmax(logits, axis=-1), drawn)
-    return Choice((label - head.first).astype(jnp.int32), -cross_entropy(logits, label), value_of(outputs, head))
+    return Choice(
+        (label - head.first).astype(jnp.int32), -cross_entropy_of_labels(logits, label), value_of(outputs, head)
+    )

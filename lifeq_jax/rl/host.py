@@ -1,4 +1,4 @@
-"""Acting in games that run on the host: the agent chooses for one half of the copies while the other half plays."""
+"""Acting in games on the host: the agent chooses actions for one half of the copies while the other half steps."""
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -10,16 +10,16 @@ import numpy as np
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.rl.games import Emulator, Environments
 from lifeq_jax.rl.heads import Choice, Head, Manner, choose
-from lifeq_jax.rl.rollout import Evaluate, Rollout, pixels
+from lifeq_jax.rl.rollout import ActorCritic, Rollout, pixels
 
 HALVES = 2
 
 Act = Callable[[PyTree, Any, Head, jax.Array, int, int], Choice]
-"""(params, image (B, H, W, C) uint8, head, key, number of the call, manner) -> choice"""
+"""(params, image (B, H, W, C) uint8, head, key, index of the call, manner) -> choice"""
 
 
-def make_act(evaluate: Evaluate) -> Act:
-    """Acting, compiled once for all games of one shape."""
+def make_act(evaluate: ActorCritic) -> Act:
+    """The acting function, compiled once for all games of one shape."""
 
     def act(
         params: PyTree, image: jax.Array, head: Head, key: jax.Array, number: jax.Array, manner: jax.Array
@@ -30,24 +30,24 @@ def make_act(evaluate: Evaluate) -> Act:
 
 
 def seed_of(key: jax.Array) -> int:
-    """A number for games on the host, which add the number of a copy to it."""
+    """A seed for games on the host, to which each copy adds its index."""
     return int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**30))
 
 
 def open_halves(game: Emulator, num_envs: int) -> tuple[Environments, ...]:
-    """N copies in two groups, or in one where N is odd."""
+    """N copies in two groups, or in one group if N is odd."""
     number = HALVES if num_envs % HALVES == 0 else 1
     return tuple(game.open(num_envs // number) for _ in range(number))
 
 
 def begin_halves(groups: Sequence[Environments], num_envs: int, key: jax.Array) -> list[np.ndarray]:
-    """New games; what is seen of each group. The N games do not depend on how they are grouped."""
+    """Begins new games; the observations of each group. The N games do not depend on the grouping."""
     size, seed = num_envs // len(groups), seed_of(key)
     return [group.reset(seed + number * size) for number, group in enumerate(groups)]
 
 
 class Seconds(NamedTuple):
-    """Where the time of a rollout goes."""
+    """The parts of a rollout's time."""
 
     acting: float
     waiting: float  # for the games
@@ -62,8 +62,8 @@ def rollout_halves(
     key: jax.Array,
     steps: int,
 ) -> tuple[list[np.ndarray], Rollout, Seconds]:
-    """`steps` steps of every group from what is seen of it: (what is seen then, the rollout, NumPy arrays (T, N, ...),
-    seconds)."""
+    """`steps` steps of every group from the observations `images`: (new observations, rollout of NumPy arrays
+    (T, N, ...), seconds)."""
     seen, choices, outcomes = [list(images)], [], []
     acting = waiting = 0.0
     for step in range(steps + 1):
@@ -87,7 +87,7 @@ def rollout_halves(
 
 
 def _by_step(parts: list[Any], steps: int, groups: int) -> Any:
-    """Trees of (N / groups, ...), step after step and group after group, as one of (T, N, ...)."""
+    """One tree of (T, N, ...) from trees of (N / groups, ...), ordered by step, then by group."""
     return jax.tree.map(
         lambda *own: np.stack([np.concatenate(own[groups * step : groups * (step + 1)]) for step in range(steps)]),
         *parts,

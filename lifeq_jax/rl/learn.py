@@ -1,4 +1,4 @@
-"""Learning from a rollout: what a training step minimizes, and the steps of an update."""
+"""Learning from a rollout: the objective of a training step, and the steps of an update."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from lifeq_jax.methods.base import Forward, Method, Outputs
 from lifeq_jax.rl.games import Game
 from lifeq_jax.rl.heads import Head, logits_of, value_of
 from lifeq_jax.rl.ppo import PPO, Samples, Terms, minibatch_order, ppo_loss
-from lifeq_jax.rl.rollout import Evaluate, Play, Returns, Rollout, add_returns, pixels, rollout, samples_of
+from lifeq_jax.rl.rollout import ActorCritic, Play, Returns, Rollout, add_returns, pixels, rollout, samples_of
 from lifeq_jax.train.network import Network
 from lifeq_jax.train.step import Measured, Objective, Step, Totals, TrainState, add_totals
 
@@ -23,11 +23,11 @@ class Minibatch(NamedTuple):
 
     samples: Samples
     head: Head
-    task: jax.Array  # () int32, the game's place in the sequence
+    task: jax.Array  # () int32, the game's index in the sequence
 
 
-def batch_of(image: jax.Array, label: jax.Array, head: Head, task: jax.Array) -> Batch:
-    """Pairs of an observation (B, H, W, C) uint8 and the output of an action (B,) as methods see examples."""
+def batch_of_actions(image: jax.Array, label: jax.Array, head: Head, task: jax.Array) -> Batch:
+    """Observations (B, H, W, C) uint8 with the outputs (B,) of their actions as labels: a batch, as methods expect."""
     size = len(label)
     return Batch(
         image=pixels(image),
@@ -41,20 +41,20 @@ def batch_of(image: jax.Array, label: jax.Array, head: Head, task: jax.Array) ->
 
 
 def _no_loss(examples: Examples) -> jax.Array:
-    """A method gets this in place of a recipe's loss: PPO's is one of the whole batch."""
+    """Given to a method in place of a recipe's loss: PPO's loss is not a mean over examples."""
     return jnp.zeros(len(examples.label))
 
 
 def objective(network: Network, method: Method, ppo: PPO) -> Objective:
-    """PPO's loss of a Minibatch, and what `method` makes of the batch; counts are the sums of its Terms over steps."""
+    """PPO's loss of a Minibatch plus `method.example_loss`; counts are the sums of its Terms over steps."""
 
     def loss(params: PyTree, state: TrainState, given: Minibatch, key: jax.Array) -> tuple[jax.Array, Measured]:
         def evaluate(others: PyTree, image: jax.Array) -> Outputs:
             return network.evaluate(others, image, state.batch_stats)
 
         samples, head = given.samples, given.head
-        batch = batch_of(samples.image, samples.label, head, given.task)
-        alike = jnp.ones(len(samples.label))  # states have no classes
+        batch = batch_of_actions(samples.image, samples.label, head, given.task)
+        alike = jnp.ones(len(samples.label))  # one share for all examples, since states have no classes
         outputs, batch_stats = network.train(params, state.batch_stats, batch.image, alike, key, False)
         value, terms = ppo_loss(logits_of(outputs.logits, head), value_of(outputs.logits, head), samples, ppo)
         progress = state.step / state.num_steps
@@ -67,7 +67,7 @@ def objective(network: Network, method: Method, ppo: PPO) -> Objective:
 
 
 class Lesson(NamedTuple):
-    """Where randomness comes from, and which game is learned: numbers that are data of the compiled programs."""
+    """The seed and the place of an update: data, not constants, of the compiled programs."""
 
     head: Head
     seed: jax.Array  # () int32
@@ -88,8 +88,8 @@ def make_minibatch_step(step: Step) -> Callable[..., tuple[TrainState, Totals]]:
     return one
 
 
-class Learning(NamedTuple):
-    """What an update changes; donated."""
+class LearnerState(NamedTuple):
+    """All that an update changes; donated."""
 
     state: TrainState
     totals: Totals
@@ -97,21 +97,22 @@ class Learning(NamedTuple):
 
 
 def samples_and_returns(
-    evaluate: Evaluate, ppo: PPO, params: PyTree, played: Rollout, last: jax.Array, head: Head, returns: Returns
+    evaluate: ActorCritic, ppo: PPO, params: PyTree, played: Rollout, last: jax.Array, head: Head, returns: Returns
 ) -> tuple[Samples, Returns]:
-    """The rows of a rollout that ended in the observations `last` (N, H, W, C), and the returns after it."""
+    """The samples of a rollout that ended in the observations `last` (N, H, W, C), and the returns after it."""
     last_value = value_of(evaluate(params, pixels(last)), head)
     return samples_of(played, last_value, head, ppo), add_returns(returns, played.outcome)
 
 
 def make_update(
-    game: Game, evaluate: Evaluate, step: Step, ppo: PPO, steps: int
-) -> Callable[[Learning, Play, Lesson, jax.Array], tuple[Learning, Play]]:
-    """(learning, play, lesson, key) -> the same after a rollout of `steps` steps and what is learned from it: one
-    program, traceable, of a compiled game."""
+    game: Game, evaluate: ActorCritic, step: Step, ppo: PPO, steps: int
+) -> Callable[[LearnerState, Play, Lesson, jax.Array], tuple[LearnerState, Play]]:
+    """Makes the update of a compiled game: (learner state, play, lesson, key) -> (learner state, play).
+
+    An update is a rollout of `steps` steps and PPO's passes over it, as one traceable function."""
     minibatch_step = make_minibatch_step(step)
 
-    def update(learning: Learning, play: Play, lesson: Lesson, key: jax.Array) -> tuple[Learning, Play]:
+    def update(learning: LearnerState, play: Play, lesson: Lesson, key: jax.Array) -> tuple[LearnerState, Play]:
         of_play, of_order = jax.random.split(key)
         params = learning.state.params
         play, played = rollout(game, evaluate, params, lesson.head, play, of_play, steps)
@@ -122,6 +123,6 @@ def make_update(
 
         order = minibatch_order(of_order, len(samples.label), ppo)
         (state, totals), _ = jax.lax.scan(one, (learning.state, learning.totals), order)
-        return Learning(state, totals, returns), play
+        return LearnerState(state, totals, returns), play
 
     return update

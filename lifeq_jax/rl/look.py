@@ -1,4 +1,4 @@
-"""A trained agent looked at: its score in one game, and a film of how it plays."""
+"""A trained agent: its score in one game, and a film of how it plays."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +11,7 @@ import numpy as np
 from lifeq_jax.core.config import Stage
 from lifeq_jax.core.game_recipe import GameRecipe, read_any
 from lifeq_jax.core.keys import Stream, key_for
+from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.rl.build import build_network, evaluate_of, make_world
@@ -18,10 +19,11 @@ from lifeq_jax.rl.evaluate import Scores, make_score, score_on_host
 from lifeq_jax.rl.games import Emulator, Game
 from lifeq_jax.rl.heads import Head, Manner, head_of
 from lifeq_jax.rl.host import make_act, seed_of
-from lifeq_jax.rl.rollout import Evaluate, begin, play_on
+from lifeq_jax.rl.rollout import ActorCritic, begin, play_on
 from lifeq_jax.rl.tasks import Progress
 from lifeq_jax.runs.folder import CONFIG
 from lifeq_jax.train.build import complete
+from lifeq_jax.train.identity import CODE
 from lifeq_jax.train.reached import reached
 
 
@@ -31,25 +33,26 @@ class Agent(NamedTuple):
     stage: Stage
     name: str  # of the game
     game: Game | Emulator
-    evaluate: Evaluate
+    evaluate: ActorCritic
     params: PyTree
     head: Head
     recipe: GameRecipe
 
 
-def read_agent(folder: Path, task: int, stage: str | None = None) -> Agent:
-    """The agent that `stage` (by default the last) of a run has come to, at game `task`, from 0.
+def read_agent(folder: Path, task: int, stage: str | None = None, after_task: int | None = None) -> Agent:
+    """The agent of a run after `stage` (by default the last), or after its game `after_task`, for game `task`; games
+    are counted from 0.
 
     Raises:
         Refusal: the folder holds no run on games, or there is no such game or stage."""
     recipe = read_any(folder / CONFIG)
     if not isinstance(recipe, GameRecipe):
         raise Refusal(f"{folder} is no run on games")
-    recipe = complete(recipe)
+    recipe = complete(in_folder(recipe, folder / CODE))
     names = recipe.games.names
     if task not in range(len(names)):
         raise Refusal(f"--task {task} is not a game of the run; choose from 0 to {len(names) - 1}")
-    with reached(folder, stage, Progress) as checkpoints:
+    with reached(folder, stage, after_task, Progress) as checkpoints:
         params, _ = checkpoints.weights()
     world = make_world(recipe)
     chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
@@ -62,8 +65,9 @@ def _manner(agent: Agent, drawn: bool) -> Manner:
 
 
 def score_agent(agent: Agent, episodes: int, seed: int = 0, drawn: bool = False) -> Scores:
-    """One whole game in each of `episodes` environments, other ones than the run's evaluations have seen; `drawn`:
-    actions from the policy even where the recipe's evaluations take the most probable one."""
+    """Plays one whole game in each of `episodes` environments, with other seeds than the run's evaluations.
+
+    drawn=True draws actions from the policy even if the recipe's evaluations take the most probable one."""
     key, most = key_for(seed, 0, 1, stream=Stream.SCORE), agent.recipe.games.max_steps
     if isinstance(agent.game, Game):
         score = make_score(agent.game, agent.evaluate, episodes, most)
@@ -73,7 +77,7 @@ def score_agent(agent: Agent, episodes: int, seed: int = 0, drawn: bool = False)
 
 
 def observations(agent: Agent, steps: int, seed: int = 0, drawn: bool = False) -> Iterator[np.ndarray]:
-    """What the agent sees, (H, W, C) uint8, step after step of one game, to its end or up to `steps` steps."""
+    """The agent's observations (H, W, C) uint8 in one game, to its end or up to `steps` steps."""
     key, manner = key_for(seed, 0, 2, stream=Stream.SCORE), _manner(agent, drawn)
     if isinstance(agent.game, Game):
         yield from _compiled(agent, agent.game, key, manner, steps)

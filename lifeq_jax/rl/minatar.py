@@ -12,12 +12,12 @@ NAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 SIDE = 10
 
 
-def minatar(name: str, shape: Shape) -> Game:
-    """A row of NAMES in pgx's version: its minimal actions, each replaced by the last one with probability 0.1.
+def minatar_game(name: str, shape: Shape) -> Game:
+    """A row of NAMES in pgx's version: minimal action set; an action is replaced by the last one with probability 0.1.
 
-    Observations (10, 10, C): 255 where an object of the game's channel is, channels of 0 behind the game's own. One
-    life; pgx sets no time limit but freeway's, which it calls an end. Source: Young and Tian, MinAtar, 2019; Koyamada
-    et al., Pgx, NeurIPS 2023. Refuses other names and shapes, and says how to install pgx."""
+    Observations (10, 10, C): 255 where the channel has an object; C may exceed the game's channels, the rest is 0. One
+    life; pgx has no time limit but freeway's, which it reports as an end. Source: Young and Tian, MinAtar, 2019;
+    Koyamada et al., Pgx, NeurIPS 2023. Refuses other names and shapes, and a missing pgx, saying how to install it."""
     check_choice(NAMES, name, "games.names: minatar/")
     try:
         import pgx

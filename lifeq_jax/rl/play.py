@@ -1,4 +1,4 @@
-"""A game of the sequence as a run sees it: learned for an epoch, scored, looked back at."""
+"""A game of the sequence as a run uses it: to learn for an epoch, to score, to give a method examples."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,26 +15,26 @@ from lifeq_jax.rl.evaluate import Scores, make_score, score_on_host
 from lifeq_jax.rl.games import Emulator, Game
 from lifeq_jax.rl.heads import Head
 from lifeq_jax.rl.host import Act, Seconds, begin_halves, make_act, open_halves, rollout_halves
-from lifeq_jax.rl.learn import Learning, Lesson, make_minibatch_step, make_update, samples_and_returns
+from lifeq_jax.rl.learn import LearnerState, Lesson, make_minibatch_step, make_update, samples_and_returns
 from lifeq_jax.rl.ppo import PPO, minibatch_order
-from lifeq_jax.rl.rollout import Evaluate, begin, no_returns, rollout
+from lifeq_jax.rl.rollout import ActorCritic, begin, no_returns, rollout
 from lifeq_jax.train.step import Objective, Step, Totals, TrainState, zero_totals
 
 
 class Spans(NamedTuple):
-    """How much is played."""
+    """Amounts of play."""
 
     num_envs: int
     rollout_steps: int
-    updates: int  # of an epoch
-    episodes: int  # of an evaluation
-    max_steps: int  # of an evaluated game
+    updates: int  # per epoch
+    episodes: int  # per evaluation
+    max_steps: int  # per game of an evaluation
 
 
 class Shared(NamedTuple):
-    """What all games of a stage have in common; the compiled functions are those of games on the host."""
+    """Shared by all games of a stage; the compiled functions are for games on the host."""
 
-    evaluate: Evaluate
+    evaluate: ActorCritic
     step: Step
     objective: Objective
     ppo: PPO
@@ -45,8 +45,8 @@ class Shared(NamedTuple):
     order: Callable  # key -> ppo.minibatch_order
 
 
-def share(evaluate: Evaluate, step: Step, objective: Objective, ppo: PPO, spans: Spans) -> Shared:
-    """Jits what games on the host need: each is compiled once for all games, when it is first called."""
+def share(evaluate: ActorCritic, step: Step, objective: Objective, ppo: PPO, spans: Spans) -> Shared:
+    """Jits the functions for games on the host; each is compiled once for all games, at its first call."""
     size = spans.num_envs * spans.rollout_steps
     return Shared(
         evaluate=evaluate,
@@ -61,8 +61,8 @@ def share(evaluate: Evaluate, step: Step, objective: Objective, ppo: PPO, spans:
     )
 
 
-class Result(NamedTuple):
-    """What an epoch measured, numbers on the host."""
+class GameEpochResult(NamedTuple):
+    """The measurements of an epoch, numbers on the host."""
 
     totals: Totals
     games: int  # that ended
@@ -71,20 +71,22 @@ class Result(NamedTuple):
     seconds: float
     parts: (
         tuple[float, float, float] | None
-    )  # of the seconds: acting, waiting for the game, learning; None: one program
+    )  # seconds of acting, waiting for the game, learning; None: one program does all
 
 
-Examples = Iterator[tuple[Any, Any]]  # (observations (B, H, W, C) uint8, actions (B,) of the game)
+PlayedBatches = Iterator[tuple[Any, Any]]  # (observations (B, H, W, C) uint8, actions (B,) of the game)
 
 
 class Player(NamedTuple):
-    """One game in a stage. Everything that is drawn follows from the key."""
+    """One game in a stage. All randomness comes from the key."""
 
-    learn: Callable[[TrainState, Lesson, jax.Array, str], tuple[TrainState, Result]]
-    """(state, which is donated, lesson, key, label of a progress bar) -> after an epoch, which begins with new games"""
+    learn: Callable[[TrainState, Lesson, jax.Array, str], tuple[TrainState, GameEpochResult]]
+    """(state (donated), lesson, key, label of a progress bar) -> (state, result) of an epoch, which begins with new
+    games"""
     score: Callable[[PyTree, Head, jax.Array, int], Scores]  # (params, head, key, heads.Manner)
-    examples: Callable[[PyTree, Head, jax.Array, int], Examples]
-    """(params, head, key, number of rollouts) -> what the agent meets and does, in parts of a minibatch's size"""
+    examples: Callable[[PyTree, Head, jax.Array, int], PlayedBatches]
+    """(params, head, key, number of rollouts) -> observations and actions of the agent, in parts of a minibatch's
+    size"""
 
 
 def player(game: Game | Emulator, shared: Shared) -> Player:
@@ -92,10 +94,12 @@ def player(game: Game | Emulator, shared: Shared) -> Player:
     return _compiled(game, shared) if isinstance(game, Game) else _on_host(game, shared)
 
 
-def _result(learning: Learning, spans: Spans, seconds: float, parts: tuple[float, float, float] | None) -> Result:
+def _result(
+    learning: LearnerState, spans: Spans, seconds: float, parts: tuple[float, float, float] | None
+) -> GameEpochResult:
     totals, returns = jax.device_get((learning.totals, learning.returns))
     games = int(returns.games)
-    return Result(
+    return GameEpochResult(
         totals=totals,
         games=games,
         mean_return=float(returns.total) / games if games else float("nan"),
@@ -115,21 +119,26 @@ def _compiled(game: Game, shared: Shared) -> Player:
     new_games = jax.jit(partial(begin, game, spans.num_envs))
     play_rollout = jax.jit(partial(_rollout, game, shared))
 
-    def numbered(learning: Learning, play: Any, lesson: Lesson, key: jax.Array, number: int) -> tuple[Learning, Any]:
+    def numbered(
+        learning: LearnerState, play: Any, lesson: Lesson, key: jax.Array, number: int
+    ) -> tuple[LearnerState, Any]:
         return update(learning, play, lesson, jax.random.fold_in(key, number))
 
     run = jax.jit(numbered, donate_argnums=(0, 1))
 
-    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> tuple[TrainState, Result]:
+    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> tuple[TrainState, GameEpochResult]:
         began = perf_counter()
         of_games, of_updates = jax.random.split(key)
-        play, learning = new_games(of_games), Learning(state, zero_totals(shared.objective), no_returns(spans.num_envs))
+        play, learning = (
+            new_games(of_games),
+            LearnerState(state, zero_totals(shared.objective), no_returns(spans.num_envs)),
+        )
         for number in _updates(spans, label):
             learning, play = run(learning, play, lesson, of_updates, number)
         jax.block_until_ready(learning)
         return learning.state, _result(learning, spans, perf_counter() - began, None)
 
-    def examples(params: PyTree, head: Head, key: jax.Array, rollouts: int) -> Examples:
+    def examples(params: PyTree, head: Head, key: jax.Array, rollouts: int) -> PlayedBatches:
         of_games, of_play = jax.random.split(key)
         play = new_games(of_games)
         for number in range(rollouts):
@@ -147,10 +156,10 @@ def _rollout(game: Game, shared: Shared, params: PyTree, head: Head, play: Any, 
 def _on_host(game: Emulator, shared: Shared) -> Player:
     spans = shared.spans
 
-    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> tuple[TrainState, Result]:
+    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> tuple[TrainState, GameEpochResult]:
         began, spent = perf_counter(), Seconds(0.0, 0.0)
         of_games, of_updates = jax.random.split(key)
-        learning = Learning(state, zero_totals(shared.objective), no_returns(spans.num_envs))
+        learning = LearnerState(state, zero_totals(shared.objective), no_returns(spans.num_envs))
         with ExitStack() as opened:
             groups = _opened(game, spans, opened)
             images = begin_halves(groups, spans.num_envs, of_games)
@@ -166,7 +175,7 @@ def _on_host(game: Emulator, shared: Shared) -> Player:
                 state, totals = learning.state, learning.totals
                 for rows in shared.order(of_order):
                     state, totals = shared.minibatch_step(state, totals, samples, rows, lesson)
-                learning = jax.block_until_ready(Learning(state, totals, returns))
+                learning = jax.block_until_ready(LearnerState(state, totals, returns))
         seconds = perf_counter() - began
         parts = (spent.acting, spent.waiting, seconds - spent.acting - spent.waiting)
         return learning.state, _result(learning, spans, seconds, parts)
@@ -174,7 +183,7 @@ def _on_host(game: Emulator, shared: Shared) -> Player:
     def score(params: PyTree, head: Head, key: jax.Array, manner: int) -> Scores:
         return score_on_host(shared.act, params, head, game, spans.episodes, spans.max_steps, key, manner)
 
-    def examples(params: PyTree, head: Head, key: jax.Array, rollouts: int) -> Examples:
+    def examples(params: PyTree, head: Head, key: jax.Array, rollouts: int) -> PlayedBatches:
         of_games, of_play = jax.random.split(key)
         with ExitStack() as opened:
             groups = _opened(game, spans, opened)
@@ -196,7 +205,7 @@ def _opened(game: Emulator, spans: Spans, opened: ExitStack) -> tuple:
     return groups
 
 
-def _parts(image: Any, action: Any, ppo: PPO) -> Examples:
+def _parts(image: Any, action: Any, ppo: PPO) -> PlayedBatches:
     images, actions = (part.reshape(-1, *part.shape[2:]) for part in (image, action))
     size = len(actions) // ppo.minibatches
     for first in range(0, size * ppo.minibatches, size):

@@ -1,4 +1,4 @@
-"""Films of agents: what an agent sees of a game, as an animated GIF."""
+"""Films of agents: the observations of a game as an animated GIF."""
 
 import colorsys
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from PIL import Image
 
 from lifeq_jax.core.refusal import Refusal
 
-WIDTH = 240  # pixels that a film has at least
+WIDTH = 240  # least width of a film in pixels
 
 
 def colored(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of an observation (H, W, C) whose channels are kinds of objects: a color for each, the last
-    channel on top, black where there is none."""
+    """The picture (H, W, 3) uint8 of an observation (H, W, C) whose channels are kinds of objects: a color for each
+    channel, the last one on top, black where there is no object."""
     picture = np.zeros((*image.shape[:2], 3), np.uint8)
     for channel in range(image.shape[2]):
         color = colorsys.hsv_to_rgb(channel / image.shape[2], 0.75, 1.0)
@@ -23,7 +23,7 @@ def colored(image: np.ndarray) -> np.ndarray:
 
 
 def newest(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of an observation (H, W, C) whose channels are gray frames: the last one."""
+    """The picture (H, W, 3) uint8 of an observation (H, W, C) whose channels are gray frames: the last frame."""
     return np.repeat(image[..., -1:], 3, axis=2)
 
 
@@ -35,11 +35,11 @@ LOOKS = {
 
 
 def write_film(observations: Iterable[np.ndarray], game: str, path: Path) -> int:
-    """Writes what is seen of game `family/name` as a GIF that repeats, enlarged without smoothing to at least 240
-    pixels; returns the number of its frames.
+    """Writes observations of game `family/name` as a looping GIF, enlarged without smoothing to at least 240 pixels;
+    returns the number of its frames.
 
     Raises:
-        Refusal: the file cannot be written, or there is nothing to see."""
+        Refusal: the file cannot be written, or there are no observations."""
     picture, rate = LOOKS[game.partition("/")[0]]
     pictures = [Image.fromarray(picture(image)) for image in observations]
     if not pictures:

@@ -9,26 +9,26 @@ import jax.numpy as jnp
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.rl.games import Game, Outcome
 from lifeq_jax.rl.heads import Choice, Head, Manner, choose
-from lifeq_jax.rl.ppo import PPO, Samples, gae, normalized
+from lifeq_jax.rl.ppo import PPO, Samples, gae, normalized_advantage
 
-Evaluate = Callable[[PyTree, jax.Array], jax.Array]  # (params, image (B, H, W, C) float32) -> outputs (B, K)
+ActorCritic = Callable[[PyTree, jax.Array], jax.Array]  # (params, image (B, H, W, C) float32) -> outputs (B, K)
 
 
 class Rollout(NamedTuple):
     """T steps of N environments, (T, N, ...)."""
 
-    image: Any  # (T, N, H, W, C) uint8, what each action was chosen from
+    image: Any  # (T, N, H, W, C) uint8, the observation before each action
     choice: Choice
     outcome: Outcome
 
 
 def pixels(image: jax.Array) -> jax.Array:
-    """uint8 as the network sees it: float32, 0 to 1."""
+    """uint8 observations as inputs of the network: float32, 0 to 1."""
     return image.astype(jnp.float32) / 255.0
 
 
 class Play(NamedTuple):
-    """N copies of a compiled game, where they stand."""
+    """The state of N copies of a compiled game."""
 
     state: PyTree
     image: jax.Array  # (N, H, W, C) uint8
@@ -41,7 +41,7 @@ def begin(game: Game, num_envs: int, key: jax.Array) -> Play:
 
 def play_on(
     game: Game,
-    evaluate: Evaluate,
+    evaluate: ActorCritic,
     params: PyTree,
     head: Head,
     play: Play,
@@ -57,7 +57,7 @@ def play_on(
 
 
 def rollout(
-    game: Game, evaluate: Evaluate, params: PyTree, head: Head, play: Play, key: jax.Array, steps: int
+    game: Game, evaluate: ActorCritic, params: PyTree, head: Head, play: Play, key: jax.Array, steps: int
 ) -> tuple[Play, Rollout]:
     """`steps` steps of a compiled game, traceable."""
 
@@ -69,7 +69,7 @@ def rollout(
 
 
 def samples_of(played: Rollout, last_value: jax.Array, head: Head, ppo: PPO) -> Samples:
-    """The T N steps of a rollout as rows; last_value (N,) is what is expected of the states it ended in."""
+    """The T N steps of a rollout as samples; last_value (N,) is the predicted value of the states after it."""
     value, outcome = played.choice.value, played.outcome
     reward = jnp.sign(outcome.reward) if ppo.clip_reward else outcome.reward
     advantage = gae(reward, value, last_value, outcome.done, outcome.truncated, ppo.gamma, ppo.gae_lambda)
@@ -79,21 +79,21 @@ def samples_of(played: Rollout, last_value: jax.Array, head: Head, ppo: PPO) -> 
         log_prob=played.choice.log_prob,
         value=value,
         returns=advantage + value,
-        advantage=normalized(advantage),
+        advantage=normalized_advantage(advantage),
     )
     return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), samples)
 
 
 class Returns(NamedTuple):
-    """Whole games that have been played: sums of the rewards as the games give them."""
+    """Returns of whole games, sums of rewards without clipping."""
 
-    running: jax.Array  # (N,) float32, of the games under way
-    total: jax.Array  # () float32, of all that have ended
-    games: jax.Array  # () float32, how many have
+    running: jax.Array  # (N,) float32, return so far of the current games
+    total: jax.Array  # () float32, sum over all games that have ended
+    games: jax.Array  # () float32, number of games that have ended
 
 
 def no_returns(num_envs: int) -> Returns:
-    """Before the first step."""
+    """The returns before the first step."""
     return Returns(jnp.zeros(num_envs), jnp.zeros(()), jnp.zeros(()))
 
 

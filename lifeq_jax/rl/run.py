@@ -28,6 +28,7 @@ from lifeq_jax.runs.provenance import commit, machine
 from lifeq_jax.runs.write import RunFiles
 from lifeq_jax.train.build import complete
 from lifeq_jax.train.drive import drive
+from lifeq_jax.train.identity import keep_code
 from lifeq_jax.train.run import alone, is_finished, unwatched
 from lifeq_jax.train.stage import Answer, Log, Watch
 
@@ -57,9 +58,9 @@ def run_games(recipe: GameRecipe, folder: str | Path, log: Log = print, watch: W
 def run_games_seeds(
     recipe: GameRecipe, seeds: Sequence[int], folder: str | Path, log: Log = print, watch: Watch = unwatched
 ) -> dict[str, Any]:
-    """The same with several seeds, which share all compiled programs.
+    """`run_games` for several seeds, which share all compiled programs.
 
-    Args, returns and raises as `train.drive.run_seeds`."""
+    Arguments, result and exceptions are those of `train.drive.run_seeds`."""
     recipe, folder = complete(recipe), Path(folder)
     if len(set(seeds)) != len(seeds):
         raise Refusal(f"--seeds {','.join(map(str, seeds))} names a seed twice")
@@ -88,10 +89,11 @@ def _stages(recipe: GameRecipe, world: World) -> list[Compiled]:
 def _whole_run(
     recipe: GameRecipe, folder: Path, world: World, stages: Sequence[Compiled], log: Log, watch: Watch
 ) -> Generator[Ask, Answer, dict[str, Any]]:
-    version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
+    version = commit()  # now, since the checkout may have changed when the run ends
     open_run_folder(folder, recipe)
     with ExitStack() as held:
         held.enter_context(only_writer(folder))
+        keep_code(folder, recipe)
         files = held.enter_context(closing(RunFiles(folder, game_columns(len(world.games)))))
         try:
             progress = yield from train_run(Seed(recipe, world, folder, files, log, watch), stages)

@@ -1,7 +1,6 @@
 """The story of one seed that learns games: stage after stage, game after game, epoch after epoch.
 
-What takes a computer's time, an epoch or an evaluation, it asks for with `yield`, as train/tasks.py does; the same
-functions answer."""
+As in train/tasks.py, a run asks with `yield` for an epoch or an evaluation, and the same functions answer."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -22,8 +21,8 @@ from lifeq_jax.quant.codes import is_learned
 from lifeq_jax.rl.build import Compiled, World
 from lifeq_jax.rl.evaluate import Scores
 from lifeq_jax.rl.heads import Manner, head_of
-from lifeq_jax.rl.learn import Lesson, batch_of
-from lifeq_jax.rl.play import Result
+from lifeq_jax.rl.learn import Lesson, batch_of_actions
+from lifeq_jax.rl.play import GameEpochResult
 from lifeq_jax.rl.rollout import pixels
 from lifeq_jax.runs.columns import LAYERS, METRICS, SCORES
 from lifeq_jax.runs.write import Row, RunFiles, layer_rows
@@ -43,7 +42,7 @@ class Progress(NamedTuple):
     task: int  # next game to learn; the number of games once the stage is done
     epoch: int  # next epoch of it
     done: bool
-    random: list[list[float]]  # of each game: mean return of an agent that acts at random, and its standard error
+    random: list[list[float]]  # for each game, mean return of an agent that acts at random, and its standard error
     matrix: list[list[float]]  # a row per finished game: mean return of every game
     errors: list[list[float]]  # the standard errors of the same
     layers: dict[str, dict[str, float]]  # what the method measured then, by leaf and quantity
@@ -54,7 +53,7 @@ class Progress(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """What belongs to one seed: its recipe and run folder; and the games, which are those of all seeds."""
+    """What belongs to one seed: its recipe and run folder; and the games, which all seeds share."""
 
     recipe: GameRecipe
     world: World
@@ -65,14 +64,14 @@ class Seed(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Asks for the updates of one epoch."""
+    """A request for the updates of one epoch."""
 
     stage: Compiled
     seed: Seed
     state: TrainState  # donated
     place: Place
 
-    def compute(self) -> tuple[TrainState, Result]:
+    def compute(self) -> tuple[TrainState, GameEpochResult]:
         """The answer."""
         seed, number, task, epoch = self.place
         lesson = Lesson(head_of(self.seed.world.heads, task), *(jnp.int32(each) for each in (seed, number, task)))
@@ -80,12 +79,12 @@ class Epoch(NamedTuple):
         return self.stage.players[task].learn(self.state, lesson, key, str(self.place))
 
     def order(self) -> tuple:
-        """The smallest is answered first; no two are equal, since each seed is answered alone."""
+        """Sort key: the smallest is answered first; no two are equal, since each seed is answered alone."""
         return (*self.place[1:], 0, self.place.seed)
 
 
 class AllGames(NamedTuple):
-    """Asks for the scores on every game of the sequence, those not yet learned included."""
+    """A request for the scores on every game of the sequence, including those not yet learned."""
 
     stage: Compiled
     seed: Seed
@@ -94,7 +93,7 @@ class AllGames(NamedTuple):
     manner: Manner
 
     def compute(self) -> list[Scores]:
-        """The answer. A game begins alike in all evaluations of a seed."""
+        """The answer. All evaluations of a seed begin a game alike."""
         heads, players = self.seed.world.heads, self.stage.players
         keys = [key_for(self.place.seed, task, stream=Stream.SCORE) for task in range(len(players))]
         return [
@@ -160,6 +159,8 @@ def train_stage(
                 progress = progress._replace(epoch=epoch + 1, seconds=progress.seconds + seconds + more)
                 if is_last:
                     progress = end_of_game(stage, seed, saved, progress, scores)
+                    if seed.recipe.keep == "task":
+                        saved.keep(seed.folder, stage.stage.name, progress)
                     seed.watch(Moment("task", place, saved.state, row))
                     saved, progress = next_game(stage, saved, progress, num_games)
                 if is_last or progress.epoch % seed.recipe.checkpoint_every == 0:
@@ -178,8 +179,8 @@ def begin_stage(before: Progress | None) -> Progress:
 
 
 def enter_stage(stage: Compiled, seed: Seed, checkpoints: Checkpoints, progress: Progress, params: PyTree) -> Saved:
-    """The arrays that the stage goes on with: of the newest checkpoint, or of the given parameters, their quantizers
-    calibrated on a rollout of the first game. Cuts the files of the run folder back to that place."""
+    """The arrays that the stage continues from: those of the newest checkpoint, else the given parameters with
+    quantizers calibrated on a rollout of the first game. Cuts the files of the run folder back to that place."""
     begins = checkpoints.progress() is None
     if begins and any(is_learned(name) for name in named_leaves(params)):
         key = key_for(seed.recipe.seed, stage.number, 0, 0, stream=Stream.PLAY)
@@ -191,7 +192,7 @@ def enter_stage(stage: Compiled, seed: Seed, checkpoints: Checkpoints, progress:
 
 
 def play_at_random(stage: Compiled, seed: Seed, params: PyTree, progress: Progress) -> Generator[Ask, Answer, Progress]:
-    """Scores an agent that takes all actions alike, whom a trained one is measured against."""
+    """Scores an agent that acts uniformly at random, the baseline of normalized returns."""
     place = Place(seed.recipe.seed, stage.number, 0, 0)
     scores, seconds = yield AllGames(stage, seed, params, place, Manner.BLIND)
     seed.files.append(SCORES, *score_rows(stage.stage.name, "random", seed.world.names, scores))
@@ -199,7 +200,7 @@ def play_at_random(stage: Compiled, seed: Seed, params: PyTree, progress: Progre
     return progress._replace(random=found, seconds=progress.seconds + seconds)
 
 
-def check_result(result: Result, place: Place) -> None:
+def check_result(result: GameEpochResult, place: Place) -> None:
     """Raises Diverged, naming the step, where a loss or an update of the epoch was not finite."""
     if result.totals.first_bad != NEVER_BAD:
         where = f"step {result.totals.first_bad} of {place} of seed {place.seed}"
@@ -207,7 +208,7 @@ def check_result(result: Result, place: Place) -> None:
 
 
 def concluded(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, is_final: bool) -> tuple[Saved, Progress]:
-    """After the method's work at the end of a game: the method sees rollouts that the finished agent plays anew."""
+    """The state and progress after the method's work at the end of a game, on new rollouts of the finished agent."""
     if is_final and not stage.method.concludes:
         return saved, progress
     began, task, state = perf_counter(), progress.task, saved.state
@@ -218,7 +219,7 @@ def concluded(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, is_
         own = jax.random.fold_in(key, finished)
         played = stage.players[finished].examples(state.params, head, own, seed.recipe.importance_rollouts)
         for image, action in played:
-            yield batch_of(image, action + head.first, head, jnp.int32(finished))
+            yield batch_of_actions(image, action + head.first, head, jnp.int32(finished))
 
     state = jax.block_until_ready(look_back(stage.network, stage.method, state, task, loader, key))
     check_finite(state, f"what {seed.recipe.method.name} makes of the state at the end of task {task}")
@@ -227,7 +228,7 @@ def concluded(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, is_
 
 
 def end_of_game(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, scores: Sequence[Scores]) -> Progress:
-    """Writes what a game's end leaves in scores.csv and layers.csv; returns the progress with its numbers."""
+    """Writes a finished game's rows of scores.csv and layers.csv; returns the progress with their numbers."""
     name, after = stage.stage.name, progress.task
     seed.files.append(SCORES, *score_rows(name, after, seed.world.names, scores))
     measured = jax.device_get(jax.jit(stage.method.measure)(saved.state.method_state, saved.state.params))
@@ -243,15 +244,15 @@ def end_of_game(stage: Compiled, seed: Seed, saved: Saved, progress: Progress, s
 
 
 def next_game(stage: Compiled, saved: Saved, progress: Progress, num_games: int) -> tuple[Saved, Progress]:
-    """What the next game begins with."""
+    """The arrays and the progress at the start of the next game."""
     done = progress.task + 1 == num_games
     if not done:
         saved = saved._replace(state=stage.begin_task(saved.state))
     return saved, progress._replace(task=progress.task + 1, epoch=0, done=done)
 
 
-def epoch_row(stage: Compiled, saved: Saved, place: Place, result: Result, rate: float) -> dict[str, Any]:
-    """The columns of metrics.csv but the scores."""
+def epoch_row(stage: Compiled, saved: Saved, place: Place, result: GameEpochResult, rate: float) -> dict[str, Any]:
+    """The columns of metrics.csv except the scores."""
     totals, counts = result.totals, result.totals.counts
     steps = float(totals.steps)
     row = dict(stage=stage.stage.name, task=place.task, epoch=place.epoch + 1, step=int(saved.state.step))
@@ -267,14 +268,14 @@ def epoch_row(stage: Compiled, saved: Saved, place: Place, result: Result, rate:
 
 
 def score_columns(scores: Sequence[Scores]) -> dict[str, float]:
-    """The columns of metrics.csv of an evaluation on all games."""
+    """The columns of metrics.csv for an evaluation on all games."""
     return {f"return_{task}": score.mean for task, score in enumerate(scores)} | {
         f"error_{task}": score.error for task, score in enumerate(scores)
     }
 
 
 def score_rows(stage: str, after: int | str, names: Sequence[str], scores: Sequence[Scores]) -> list[Row]:
-    """The rows of scores.csv of an evaluation on all games."""
+    """The rows of scores.csv for an evaluation on all games."""
     return [
         {
             "stage": stage,

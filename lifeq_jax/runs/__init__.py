@@ -1,1 +1,1 @@
-"""The run folder: what its files are called and hold, one writer and one reader of them."""
+"""The format of a run folder: names and columns of its files, their writer and their reader."""

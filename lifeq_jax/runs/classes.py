@@ -1,4 +1,4 @@
-"""per_class.csv: how often each class was right at the end of every task, read and checked."""
+"""Reads and checks per_class.csv and confusion.csv, the predictions of each class at the end of every task."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from lifeq_jax.core.config import Recipe
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.runs.columns import CLASS_COLUMNS
+from lifeq_jax.runs.columns import CLASS_COLUMNS, CONFUSION_COLUMNS
 from lifeq_jax.runs.rows import read_table, read_whole_numbers
 
 
@@ -20,7 +20,7 @@ class Classes(NamedTuple):
 
 
 def read_classes(path: Path, recipe: Recipe, tasks: int) -> Classes:
-    """Reads the rows of per_class.csv that say how the last stage, of `tasks` tasks, ended.
+    """Reads the rows of per_class.csv about the end of the last stage, which has `tasks` tasks.
 
     Raises:
         Refusal: names the row and column that is missing or damaged."""
@@ -32,6 +32,28 @@ def read_classes(path: Path, recipe: Recipe, tasks: int) -> Classes:
     tables = np.zeros((3, tasks, recipe.data.num_classes), np.int64)
     tables[:, task[chosen], label[chosen]] = np.array(counts)[:, chosen]
     return Classes(*tables)
+
+
+def read_confusion(path: Path, recipe: Recipe, tasks: int) -> np.ndarray:
+    """(K, K) int64 of the rows of confusion.csv that say how the last stage, of `tasks` tasks, ended, summed over its
+    tasks; row: the true class.
+
+    Raises:
+        Refusal: names the row and column that is missing or damaged."""
+    rows, number = read_table(path, CONFUSION_COLUMNS, least=0), recipe.data.num_classes
+    table = np.array([read_whole_numbers(path, rows, name) for name in CONFUSION_COLUMNS[1:]], np.int64)
+    after, task, label, predicted, images = table
+    for row in np.flatnonzero(np.maximum(label, predicted) >= number)[:1]:
+        worst = max(("class", label[row]), ("predicted", predicted[row]), key=lambda pair: pair[1])
+        where = f"{path}, row {row + 1}: {worst[0]}={worst[1]}"
+        raise Refusal(f"{where} is out of range; choose from 0 to {number - 1}")
+    stage = np.array([row["stage"] == recipe.stages[-1].name for row in rows], bool)
+    chosen = stage & (after == tasks - 1) & (task < tasks)
+    if not chosen.any():
+        raise Refusal(f"{path} lacks rows of stage {recipe.stages[-1].name} after task {tasks - 1}")
+    confusion = np.zeros((number, number), np.int64)
+    np.add.at(confusion, (label[chosen], predicted[chosen]), images[chosen])
+    return confusion
 
 
 def _read_stage(path: Path, stage: str, num_classes: int) -> np.ndarray:
@@ -47,16 +69,16 @@ def _read_stage(path: Path, stage: str, num_classes: int) -> np.ndarray:
     return table[:, np.array([row["stage"] == stage for row in rows], bool)]
 
 
-def most_training_images(path: Path, stage: str, num_classes: int) -> np.ndarray | None:
-    """(num_classes,) int64 training images of each class: of a class that several finished tasks have, the largest
-    count, since tasks share images. None where `stage` has not finished a task.
+def most_training_images(path: Path, stage: str, num_classes: int, after_task: int | None = None) -> np.ndarray | None:
+    """(num_classes,) int64 training images of each class; for a class of several finished tasks the largest count,
+    since tasks may share images. `after_task`: of the tasks up to this one. None if `stage` has not finished a task.
 
     Raises:
         Refusal: names the row and column that is missing or damaged."""
     after, task, label, known, _, _ = _read_stage(path, stage, num_classes)
     if not after.size:
         return None
-    chosen = task <= after.max()
+    chosen = task <= (after.max() if after_task is None else after_task)
     counts = np.zeros(num_classes, np.int64)
     np.maximum.at(counts, label[chosen], known[chosen])
     return counts

@@ -3,10 +3,12 @@
 from lifeq_jax.metrics.oscillation import BINS
 
 METRICS, DISTANCES, CLASSES, LAYERS = "metrics.csv", "weight_distance.csv", "per_class.csv", "layers.csv"
+CONFUSION = "confusion.csv"
 
 ACCURACIES = ("accuracy", "balanced_accuracy", "running_accuracy")  # of metrics.csv, a column for each task
 OSCILLATIONS = ("oscillating", "frozen")
 CLASS_COLUMNS = ("stage", "after", "task", "class", "train_images", "images", "correct")
+CONFUSION_COLUMNS = ("stage", "after", "task", "class", "predicted", "images")
 LAYER_COLUMNS = ("stage", "after", "layer", "quantity", "value")
 DISTANCE_COLUMNS = ("stage", "task", "epoch", *(f"bin_{number}" for number in range(BINS)))
 
@@ -22,18 +24,19 @@ def metric_columns(num_tasks: int) -> tuple[str, ...]:
 
 
 def file_columns(num_tasks: int) -> dict[str, tuple[str, ...]]:
-    """The CSV files that grow while such a sequence is trained, and their columns."""
+    """{name: columns} of the CSV files that grow while a sequence of tasks is trained."""
     return {
         METRICS: metric_columns(num_tasks),
         DISTANCES: DISTANCE_COLUMNS,
         CLASSES: CLASS_COLUMNS,
+        CONFUSION: CONFUSION_COLUMNS,
         LAYERS: LAYER_COLUMNS,
     }
 
 
 SCORES = "scores.csv"
 SCORE_COLUMNS = ("stage", "after", "game", "episodes", "finished", "return", "error", "steps")
-LEARNING = (  # of metrics.csv, what PPO and the games tell of an epoch
+LEARNING = (  # of metrics.csv, measured by PPO and the games in an epoch
     *("policy_loss", "value_loss", "entropy", "clipped", "games", "return"),
     *("steps_per_second", "acting_seconds", "waiting_seconds", "learning_seconds"),
 )
@@ -41,7 +44,7 @@ RETURNS = ("return", "error")  # of metrics.csv, a column for each game
 
 
 def game_columns(num_games: int) -> dict[str, tuple[str, ...]]:
-    """The CSV files that grow while a sequence of games is learned, and their columns."""
+    """{name: columns} of the CSV files that grow while a sequence of games is learned."""
     metrics = (
         *("stage", "task", "epoch", "step", "env_steps", "loss", "penalty", "learning_rate", *LEARNING),
         "state_megabytes",

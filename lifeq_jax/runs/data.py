@@ -1,4 +1,4 @@
-"""data.json of a run folder: what the run reads, as it was when the run began."""
+"""data.json of a run folder: digests of all that the run reads, taken when it began."""
 
 import json
 from collections.abc import Mapping

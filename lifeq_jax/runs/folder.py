@@ -1,10 +1,10 @@
-"""A run folder as a whole: whose it is, who writes it, how its run ended; and the folder of several seeds."""
+"""A run folder as a whole: its recipe, its only writer, its summary; and the folder of several seeds."""
 
 import dataclasses
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,15 +30,17 @@ CONFIG, SUMMARY, MATRIX, RETURN_MATRIX, DIVERGED, SEEDS = (
 
 
 def open_run_folder(folder: Path, recipe: Recipe | GameRecipe, writes: bool = True) -> None:
-    """Makes the folder and writes config.json, where this process `writes`.
+    """Makes the folder and writes config.json, if this process `writes` and the folder has none.
 
     Raises:
-        Refusal: the folder is there and belongs to another recipe, or cannot be written."""
+        Refusal: the folder belongs to another recipe, or cannot be written. A recipe that only has more epochs is no
+            other; train/longer.py writes it."""
     config = folder / CONFIG
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if config.exists():
             _refuse_other_recipe(config, recipe)
+            return
     except OSError as error:
         raise Refusal(f"run folder {folder} cannot be written: {error.strerror}") from None
     if writes:
@@ -46,7 +48,10 @@ def open_run_folder(folder: Path, recipe: Recipe | GameRecipe, writes: bool = Tr
 
 
 def _refuse_other_recipe(config: Path, recipe: Recipe | GameRecipe) -> None:
-    before, now = (flatten(json.loads(to_json(one))) for one in (read_any(config), recipe))
+    found = read_any(config)
+    before, now = (flatten(json.loads(to_json(one))) for one in (found, recipe))
+    if longer_stages(found, recipe):
+        return
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise Refusal(
@@ -55,9 +60,21 @@ def _refuse_other_recipe(config: Path, recipe: Recipe | GameRecipe) -> None:
             )
 
 
+def longer_stages(before: Recipe | GameRecipe, recipe: Recipe | GameRecipe) -> tuple[int, ...]:
+    """The numbers of the stages of which `recipe` wants more epochs than `before`, of images, where the two differ in
+    nothing else; else ()."""
+    if not isinstance(before, Recipe) or not isinstance(recipe, Recipe) or len(before.stages) != len(recipe.stages):
+        return ()
+    pairs = list(zip(before.stages, recipe.stages, strict=True))
+    raised = tuple(dataclasses.replace(old, epochs=max(old.epochs, new.epochs)) for old, new in pairs)
+    if dataclasses.replace(before, stages=raised) != recipe:
+        return ()
+    return tuple(number for number, (old, new) in enumerate(pairs) if new.epochs > old.epochs)
+
+
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder for this run while the block runs; the system lets go of it even when the process is killed.
+    """Locks the folder for this run while the block runs; the system unlocks it if the process is killed.
 
     Raises:
         Refusal: another run holds it."""
@@ -73,7 +90,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any], matrix: np.ndarray, name: str = MATRIX) -> None:
-    """Writes matrix (T, T) to the file `name` and summary.json, whose presence says that the run is finished."""
+    """Writes matrix (T, T) to the file `name`, then summary.json, which marks the run as finished."""
     lines = [",".join(matrix_columns(matrix.shape[1]))]
     lines += [",".join(repr(float(value)) for value in row) for row in matrix]
     write_whole(folder / name, "\n".join(lines) + "\n")
@@ -82,7 +99,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any], matrix: np.ndarray, 
 
 
 def write_diverged(folder: Path, reason: str) -> None:
-    """diverged.json: why the run stopped. Gone once the run finishes."""
+    """Writes diverged.json, the reason why the run stopped; it is deleted when the run finishes."""
     write_whole(folder / DIVERGED, json.dumps({"reason": reason}, indent=2))
 
 
@@ -164,16 +181,18 @@ def seed_folders(folder: Path) -> dict[int, Path]:
     return {seed: found[seed] for seed in sorted(found) if (found[seed] / CONFIG).exists()}
 
 
-def refuse_other_seeds(folder: Path, recipe: Recipe | GameRecipe) -> None:
-    """Raises Refusal where a run `seed_folders(folder)` differs from the recipe in more than the seed."""
+def refuse_other_seeds(folder: Path, recipe: Recipe | GameRecipe, trained: Sequence[int] = ()) -> None:
+    """Refuses a run of `seed_folders(folder)` that differs from the recipe in more than the seed, or, for the seeds to
+    be `trained`, in more than the seed and fewer epochs."""
     for seed, path in seed_folders(folder).items():
-        if read_any(path / CONFIG) != dataclasses.replace(recipe, seed=seed):
+        before, own = read_any(path / CONFIG), dataclasses.replace(recipe, seed=seed)
+        if before != own and not (seed in trained and longer_stages(before, own)):
             raise Refusal(f"{path} belongs to another recipe than seed {recipe.seed}; choose another --run folder")
 
 
 def write_seeds(folder: Path) -> dict[str, Any]:
-    """Writes seeds.json of all runs `seed_folders(folder)` and returns its content: of those that are finished, `seeds`
-    and the mean and sample standard deviation `std` (None for one seed) of every metric; of the others, `unfinished`:
+    """Writes seeds.json about all runs of `seed_folders(folder)` and returns its content: for finished runs `seeds` and
+    the mean and sample standard deviation `std` (None for one seed) of every metric; for the others `unfinished`,
     {seed: status}.
 
     Raises:

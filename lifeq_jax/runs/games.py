@@ -1,4 +1,4 @@
-"""Finished runs on games, read and checked. Returns are sums of rewards as the games give them."""
+"""Reads and checks finished runs on games. Returns are sums of rewards without clipping."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lifeq_jax.runs.layers import Layers, read_layers
 from lifeq_jax.runs.rows import read_table, read_whole_numbers
 
 
-class Learning(NamedTuple):
+class GameHistory(NamedTuple):
     """The N rows of metrics.csv of the last stage, in the order they were written."""
 
     task: np.ndarray  # (N,) int, the game that was learned
@@ -34,7 +34,7 @@ class GameRun(NamedTuple):
     matrix: np.ndarray  # (T, T) float64, row: after game i, column: mean return in game j
     errors: np.ndarray  # (T, T) float64, standard errors of the same
     chance: np.ndarray  # (T, 2) float64, mean return of an agent that acts at random, and its standard error
-    learning: Learning
+    learning: GameHistory
     layers: Layers  # {}: the method measures none
     seconds: float
     method_seconds: float
@@ -46,7 +46,7 @@ def read_game_runs(folders: Sequence[Path]) -> tuple[list[GameRun], list[tuple[P
     """The finished runs of `folders`, each a run folder or one of seeds; and the others, each with its `status`.
 
     Raises:
-        Refusal: as `read_game_run`; or no run is finished."""
+        Refusal: of `read_game_run`; or no run is finished."""
     runs, others = [], []
     for folder in (run for given in folders for run in seed_folders(given).values() or [given]):
         if (found := status(folder)) == "finished":
@@ -109,7 +109,7 @@ def _array(folder: Path, summary: dict, key: str, shape: tuple[int, ...]) -> np.
     return found
 
 
-def _read_learning(path: Path, recipe: GameRecipe) -> Learning:
+def _read_learning(path: Path, recipe: GameRecipe) -> GameHistory:
     rows = read_table(path, game_columns(len(recipe.games.names))[METRICS])
     rows = [row for row in rows if row["stage"] == recipe.stages[-1].name]
     if not rows:
@@ -119,7 +119,7 @@ def _read_learning(path: Path, recipe: GameRecipe) -> Learning:
         return np.array([_number(path, at, row, name, empty=True) for at, row in _rows(rows)])
 
     parts = [column(name) for name in ("acting_seconds", "waiting_seconds", "learning_seconds")]
-    return Learning(
+    return GameHistory(
         task=np.array(read_whole_numbers(path, rows, "task")),
         env_steps=np.array(read_whole_numbers(path, rows, "env_steps")),
         returns=column("return"),
@@ -133,7 +133,7 @@ def _rows(rows: list[dict[str, str]]) -> Sequence[tuple[int, dict[str, str]]]:
 
 
 def _number(path: Path, at: int, row: dict[str, str], name: str, empty: bool) -> float:
-    """A finite number, or NaN where the cell may be `empty` and is."""
+    """A finite number; NaN for an empty cell, if it may be `empty`."""
     text = row[name]
     if empty and not text:
         return math.nan

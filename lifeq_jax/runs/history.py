@@ -1,4 +1,4 @@
-"""What a run wrote epoch by epoch: metrics.csv and weight_distance.csv, read and checked. Shares are 0 to 1."""
+"""Reads and checks metrics.csv and weight_distance.csv, which grow epoch by epoch. Shares are 0 to 1."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,14 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from lifeq_jax.runs.columns import DISTANCE_COLUMNS, OSCILLATIONS, metric_columns
-from lifeq_jax.runs.rows import read_shares, read_table, read_whole_numbers
+from lifeq_jax.runs.rows import read_amounts, read_shares, read_table, read_whole_numbers
 
 
 class History(NamedTuple):
-    """The N rows of metrics.csv, what a report draws of them, in the order they were written."""
+    """The N rows of metrics.csv in the order they were written, with the columns that a report draws."""
 
     stage: tuple[str, ...]  # N names
     task: tuple[int, ...]  # N numbers, the task in training
+    images_per_second: np.ndarray  # (N,) float64, of training
+    state_megabytes: np.ndarray  # (N,) float64, of the train state, 10^6 bytes
     accuracy: np.ndarray  # (N, T) float64, on the test set of each task after the epoch; NaN: not evaluated
     running_accuracy: np.ndarray  # (N, T) float64, the same before batch-norm re-estimation; NaN: not measured
     oscillating: np.ndarray  # (N,) float64, share of tracked weights that oscillate; NaN: not tracked
@@ -39,6 +41,8 @@ def read_history(path: Path, num_tasks: int) -> History:
     return History(
         stage=tuple(row["stage"] for row in rows),
         task=read_whole_numbers(path, rows, "task"),
+        images_per_second=read_amounts(path, rows, "images_per_second"),
+        state_megabytes=read_amounts(path, rows, "state_megabytes"),
         accuracy=read_shares(path, rows, [f"accuracy_{task}" for task in range(num_tasks)]),
         running_accuracy=read_shares(path, rows, [f"running_accuracy_{task}" for task in range(num_tasks)]),
         oscillating=oscillating,
@@ -47,7 +51,7 @@ def read_history(path: Path, num_tasks: int) -> History:
 
 
 def read_distances(path: Path) -> Distances:
-    """Reads weight_distance.csv, which has no rows where nothing was tracked.
+    """Reads weight_distance.csv, which has no rows if nothing was tracked.
 
     Raises:
         Refusal: names the row and column that is missing or damaged."""

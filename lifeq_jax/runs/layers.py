@@ -1,4 +1,4 @@
-"""layers.csv: what a method measured of each layer, read and checked."""
+"""Reads and checks layers.csv, a method's measurements of each layer."""
 
 import math
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from pathlib import Path
 from lifeq_jax.core.config import Recipe
 from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.metrics.layers import Measured
+from lifeq_jax.metrics.layers import LayerMeasures
 from lifeq_jax.runs.columns import LAYER_COLUMNS
 from lifeq_jax.runs.rows import read_table, read_whole_numbers
 
 LIMITS = {"bits": (0, math.inf), "capacity": (0, 1), "values": (1, math.inf)}  # least and most, of every layer
-KERNEL_LIMITS = {"units": (1, math.inf), "dead_units": (0, math.inf)}  # what kernels have besides
+KERNEL_LIMITS = {"units": (1, math.inf), "dead_units": (0, math.inf)}  # additional quantities of kernels
 
-Layers = Mapping[int, Measured]  # the task just trained -> what was measured then
+Layers = Mapping[int, LayerMeasures]  # finished task -> measurements after it
 
 
 def read_layers(path: Path, recipe: Recipe | GameRecipe, tasks: int) -> Layers:
-    """The rows of layers.csv of the last stage, of `tasks` tasks; {} where nothing was measured.
+    """The rows of layers.csv of the last stage, which has `tasks` tasks; {} if nothing was measured.
 
     Raises:
         Refusal: names the row and column, or layer and quantity, that is missing or damaged."""
@@ -53,7 +53,7 @@ def _check_value(where: str, row: dict[str, str]) -> None:
 
 
 def _check_layers(path: Path, layers: Layers) -> None:
-    """Every task must tell all quantities of the same layers, each with its kernel."""
+    """Refuses rows unless every task has all quantities of the same layers, each with its kernel."""
     names = {name for measured in layers.values() for name in measured}
     kernels = {f"{name.rpartition('/')[0]}/kernel" for name in names}
     for task, measured in layers.items():
@@ -68,7 +68,7 @@ def _check_layers(path: Path, layers: Layers) -> None:
 
 
 def _by_task(rows: list[dict[str, str]], stage: str) -> dict[int, dict[str, dict[str, float]]]:
-    """The rows of a layers.csv as {finished task: {layer: {quantity: value}}}, those of one stage."""
+    """The rows of one stage in a layers.csv as {finished task: {layer: {quantity: value}}}."""
     found: dict[int, dict[str, dict[str, float]]] = {}
     for row in rows:
         if row["stage"] == stage:

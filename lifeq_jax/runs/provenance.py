@@ -1,4 +1,4 @@
-"""Which code made a result, and on what machine."""
+"""The code and the machine that made a result."""
 
 import os
 import platform
@@ -10,14 +10,14 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def commit() -> str:
-    """Short hash of the checkout that the package is run from, '+' appended where tracked files differ from it; the
-    version of the installed package outside a checkout of its own."""
+    """Short hash of the package's own checkout, with '+' if tracked files differ from it; outside of such a checkout,
+    the version of the installed package."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        # an installed package may lie inside another project's repository, whose commit is not ours
+        # the package may be installed inside another project's repository
         if Path(git("rev-parse", "--show-toplevel")).resolve() == PACKAGE.parent.resolve():
             return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):

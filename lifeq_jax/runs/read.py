@@ -1,4 +1,4 @@
-"""Finished run folders, read and checked. Accuracies are shares, 0 to 1."""
+"""Reads and checks finished run folders. Accuracies are shares, 0 to 1."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,13 @@ import numpy as np
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import check_matrix
-from lifeq_jax.runs.classes import Classes, read_classes
-from lifeq_jax.runs.columns import CLASSES, DISTANCES, LAYERS, METRICS, matrix_columns
-from lifeq_jax.runs.folder import CONFIG, MATRIX, read_summary, seed_folders, status
+from lifeq_jax.runs.classes import Classes, read_classes, read_confusion
+from lifeq_jax.runs.columns import CLASSES, CONFUSION, DISTANCES, LAYERS, METRICS, matrix_columns
+from lifeq_jax.runs.folder import CONFIG, MATRIX, SUMMARY, read_summary, seed_folders, status
 from lifeq_jax.runs.history import Distances, History, read_distances, read_history
 from lifeq_jax.runs.layers import Layers, read_layers
 from lifeq_jax.runs.rows import read_shares, read_table
+from lifeq_jax.runs.size import Size, read_size
 
 
 class Run(NamedTuple):
@@ -26,8 +27,10 @@ class Run(NamedTuple):
     history: History
     distances: Distances
     classes: Classes
+    confusion: np.ndarray  # (K, K) int64 at the end of the last stage, over its tasks; row: the true class
     layers: Layers  # of the last stage; {}: the method measures none
     stages: dict[str, tuple[float, ...]]  # accuracy on each task at the end of each stage
+    network: Size
     seconds: float
     commit: str
     machine: str
@@ -37,10 +40,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[tuple[Path, str]
     """The finished runs of `folders`, each a run folder or one of seeds; and the others, each with its `status`.
 
     Raises:
-        Refusal: as `read_run`; or no run is finished."""
+        Refusal: of `read_run`; or no run is finished."""
     runs, others = [], []
     for folder in (run for given in folders for run in seed_folders(given).values() or [given]):
-        read_recipe(folder / CONFIG)  # refuses what is no run folder
+        read_recipe(folder / CONFIG)  # refuses a folder that is not a run folder
         if (found := status(folder)) == "finished":
             runs.append(read_run(folder))
         else:
@@ -67,8 +70,10 @@ def read_run(folder: str | Path) -> Run:
         history=read_history(folder / METRICS, recipe.data.num_tasks),
         distances=read_distances(folder / DISTANCES),
         classes=read_classes(folder / CLASSES, recipe, tasks),
+        confusion=read_confusion(folder / CONFUSION, recipe, tasks),
         layers=read_layers(folder / LAYERS, recipe, tasks),
         stages={name: tuple(accuracies) for name, accuracies in summary["stages"].items()},
+        network=read_size(folder / SUMMARY, summary),
         seconds=summary["seconds"],
         commit=summary["commit"],
         machine=summary["machine"],

@@ -1,7 +1,8 @@
-"""CSV files of a run folder, read row by row and checked."""
+"""Reads and checks the rows of CSV files in a run folder."""
 
 import csv
 import math
+import sys
 from collections.abc import Sequence
 from io import StringIO
 from itertools import zip_longest
@@ -32,7 +33,7 @@ def read_rows(path: Path, least: int = 1) -> tuple[list[str], list[dict[str, str
 
 
 def read_table(path: Path, columns: Sequence[str], least: int = 1) -> list[dict[str, str]]:
-    """The rows of a CSV file that has exactly these columns. Refuses as `read_rows`, and any other header."""
+    """The rows of a CSV file with exactly these columns. Refuses what `read_rows` refuses, and any other header."""
     header, rows = read_rows(path, least)
     for number, (found, wanted) in enumerate(zip_longest(header, columns, fillvalue=""), start=1):
         if found != wanted:
@@ -43,26 +44,34 @@ def read_table(path: Path, columns: Sequence[str], least: int = 1) -> list[dict[
 def read_shares(path: Path, rows: list[dict[str, str]], columns: Sequence[str]) -> np.ndarray:
     """(rows, columns) float64; an empty cell is NaN.
 
-    Refuses, naming row and column, what is not a share from 0 to 1."""
-    table = [
-        [_share(row[name], f"{path}, row {number}: {name}") for name in columns]
-        for number, row in enumerate(rows, start=1)
-    ]
-    return np.array(table)
+    Refuses, naming row and column, values outside [0, 1]."""
+    return _read_numbers(path, rows, columns, 1, "a share from 0 to 1")
 
 
-def _share(text: str, place: str) -> float:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        raise Refusal(f"{place}={text!r} is not a number") from None
-    if not (math.isnan(value) or 0 <= value <= 1):
-        raise Refusal(f"{place}={text!r} is not a share from 0 to 1")
-    return value
+def read_amounts(path: Path, rows: list[dict[str, str]], name: str) -> np.ndarray:
+    """(rows,) float64 of a column; an empty cell is NaN. Refuses what is not a number from 0."""
+    return _read_numbers(path, rows, [name], sys.float_info.max, "a number from 0")[:, 0]
+
+
+def _read_numbers(
+    path: Path, rows: list[dict[str, str]], columns: Sequence[str], most: float, wanted: str
+) -> np.ndarray:
+    table = np.empty((len(rows), len(columns)))
+    for row, column in np.ndindex(table.shape):
+        text = rows[row][columns[column]]
+        place = f"{path}, row {row + 1}: {columns[column]}={text!r}"
+        try:
+            value = float(text or "nan")
+        except ValueError:
+            raise Refusal(f"{place} is not a number") from None
+        if not (math.isnan(value) or 0 <= value <= most):
+            raise Refusal(f"{place} is not {wanted}")
+        table[row, column] = value
+    return table
 
 
 def read_whole_numbers(path: Path, rows: list[dict[str, str]], name: str) -> tuple[int, ...]:
-    """A column of whole numbers from 0, of at most 15 digits so that sums fit 64 bits. Refuses anything else."""
+    """A column of whole numbers, 0 or more, of at most 15 digits, so that sums fit 64 bits. Refuses other values."""
     for number, row in enumerate(rows, start=1):
         if not (row[name].isdecimal() and len(row[name]) <= 15):
             raise Refusal(f"{path}, row {number}: {name}={row[name]!r} is not a whole number")

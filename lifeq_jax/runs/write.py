@@ -1,4 +1,4 @@
-"""Writes the CSV files and TensorBoard events of a run folder, so that a killed run goes on where it stood."""
+"""Writes the CSV files and TensorBoard events of a run folder, so that a killed run can resume."""
 
 import csv
 import hashlib
@@ -30,40 +30,50 @@ class RowFile:
         """Opens the file for appending and returns its number of rows.
 
         Args:
-            mark: where the file ended when the checkpoint was written that the run goes on from; None: a new file.
+            mark: the end of the file at the time of the checkpoint that the run resumes from; None: a new file.
 
         Raises:
-            Refusal: the file is not, up to the mark, what it was then."""
+            Refusal: the file has changed before the mark."""
         if mark is None:
             self._path.write_bytes(b"")
             self._write([self._columns])
             return 0
-        size, digest = mark
-        known = self._path.read_bytes()[:size] if self._path.is_file() else b""
+        known = self._known(mark)
         self._size, self._digest = len(known), hashlib.sha256(known)
-        if self.mark() != [size, digest]:
+        os.truncate(self._path, len(known))  # in place: a kill leaves the file longer than the mark, never shorter
+        return len(_lines(known)) - 1
+
+    def _known(self, mark: Mark) -> bytes:
+        """The file up to the mark. Refuses as `begin`."""
+        size, _ = mark
+        known = self._path.read_bytes()[:size] if self._path.is_file() else b""
+        if _mark(known) != mark:
             raise Refusal(
                 f"{self._path} is not what it was when the newest checkpoint was written: rows are missing, doubled or "
                 "changed; put it back, or start anew in another --run folder"
             )
-        os.truncate(self._path, size)  # in place: a kill leaves the file longer than the mark, never shorter
-        return sum(1 for _ in csv.reader(io.StringIO(known.decode(), newline=""))) - 1
+        return known
+
+    def mark_without(self, mark: Mark, values: Mapping[str, str]) -> Mark:
+        """The mark before the rows at the end that have some values. Refuses as `begin`."""
+        lines = _lines(self._known(mark))
+        while lines[1:] and values.items() <= dict(zip(self._columns, lines[-1], strict=True)).items():
+            lines.pop()
+        return _mark(_text(lines))
 
     def append(self, *rows: Row) -> None:
-        """Writes rows at once; a column that one lacks stays empty."""
+        """Writes rows immediately; a column that a row lacks stays empty."""
         for row in rows:
             if unknown := row.keys() - set(self._columns):
                 raise ValueError(f"{self._path.name} has no column {min(unknown)!r}")
         self._write([row.get(name, "") for name in self._columns] for row in rows)
 
     def mark(self) -> Mark:
-        """Where the file ends now."""
+        """The current end of the file."""
         return [self._size, self._digest.hexdigest()]
 
     def _write(self, lines: Iterable[Iterable[Any]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(lines)
-        data = text.getvalue().encode()
+        data = _text(lines)
         try:
             with self._path.open("ab") as file:
                 file.write(data)
@@ -73,11 +83,25 @@ class RowFile:
         self._digest.update(data)
 
 
-class RunFiles:
-    """CSV files by name, of which metrics.csv is one, and its numbers as TensorBoard events, numbered by row.
+def _text(lines: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(lines)
+    return text.getvalue().encode()
 
-    `columns`: those of each file (runs.columns). Of several processes one `writes`; the others call the same functions
-    without effect."""
+
+def _lines(text: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text.decode(), newline="")))
+
+
+def _mark(text: bytes) -> Mark:
+    return [len(text), hashlib.sha256(text).hexdigest()]
+
+
+class RunFiles:
+    """The CSV files of a run by name, and the numbers of metrics.csv as TensorBoard events, numbered by row.
+
+    `columns`: the columns of each file (runs.columns). Only one of several processes `writes`; in the others all
+    methods do nothing."""
 
     def __init__(self, folder: Path, columns: Mapping[str, Sequence[str]], writes: bool = True):
         self._folder = folder
@@ -86,20 +110,24 @@ class RunFiles:
         self._rows = 0
 
     def begin(self, marks: Mapping[str, Mark]) -> None:
-        """Opens the files for appending, as RowFile.begin does, with each file's mark; {}: new files."""
+        """Opens the files for appending at their marks, as by RowFile.begin; {}: new files."""
         if not self._files:
             return
         rows = {name: file.begin(marks.get(name)) for name, file in self._files.items()}
         self.close()
         self._rows = rows[METRICS]
-        # its files are named by the second, and a stage may be shorter
+        # its file names have a resolution of one second, and a stage may be shorter
         suffix = f".{self._rows}"
         self._events = _events(self._folder / "tensorboard", suffix)
         self._add(step=self._rows + 1, session_log={"status": 1})  # START: drops what an earlier process wrote after it
 
     def marks(self) -> dict[str, Mark]:
-        """How far each file goes."""
+        """The current end of each file."""
         return {name: file.mark() for name, file in self._files.items()}
+
+    def mark_without(self, name: str, marks: Mapping[str, Mark], values: Mapping[str, str]) -> dict[str, Mark]:
+        """{name: the mark before the rows at the file's end that have some values}. Refuses as `begin`."""
+        return {name: self._files[name].mark_without(marks[name], values)} if self._files else {}
 
     def append(self, name: str, *rows: Row) -> None:
         """Writes rows of one of the files."""
@@ -112,18 +140,19 @@ class RunFiles:
                 self._add_events(row)
 
     def _add_events(self, row: Row) -> None:
-        values = [
-            {"tag": f"{row['stage']}/{name}", "simple_value": value}
-            for name, value in row.items()
-            if isinstance(value, float)
-        ]
-        self._add(step=self._rows, summary={"value": values})
+        # not tensorboardX's own `scalar`: some of its versions replace characters of the tag
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        for name, value in row.items():
+            if isinstance(value, float):
+                value = Summary.Value(tag=f"{row['stage']}/{name}", simple_value=value)
+                self._add(step=self._rows, summary=Summary(value=[value]))
+        self._events.flush()
 
     def _add(self, **fields: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
         self._events.write_event(Event(wall_time=time.time(), **fields))
-        self._events.flush()
 
     def close(self) -> None:
         """Closes the file of events."""
@@ -133,7 +162,8 @@ class RunFiles:
 
 
 def _events(folder: Path, suffix: str) -> Any:
-    """A file of events, written at once: a thread that writes later would fail unseen, and a kill lose rows."""
+    """A file of events that is written immediately: a background thread could fail unnoticed, or lose rows in a
+    kill."""
     from tensorboardX.event_file_writer import EventsWriter
 
     folder.mkdir(exist_ok=True)
@@ -146,7 +176,7 @@ def distance_row(place: Row, counts: np.ndarray) -> Row:
 
 
 def layer_rows(stage: str, after: int, measured: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """The rows of layers.csv after training task `after`: what a method's `measure` gives, by leaf and quantity."""
+    """The rows of layers.csv after training task `after`, from a method's `measure`, {leaf: {quantity: value}}."""
     return [
         dict(stage=stage, after=after, layer=layer, quantity=quantity, value=value)
         for layer, quantities in measured.items()
@@ -155,8 +185,8 @@ def layer_rows(stage: str, after: int, measured: Mapping[str, Mapping[str, float
 
 
 def class_rows(stage: str, after: int, task: int, train_images: np.ndarray, confusion: np.ndarray) -> list[Row]:
-    """The rows of per_class.csv of `task`, scored after training task `after`: one for each class that it trains on or
-    is scored on.
+    """The rows of per_class.csv of `task`, scored after training task `after`: one for each class with training or
+    scored images.
 
     Args:
         train_images: (K,) training images of each class in the task's own data, without replay.
@@ -167,4 +197,16 @@ def class_rows(stage: str, after: int, task: int, train_images: np.ndarray, conf
         place | {"class": label, "train_images": int(known), "images": int(scored), "correct": int(right)}
         for label, (known, scored, right) in enumerate(zip(train_images, images, correct, strict=True))
         if known or scored
+    ]
+
+
+def confusion_rows(stage: str, after: int, task: int, confusion: np.ndarray) -> list[Row]:
+    """The rows of confusion.csv of `task`, scored after training task `after`: one for each pair that occurs.
+
+    Args:
+        confusion: (K, K) counts, row: the true class."""
+    place = dict(stage=stage, after=after, task=task)
+    return [
+        place | {"class": int(label), "predicted": int(found), "images": int(confusion[label, found])}
+        for label, found in np.argwhere(confusion)
     ]

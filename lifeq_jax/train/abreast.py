@@ -21,8 +21,8 @@ from lifeq_jax.train.world import World
 
 
 def vmap_is_faster() -> bool:
-    """Whether seeds side by side are faster than one after another. Not on a CPU, where products and convolutions with
-    a batch of weights took three times as long (results/LOG.md)."""
+    """Whether several seeds under vmap are faster than one after another. They are not on a CPU, where products and
+    convolutions with a batch of weights took three times as long (results/LOG.md)."""
     return jax.default_backend() != "cpu"
 
 

@@ -1,6 +1,6 @@
-"""Batch-norm statistics measured anew, with the weights as they are now.
+"""Re-estimation of batch-norm statistics with the current weights.
 
-Running averages lag behind weights that jump between two integers; at 3 bits this costs points of accuracy (Overcoming
+Running averages lag behind weights that oscillate between two integers; at 3 bits this costs accuracy (Overcoming
 Oscillations, ICML 2022, section 2.3 and table 2)."""
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ Moments = Callable[[PyTree, jax.Array], PyTree]  # (params, image) -> statistics
 def make_reestimate(moments: Moments) -> Callable[[PyTree, Iterable[jax.Array]], PyTree]:
     """Returns (params, images) -> batch_stats: the plain mean over batches of each batch's mean and unbiased variance.
 
-    Every layer is fed by layers that normalize with the batch's own statistics, as in training. Compiled once."""
+    As in training, every layer normalizes with the batch's own statistics. Compiled once."""
     first = jax.jit(moments)
     add = jax.jit(lambda total, params, image: jax.tree.map(jax.numpy.add, total, moments(params, image)))
 

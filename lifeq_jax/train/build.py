@@ -18,12 +18,12 @@ from lifeq_jax.layers.quant import LayerBits, bit_table
 from lifeq_jax.layers.setups import SETUPS, quantizers
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.losses.base import Loss
-from lifeq_jax.methods import METHODS, OSCILLATIONS
+from lifeq_jax.methods import DISTILLATIONS, METHODS, OSCILLATIONS
 from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.combine import combine
 from lifeq_jax.models import MODELS
-from lifeq_jax.optim.chain import adam, chain, sgd
-from lifeq_jax.optim.schedules import SCHEDULES, Schedule
+from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
+from lifeq_jax.optim.schedules import SCHEDULES, ProgressSchedule
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.train.network import Network, network
@@ -33,6 +33,7 @@ TABLES: dict[str, dict[str, Callable]] = {
     "method": METHODS,
     "weight_quantizer": QUANTIZERS,
     "act_quantizer": QUANTIZERS,
+    "distillation": DISTILLATIONS,
     "oscillation": OSCILLATIONS,
     "loss": LOSSES,
 }
@@ -94,11 +95,6 @@ def _maker(part: Part, table: dict[str, Callable], key: str) -> Callable:
     return own_maker(part.name, where) if is_own(part.name) else lookup(table, part.name, where)
 
 
-def is_idle_at_first(part: Part) -> bool:
-    """`Method.is_idle_at_first` of a row of METHODS."""
-    return _make(part, METHODS, "method").is_idle_at_first
-
-
 def _make(part: Part, table: dict[str, Callable], key: str, /, **given: Any) -> Any:
     maker = _maker(part, table, key)
     if not is_own(part.name):
@@ -116,15 +112,14 @@ def _make(part: Part, table: dict[str, Callable], key: str, /, **given: Any) -> 
 
 
 def build_stage(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Built:
-    """The network, method, optimizer and loss of one stage, none of which holds any array of parameters.
+    """The network, method, optimizer and loss of one stage; none of them holds parameters.
 
-    `axis_name`: of the devices over which batch norm is synchronized where the recipe says so.
+    `axis_name`: the mapped axis of the devices, over which batch norm is synchronized if the recipe says so.
 
-    The method's state is the pair (state of the continual-learning method, state of the oscillation control)."""
+    The method's state is a tuple: of the continual-learning method, of the distillation, of the oscillation control."""
     built = build_network(recipe, stage, axis_name if recipe.sync_norm else None)
     control = _make(recipe.oscillation, OSCILLATIONS, "oscillation", table=built.table)
-    method = combine(build_method(recipe), control)
-
+    method = combine(build_method(recipe), _distillation(recipe, stage), control)
     return Built(
         network=built,
         method=method,
@@ -145,8 +140,8 @@ def build_method(recipe: Recipe | GameRecipe) -> Method:
     return method
 
 
-def build_schedule(optimizer: Optimizer, rate: float) -> Schedule:
-    """The learning rate over a task that begins with `rate`."""
+def build_schedule(optimizer: Optimizer, rate: float) -> ProgressSchedule:
+    """The learning-rate schedule of a task that begins with `rate`."""
     return SCHEDULES[optimizer.schedule](rate, optimizer.milestones, optimizer.factor)
 
 
@@ -154,11 +149,29 @@ def build_optimizer(optimizer: Optimizer, rate: float, method: Method) -> optax.
     """The whole chain, the links of `method` in it."""
     schedule = build_schedule(optimizer, rate)
     if optimizer.kind == "adam":
-        weights = adam(schedule, optimizer.epsilon, optimizer.weight_decay)
+        weights = adam_by_progress(schedule, optimizer.epsilon, optimizer.weight_decay)
     else:
-        weights = sgd(schedule, optimizer.momentum, optimizer.weight_decay)
-    learned = adam(build_schedule(optimizer, optimizer.learned_rate))
-    return chain(method.gradients, weights, learned, method.constraint, optimizer.max_norm)
+        weights = sgd_by_progress(schedule, optimizer.momentum, optimizer.weight_decay)
+    learned = adam_by_progress(build_schedule(optimizer, optimizer.learned_rate))
+    return method_chain(method.gradients, weights, learned, method.constraint, optimizer.max_norm)
+
+
+def _distillation(recipe: Recipe, stage: Stage) -> Method:
+    part = recipe.distillation
+    if part.name == "none" or is_float(stage):
+        return Method()
+    before = recipe.stages[: recipe.stages.index(stage)]
+    if not recipe.start and not any(map(is_float, before)):
+        raise Refusal(
+            f"recipe.distillation.name={part.name!r} needs a float stage before {stage.name!r}, or recipe.start"
+        )
+    network = build_network(recipe, dataclasses.replace(stage, weight_bits=32, act_bits=32))
+    return _make(part, DISTILLATIONS, "distillation", evaluate=network.evaluate)
+
+
+def is_float(stage: Stage) -> bool:
+    """Whether nothing is quantized in a stage."""
+    return stage.weight_bits == stage.act_bits == 32
 
 
 def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) -> Network:
@@ -166,7 +179,7 @@ def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) ->
     given = dict(num_classes=recipe.data.num_classes)
     model, plain = (build_model(recipe, bits, stage.act_bits, **given) for bits in (stage.weight_bits, 32))
     shared = build_model(recipe, stage.weight_bits, stage.act_bits, axis_name=axis_name, **given)
-    built = network(model, _image_shape(recipe), plain=plain, shared=shared)
+    built = network(model, image_shape(recipe), plain=plain, shared=shared)
     if is_own(recipe.model.name) and stage.weight_bits != 32 and not built.table:
         raise Refusal(
             f"recipe.model.name={recipe.model.name!r}: stage {stage.name} has {stage.weight_bits}-bit weights, and "
@@ -178,15 +191,16 @@ def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) ->
 def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:
     """The bits of every quantizing layer of the recipe's network in `stage`, by its path, in the order of calls."""
     model = build_model(recipe, stage.weight_bits, stage.act_bits, num_classes=recipe.data.num_classes)
-    return bit_table(model, _image_shape(recipe))
+    return bit_table(model, image_shape(recipe))
 
 
-def _image_shape(recipe: Recipe) -> tuple[int, int, int]:
+def image_shape(recipe: Recipe) -> tuple[int, int, int]:
+    """(H, W, C) of what the recipe's network sees."""
     return (*recipe.data.crop, recipe.data.image[2])
 
 
 def build_model(recipe: Recipe | GameRecipe, weight_bits: int, act_bits: int, **given: Any) -> Any:
-    """The recipe's network as a Flax module; `given`: the arguments of its maker that no recipe sets."""
+    """The recipe's network as a Flax module; `given`: arguments of its maker that a recipe cannot set."""
     chosen = quantizers(
         recipe.quant_setup,
         lambda bits: _make(recipe.weight_quantizer, QUANTIZERS, "weight_quantizer", bits=bits),

@@ -1,4 +1,4 @@
-"""First ranges of the quantizers that learn, found on training batches before the first step."""
+"""Calibration: first ranges of learned quantizers, from training batches before the first step."""
 
 from collections.abc import Callable, Iterable
 

@@ -18,7 +18,7 @@ ITEMS = {
     "network": ocp.StandardCheckpointHandler,  # {"params", "batch_stats"}: what another stage or program reads
     "training": ocp.StandardCheckpointHandler,  # the rest of the train state
     "progress": ocp.JsonCheckpointHandler,
-    "digest": ocp.JsonCheckpointHandler,  # of the other three, which so belong together
+    "digest": ocp.JsonCheckpointHandler,  # of the other three, to detect damage
 }
 
 
@@ -34,13 +34,14 @@ class Progress(NamedTuple):
     matrix: list[list[float]]  # a row per finished task: accuracy on every task
     balanced: list[float]  # balanced accuracy on every task after the newest finished one
     layers: dict[str, dict[str, float]]  # what the method measured then, by leaf and quantity
-    best: float  # of the task under way, on validation images: accuracy, or minus the loss; WORST before the first
+    best: float  # of the current task, on validation images: accuracy, or minus the loss; WORST before the first
     patience_left: int  # as in Patience
     rate_factor: float  # as in Patience
     stages: dict[str, list[float]]  # accuracy on every task at the end of each finished stage of the run
     seconds: float  # spent on the run
     method_seconds: float  # of these, on the method's work between tasks
     files: dict[str, list]  # how far each file of the run folder goes, as RunFiles.marks
+    untrained: list[float]  # accuracy on every task before the stage's first step
 
 
 class Items(NamedTuple):
@@ -51,7 +52,7 @@ class Items(NamedTuple):
     progress: Any  # the stage's record
 
     def digest(self) -> str:
-        """A hash of everything, to be seen whole again."""
+        """A hash of everything, to detect damage."""
         progress = json.dumps(self.progress._asdict(), sort_keys=True)
         return digest_of_arrays({"network": self.network, "training": self.training}, progress)
 
@@ -61,16 +62,21 @@ def has_checkpoint(folder: Path) -> bool:
     return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
+def kept_network(run: Path, stage: str, task: int) -> Path:
+    """Where a run folder keeps the network of the end of a task, as a checkpoint of its own."""
+    return run / "kept" / stage / str(task)
+
+
 class Checkpoints:
     """The checkpoint folder of one stage. The newest two are kept, so a kill during a save leaves one whole.
 
-    Only what is as it was saved is read: of several checkpoints the newest that is whole. `record` is the NamedTuple of
-    plain values that says where the stage stands."""
+    Reads the newest checkpoint that is whole, i.e. unchanged since it was saved. `record` is the NamedTuple of plain
+    values that says where the stage stands."""
 
     def __init__(self, folder: Path, record: Any = Progress):
         self._record = record
         folder.mkdir(parents=True, exist_ok=True)
-        # every process has a manager of its own, since all hold the whole state: Orbax would wait for the others
+        # Orbax would wait for the other processes; each has its own manager, since all hold the whole state
         number = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(
             primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"process_{number}"
@@ -89,7 +95,7 @@ class Checkpoints:
         self._damaged: dict[int, str] = {}  # newer ones, and what is wrong with them
 
     def save(self, network: PyTree, training: PyTree, progress: Any) -> None:
-        """Writes all, one process for all; the checkpoint appears under its name only when it is complete."""
+        """Writes a checkpoint, from one process only; it appears under its name only when it is complete."""
         if is_writer():
             items = Items(jax.device_get(network), jax.device_get(training), progress)
             args = {
@@ -144,14 +150,14 @@ class Checkpoints:
         return map_named(lambda name, leaf: jnp.asarray(leaves[name]), target)
 
     def note(self) -> str | None:
-        """Which checkpoints newer than the one in use are damaged, in one line; None where none is."""
+        """One line that names the damaged checkpoints newer than the one in use; None if there are none."""
         if not self._damaged or self._items is None:
             return None
         said = "; ".join(f"checkpoint {self._manager.directory / str(n)} {why}" for n, why in self._damaged.items())
         return f"{said}; the older {self._used} is used"
 
     def items(self) -> Items | None:
-        """What the newest whole checkpoint holds, on the host; None and Refusal as of `progress`."""
+        """The content of the newest whole checkpoint, on the host; None and Refusal as for `progress`."""
         if self._items is None:
             self._damaged = {}
             for number in sorted(self._manager.all_steps(), reverse=True):
@@ -180,7 +186,7 @@ class Checkpoints:
         arrays = ("network", "training")
         try:
             metadata = self._manager.item_metadata(number)
-            # through the host: arrays that are tied to a device would make the step compile once more
+            # through the host: arrays committed to a device would make the step compile again
             wanted = {
                 name: jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), metadata[name].tree)
                 for name in arrays
@@ -191,7 +197,7 @@ class Checkpoints:
             items = Items(read["network"], read["training"], self._record(**read["progress"]))
             if read["digest"] != {"sha256": items.digest()}:
                 return "is damaged: its items are not those that were saved together"
-        except Exception as error:  # whatever a library makes of files that are missing or changed
+        except Exception as error:  # missing or changed files make the libraries raise many kinds
             return f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0][:100]}"
         return items
 

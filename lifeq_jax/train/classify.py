@@ -9,7 +9,7 @@ from jax import lax
 
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.losses.base import Examples, Loss
-from lifeq_jax.losses.classify import cross_entropy, of_head, weighted_mean
+from lifeq_jax.losses.classify import cross_entropy_of_labels, of_head, weighted_mean
 from lifeq_jax.methods.base import Forward, Method, Outputs
 from lifeq_jax.metrics.classify import Tally, accuracy, confusion
 from lifeq_jax.train.network import Network
@@ -19,11 +19,25 @@ from lifeq_jax.train.step import Measured, Objective, TrainState
 def classification(
     network: Network, method: Method, loss: Loss, axis_name: str | None = None, fixed_norm: bool = False
 ) -> Objective:
-    """The mean of `loss` over a batch, and what `method` makes of it; counts are a Tally of the training batches.
+    """The objective of a classifier: the mean of `method.example_loss` over a batch.
 
     Args:
-        fixed_norm: batch norm uses the running statistics as they are and leaves them.
-        axis_name: as in make_step."""
+        network: of `lq.network`.
+        method: its `example_loss` may change the loss, or add to it.
+        loss: values (B,) in nats from `Examples`; a row of `lq.losses`.
+        axis_name: as in make_step.
+        fixed_norm: batch norm uses the running statistics and does not update them.
+
+    Returns:
+        The objective for `make_step`; its counts are a `Tally` of the training batches.
+
+    Example:
+        >>> quantizers = lq.setup("convolutions", lq.quantizers.lsq, lq.quantizers.activation, 4, 8)
+        >>> network = lq.network(lq.models.mlp(4, quantizers, hidden=8), image_shape=(8, 8, 1))
+        >>> objective = lq.classification(network, lq.methods.finetune(), lq.losses.cross_entropy())
+        >>> float(objective.counts().total)
+        0.0
+    """
 
     def across(part: PyTree) -> PyTree:
         return lax.psum(part, axis_name) if axis_name else part
@@ -40,7 +54,7 @@ def classification(
         forward = Forward(batch, outputs, examples, evaluate)
         value = weighted_mean(loss(examples), batch.weight)
         total = weighted_mean(method.example_loss(state.method_state, loss, forward), batch.weight)
-        if axis_name:  # means over the device's examples become its terms of the means over all examples
+        if axis_name:  # turns means over the device's examples into its terms of the means over all examples
             weight = jnp.sum(batch.weight)
             part = weight / jnp.maximum(across(weight), 1.0)
             value, total = part * value, part * total
@@ -73,13 +87,13 @@ def zero_score(num_classes: int) -> Score:
 
 
 def make_score(network: Network, axis_name: str | None = None) -> Callable[[PyTree, PyTree, Score, Batch], Score]:
-    """Returns the pure step (params, batch_stats, score so far, batch) -> score; padding does not count.
+    """Returns the pure function (params, batch_stats, score so far, batch) -> score; padding does not count.
 
-    With `axis_name` the batch is a device's part, and the score is of all parts."""
+    With `axis_name` the batch is one device's part, and the score is that of all parts."""
 
     def score(params: PyTree, batch_stats: PyTree, so_far: Score, batch: Batch) -> Score:
         logits = of_head(network.evaluate(params, batch.image, batch_stats).logits, batch.classes)
-        loss = jnp.sum(cross_entropy(logits, batch.label) * batch.weight)
+        loss = jnp.sum(cross_entropy_of_labels(logits, batch.label) * batch.weight)
         own = Score(loss, confusion(logits, batch.label, batch.weight))
         return jax.tree.map(jnp.add, so_far, lax.psum(own, axis_name) if axis_name else own)
 

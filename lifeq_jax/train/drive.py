@@ -1,4 +1,4 @@
-"""Several seeds of a recipe in one program: answers what their runs ask for, side by side where that is faster."""
+"""Several seeds of a recipe in one program: answers what their runs ask for, under vmap where that is faster."""
 
 import dataclasses
 from collections.abc import Generator, Mapping, Sequence
@@ -43,7 +43,7 @@ def run_seeds(
     if recipe.parallel != "none":
         raise Refusal(f"--seeds trains on one device, and recipe.parallel={recipe.parallel!r}; choose 'none'")
 
-    refuse_other_seeds(folder, recipe)
+    refuse_other_seeds(folder, recipe, seeds)
 
     def log_of(seed: int) -> Log:
         return lambda line: log(f"seed {seed}  {line}")
@@ -65,7 +65,7 @@ def run_seeds(
 
 
 def drive(runs: Mapping[int, Generator[Any, Answer, Any]]) -> dict[int, Diverged]:
-    """Brings every run to its end, those furthest behind first; returns why each of those stopped that diverged."""
+    """Runs all generators to their end, those furthest behind first; returns {seed: Diverged} of those that failed."""
     asked: dict[int, Any] = {}
     own = dict.fromkeys(runs, 0.0)  # seconds that a run took for itself since its last answer
     diverged: dict[int, Diverged] = {}
@@ -97,7 +97,7 @@ def drive(runs: Mapping[int, Generator[Any, Answer, Any]]) -> dict[int, Diverged
 
 
 def _answers(asks: Sequence[Ask], compiled: dict[tuple, Abreast]) -> list[Any]:
-    """What every ask computes; of several, in one program over all of them where that is faster."""
+    """The answer to every ask; several are computed in one program if that is faster."""
     if len(asks) == 1 or not vmap_is_faster():
         return [ask.compute() for ask in asks]
     stage, seeds = asks[0].stage, tuple(ask.seed.recipe.seed for ask in asks)

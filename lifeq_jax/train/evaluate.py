@@ -1,4 +1,4 @@
-"""A trained stage on the images of any CSV."""
+"""Evaluates a trained stage on the images of any CSV."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.heads import to_outputs
-from lifeq_jax.data.tables import catalog, naming_rows, read_table, rows_of
+from lifeq_jax.data.tables import catalog, naming_rows, read_image_table, rows_of
 from lifeq_jax.metrics.classify import balanced_accuracy, per_class_accuracy
 from lifeq_jax.models.loading import refuse_misfits
 from lifeq_jax.runs.classes import most_training_images
@@ -19,14 +19,14 @@ from lifeq_jax.runs.folder import CONFIG
 from lifeq_jax.train.build import build_network, complete
 from lifeq_jax.train.classify import make_score
 from lifeq_jax.train.identity import CODE, changed_since
-from lifeq_jax.train.loop import score_feeds_of, score_rows
+from lifeq_jax.train.loop import evaluate_rows, score_feeds_of
 from lifeq_jax.train.mesh import Devices
 from lifeq_jax.train.reached import notes, reached
 from lifeq_jax.train.world import World, for_tasks, open_images, read_sequence
 
 
 class Evaluation(NamedTuple):
-    """How a network does on a set of images. Accuracies are shares, 0 to 1."""
+    """The scores of a network on a set of images. Accuracies are shares, 0 to 1."""
 
     stage: str
     bits: tuple[int, int]  # of weights, of activations
@@ -35,27 +35,35 @@ class Evaluation(NamedTuple):
     accuracy: float
     balanced_accuracy: float  # mean over the classes that occur
     per_class: np.ndarray  # (K,), NaN for a class without images
+    class_names: tuple[str, ...]  # K
     train_images: np.ndarray | None  # (K,) int64, of `most_training_images`; None before a task has been finished
-    notes: tuple[str, ...]  # what the numbers have to be read with, a line each
+    notes: tuple[str, ...]  # warnings about the numbers, a line each
 
 
 def evaluate_run(
-    folder: Path, csv: Path, *, root: Path | None = None, stage: str | None = None, task: int | None = None
+    folder: Path,
+    csv: Path,
+    *,
+    root: Path | None = None,
+    stage: str | None = None,
+    task: int | None = None,
+    after_task: int | None = None,
 ) -> Evaluation:
-    """Scores the parameters that `stage` (by default the last) of a run has reached on every row of `csv`.
+    """Scores the parameters that `stage` (by default the last) of a run has reached, or had at the end of `after_task`,
+    on every row of `csv`.
 
-    `root` is the folder the CSV's paths are relative to, by default the recipe's own. `task` is the task that the
-    images belong to, which only a recipe whose tasks differ in more than their rows needs (heads per task, pixels
-    permuted, normalization by task). Refuses to guess it there."""
+    `root` is the folder the CSV's paths are relative to, by default that of the recipe. `task` is the task of the
+    images; it must be given if tasks differ in more than their rows (heads per task, permuted pixels, normalization by
+    task), and is refused if missing there."""
     recipe = complete(in_folder(read_recipe(folder / CONFIG), folder / CODE))
-    with reached(folder, stage) as checkpoints:
+    with reached(folder, stage, after_task) as checkpoints:
         (params, batch_stats), said = checkpoints.weights(), notes(checkpoints)
     chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
     network = build_network(recipe, chosen)
     refuse_misfits((params, batch_stats), network.init(recipe.seed))
     where = root or Path(recipe.data.root)
     number = _task_of(recipe, task)
-    table = read_table(csv, num_classes=recipe.data.num_classes, root=where)
+    table = read_image_table(csv, num_classes=recipe.data.num_classes, root=where)
     heads = read_sequence(recipe, None)[1] if recipe.data.heads == "per_task" else None
     if heads is not None:
         table = to_outputs(heads, number, table, str(csv))
@@ -65,7 +73,7 @@ def evaluate_run(
         source = for_tasks(recipe, heads, source)
         world = World((), source, source.constants, spec, Devices(), recipe.data.batch_size, recipe.data.num_classes)
         score_feeds = jax.jit(score_feeds_of(make_score(network), source))
-        score = score_rows(score_feeds, world, rows_of(images, table, number, False), params, batch_stats)
+        score = evaluate_rows(score_feeds, world, rows_of(images, table, number, False), params, batch_stats)
     matrix = np.asarray(score.confusion)
     changed = changed_since(folder, recipe, where)
     return Evaluation(
@@ -76,7 +84,8 @@ def evaluate_run(
         accuracy=score.accuracy,
         balanced_accuracy=balanced_accuracy(matrix),
         per_class=per_class_accuracy(matrix),
-        train_images=most_training_images(folder / CLASSES, chosen.name, recipe.data.num_classes),
+        class_names=recipe.data.class_names,
+        train_images=most_training_images(folder / CLASSES, chosen.name, recipe.data.num_classes, after_task),
         notes=(*said, *([] if changed is None else [changed])),
     )
 

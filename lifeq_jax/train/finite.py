@@ -1,4 +1,4 @@
-"""Refuses to go on with numbers that are not finite."""
+"""Checks that numbers are finite."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,10 @@ def _are_finite(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def check_finite(tree: PyTree, what: str) -> None:
-    """Looks at every number of a tree.
+    """Checks every number of a tree.
 
     Raises:
-        Diverged: says what `what` is, and names the first leaf that holds an infinity or NaN."""
+        Diverged: names `what` and the first leaf that holds an infinity or NaN."""
     inexact = {n: leaf for n, leaf in named_leaves(tree).items() if jnp.issubdtype(leaf.dtype, jnp.inexact)}
     for name, is_finite in jax.device_get(_are_finite(inexact)).items():
         if not is_finite:

@@ -1,4 +1,4 @@
-"""Epochs and evaluations: pushes feeds through the compiled steps, and looks at a number only when an epoch ends."""
+"""Epochs and evaluations: feeds the compiled steps, and transfers numbers to the host only when an epoch ends."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +41,7 @@ ScoreFeeds = Callable[[PyTree, PyTree, Score, PyTree, Feed, np.int32], Score]
 
 
 def advance_of(step: Step, source: Input) -> Advance:
-    """The steps of a stack of feeds, together with the making of their batches."""
+    """A function that runs one step for each of a stack of feeds, and assembles their batches."""
 
     def advance(
         state: TrainState, totals: Totals, constants: PyTree, feeds: Feed, count: np.int32, place: np.ndarray
@@ -58,7 +58,7 @@ def advance_of(step: Step, source: Input) -> Advance:
 
 
 def score_feeds_of(score: Callable[[PyTree, PyTree, Score, Batch], Score], source: Input) -> ScoreFeeds:
-    """The scores of a stack of feeds, likewise."""
+    """A function that scores a stack of feeds, and assembles their batches."""
 
     def score_feeds(
         params: PyTree, batch_stats: PyTree, so_far: Score, constants: PyTree, feeds: Feed, count: np.int32
@@ -75,7 +75,7 @@ C = TypeVar("C")
 
 
 def _repeated(one: Callable[[C, Feed], C], carry: C, feeds: Feed, count: np.int32) -> C:
-    """`one` over the first `count` of n stacked feeds. A single feed counts always, and needs no loop."""
+    """`one` over the first `count` of n stacked feeds. A single feed always counts, and needs no loop."""
 
     def at(index: Any, carry: C) -> C:
         return one(carry, jax.tree.map(lambda part: part[index], feeds))
@@ -83,11 +83,11 @@ def _repeated(one: Callable[[C, Feed], C], carry: C, feeds: Feed, count: np.int3
     return at(0, carry) if len(feeds.label) == 1 else jax.lax.fori_loop(0, count, at, carry)
 
 
-PIECE = 128  # steps that one call runs where the images are on an accelerator
+PIECE = 128  # steps of one call if the images are on an accelerator
 
 
 def piece_length() -> int:
-    """Steps that one call runs. One on a CPU: there a ResNet's step in a loop was 13 times slower (results/LOG.md)."""
+    """Steps of one call. One on a CPU, where a ResNet's step in a loop was 13 times slower (results/LOG.md)."""
     return 1 if jax.default_backend() == "cpu" else PIECE
 
 
@@ -113,11 +113,11 @@ def _filled(part: np.ndarray, first: int, length: int) -> np.ndarray:
 
 
 class EpochResult(NamedTuple):
-    """What one epoch measured."""
+    """The measurements of one epoch."""
 
     loss: float  # mean over steps
     penalty: float  # mean over steps
-    counts: PyTree  # sums over the training batches as they were trained on, of the objective
+    counts: PyTree  # of the objective, summed over the training batches, each before its update
     images_per_second: float
     first_bad: int | None  # first step of the task whose loss or update is not finite
 
@@ -125,12 +125,12 @@ class EpochResult(NamedTuple):
 def train_epoch(
     advance: Advance, totals: Totals, world: World, rows: Rows, state: TrainState, place: Place
 ) -> tuple[TrainState, EpochResult]:
-    """One epoch over `rows`, from the totals of no step. `state` and `totals` are donated."""
+    """One epoch over `rows`; `totals` are zero. `state` and `totals` are donated."""
     plan = train_plan(len(rows.index), world.batch_size, world.spec, **place._asdict())
     where, devices = np.array(place[:3], np.int32), world.devices
     start = time.perf_counter()
     state, totals = devices.replicate((agreed(state), totals))
-    hidden = None if is_writer() else True  # None: where the output is no terminal
+    hidden = None if is_writer() else True  # None: hidden unless the output is a terminal
     with tqdm(desc=str(place), total=len(plan.row), leave=False, disable=hidden, unit="step") as bar:
         for feeds, count in pieces(world.input, rows, devices.part(plan)):
             state, totals = advance(state, totals, world.constants, devices.split(feeds), np.int32(count), where)
@@ -140,7 +140,7 @@ def train_epoch(
 
 
 def result_of(totals: Totals, batch_size: int, seconds: float) -> EpochResult:
-    """What an epoch's totals, on the host, come to."""
+    """The result of an epoch from its totals, which are on the host."""
     return EpochResult(
         loss=float(totals.loss / totals.steps),
         penalty=float(totals.penalty / totals.steps),
@@ -167,7 +167,7 @@ def augmented_images(assemble: Assemble, world: World, place: Place, count: int)
         yield assemble(world.input.constants, feed).image
 
 
-def score_rows(score: ScoreFeeds, world: World, rows: Rows, params: PyTree, batch_stats: PyTree) -> Score:
+def evaluate_rows(score: ScoreFeeds, world: World, rows: Rows, params: PyTree, batch_stats: PyTree) -> Score:
     """The score of a set of rows in evaluation mode, as numbers on the host."""
     devices, plan = world.devices, test_plan(len(rows.index), world.batch_size, world.spec)
     params, batch_stats, so_far = devices.replicate((params, batch_stats, zero_score(world.num_classes)))

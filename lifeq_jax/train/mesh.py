@@ -1,10 +1,11 @@
-"""Devices and processes that share every batch: where arrays lie, and how a function of a batch is compiled for them.
+"""Devices and processes that share every batch: placement of arrays, and compilation of functions of a batch.
 
 State is fully replicated: every process holds all data and all state, and repeats the work between tasks. Only the
 steps of training and of evaluation are sharded; after them every process holds the same numbers."""
 
 import inspect
 import os
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ CUT = PartitionSpec(None, AXIS)
 
 
 class Devices(NamedTuple):
-    """What a run computes on. Without a mesh: one device, as JAX chooses it."""
+    """The devices of a run. Without a mesh: one device, as JAX chooses it."""
 
     parallel: str = "none"  # as in Recipe
     mesh: Mesh | None = None  # of one axis, AXIS
@@ -34,8 +35,8 @@ class Devices(NamedTuple):
         return None if self.mesh is None else AXIS
 
     def compile(self, function: Callable, split: int, donate: tuple[int, ...] = ()) -> Callable:
-        """`function`, jitted. On several devices each sees a part of argument number `split`, feeds (n, B, ...) or the
-        like cut along B, and the other arguments whole; what it returns must come out equal on all of them."""
+        """`function`, jitted. On several devices each gets a part of argument number `split`, cut along axis 1 as feeds
+        (n, B, ...) are, and the other arguments whole; its result must be equal on all devices."""
         if self.mesh is None:
             return jax.jit(function, donate_argnums=donate)
         is_split = [number == split for number in range(len(inspect.signature(function).parameters))]
@@ -43,7 +44,7 @@ class Devices(NamedTuple):
             axes = tuple(1 if here else None for here in is_split)
             return jax.pmap(function, AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)
         specs = tuple(CUT if here else PartitionSpec() for here in is_split)
-        # with check_vma JAX would sum the gradients over the devices once more, before the step does
+        # with check_vma JAX would sum the gradients over the devices, which the step does already
         shared = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         return jax.jit(shared, donate_argnums=donate)
 
@@ -64,7 +65,7 @@ class Devices(NamedTuple):
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(place, leaf), feeds)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """`tree` on every device, as the arguments that `compile` leaves whole. May take over the buffers of `tree`."""
+        """`tree` on every device, for the whole arguments of `compile`. May take over the buffers of `tree`."""
         if self.mesh is None:
             return tree
         place, devices = NamedSharding(self.mesh, PartitionSpec()), self.mesh.local_devices
@@ -77,30 +78,59 @@ class Devices(NamedTuple):
         return jax.tree.map(on_all, tree)
 
     def local(self, tree: PyTree) -> PyTree:
-        """What `compile`d functions return, as ordinary arrays of this process."""
+        """The result of a `compile`d function as ordinary arrays of this process."""
         if self.mesh is None:
             return tree
-        # through the host: arrays that are tied to a device would make other functions compile once more
+        # through the host: arrays committed to a device would make other functions compile again
         return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), tree)
 
 
-def join_processes() -> None:
-    """Makes this process one of several, as the environment names them: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID, or what SLURM, Open MPI and TPU pods set; does nothing where it names none.
+ENVIRONMENTS = {  # variables for: number of processes, index of this one, address of the coordinator
+    "JAX": ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_COORDINATOR_ADDRESS"),
+    "SLURM": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
+    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
+}
+PATIENCE = 300  # seconds that a process waits for the others when it starts
+HEARTBEAT = 8  # seconds of silence after which a process counts as dead
+SILENT = 5  # seconds of waiting before it is logged
 
-    Must come before JAX looks at its devices. Refuses an incomplete environment."""
+
+def join_processes(log: Callable[[str], None] = print) -> None:
+    """Joins several processes named by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or by the
+    variables of SLURM, Open MPI and TPU pods; does nothing if none of these is set.
+
+    Must be called before JAX initializes its devices. A wait for the others is logged. Refuses an incomplete
+    environment, and a wait of more than PATIENCE seconds."""
     given = {name: os.environ.get(f"JAX_{name.upper()}") for name in ("num_processes", "process_id")}
     for name, value in given.items():
         if value is not None and not value.isdecimal():
             raise Refusal(f"JAX_{name.upper()}={value!r} is not a number")
     numbers: dict[str, Any] = {name: int(value) for name, value in given.items() if value is not None}
+    waited = threading.Timer(SILENT, lambda: log(f"{_whom()}, up to {PATIENCE} s"))
+    waited.daemon = True
+    waited.start()
     try:
-        jax.distributed.initialize(**numbers)
+        jax.distributed.initialize(**numbers, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=HEARTBEAT)
+    except jax.errors.JaxRuntimeError as error:
+        raise Refusal(f"{_whom()}, and not all came: {str(error).splitlines()[0]}") from None
     except ValueError as error:
         if "JAX_COORDINATOR_ADDRESS" in os.environ or any(given.values()):
             raise Refusal(
                 f"several processes need JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID: {error}"
             ) from None
+    finally:
+        waited.cancel()
+
+
+def _whom() -> str:
+    """The processes that this one waits for, and the address, from the environment."""
+    for name, keys in ENVIRONMENTS.items():
+        if keys[0] in os.environ:
+            number, place, where = (os.environ.get(key, "?") for key in keys)
+            return (
+                f"process {place} waits for all {number} processes that {name} names, at {where} ({keys[0]}={number})"
+            )
+    return "this process waits for the others"
 
 
 def devices_for(parallel: str, batch_size: int) -> Devices:
@@ -117,18 +147,18 @@ def devices_for(parallel: str, batch_size: int) -> Devices:
 
 
 def is_writer() -> bool:
-    """Whether this process writes the run's files: one of them does, all of them read."""
+    """Whether this process writes the run's files: only one does, while all of them read."""
     return jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has reached this call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def agreed(tree: PyTree) -> PyTree:
-    """The first process's values on all of them, so that no rounding of one machine lets them drift apart."""
+    """The first process's values on all processes, so that rounding differences between machines do not add up."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(jnp.array, multihost_utils.broadcast_one_to_all(tree))

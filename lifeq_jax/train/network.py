@@ -1,4 +1,4 @@
-"""A Flax network as the pure functions that training calls."""
+"""A Flax network as the pure functions that training needs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.quant import observe_ranges, quantizer_table
 from lifeq_jax.layers.taps import squared_gradients
 from lifeq_jax.methods.base import Outputs
+from lifeq_jax.methods.head import HEAD
 from lifeq_jax.models.loading import initialize, variable_shapes
 from lifeq_jax.quant import codes
 
@@ -20,19 +21,20 @@ class Network(NamedTuple):
 
     init: Callable[[int], tuple[PyTree, PyTree]]  # seed -> (params, batch_stats)
     train: Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array, bool], tuple[Outputs, PyTree]]
-    """(params, batch_stats, image (B, H, W, C), share (B,), key, fixed_norm) -> (outputs, new batch_stats); share: how
-    much of the batch has each example's class; fixed_norm: batch norm uses the running statistics and leaves them"""
+    """(params, batch_stats, image (B, H, W, C), share (B,), key, fixed_norm) -> (outputs, new batch_stats); share:
+    fraction of the batch that has each example's class; fixed_norm: batch norm uses the running statistics and does not
+    update them"""
     moments: Callable[[PyTree, jax.Array], PyTree]
     """(params, image) -> the batch's own statistics, a tree like batch_stats"""
     observe_ranges: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
     """(params, batch_stats, ranges so far, image) -> (ranges, params with the learned state that they give)"""
     evaluate: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (params, image, batch_stats)
-    evaluate_weights: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (weights, ...): quantized already
-    squares: Callable[..., PyTree | None]  # methods.base.Squares of params, with a further argument batch_stats
-    squares_weights: Callable[..., PyTree | None]  # the same, of weights that are quantized already
+    evaluate_weights: Callable[[PyTree, jax.Array, PyTree], Outputs]  # (quantized weights, image, batch_stats)
+    squares: Callable[..., PyTree | None]  # methods.base.Squares of params, with a last argument batch_stats
+    squares_weights: Callable[..., PyTree | None]  # the same, of quantized weights
     head: Callable[[PyTree, jax.Array], jax.Array]  # (params, feature (B, F)) -> logits (B, K)
     quantize: Callable[[PyTree], PyTree]  # params -> the weights the network computes with
-    table: codes.Table  # the kernels that are quantized, by name
+    table: codes.KernelQuantizers  # the kernels that are quantized, by name
     quantized: PyTree  # bools like params: which leaves are such kernels
 
 
@@ -43,18 +45,29 @@ def network(
     plain: nn.Module | None = None,
     shared: nn.Module | None = None,
 ) -> Network:
-    """The pure functions of `model`, traced once for its shapes; nothing is computed.
+    """The pure functions of a Flax module. `model` is traced once for its shapes; nothing is computed.
 
     Args:
         model: a module with the methods `features(image, train)` -> (B, F) and `head(feature)` -> logits (B, K), whose
             last layer is a `Classifier` named `classifier` and whose quantizers are its field `quantizers`
             (layers.setups); models/mlp.py is the smallest.
-        image_shape: height, width and channels of what the network sees.
+        image_shape: height, width and channels of the network's input.
         plain: the same module without weight quantizers; by default `model` itself, for a network without any.
         shared: the module that trains on one device's part of a batch; by default `model`.
 
+    Returns:
+        The functions, at the bit-widths of the module's quantizers.
+
     Raises:
-        Refusal: names what `model` lacks."""
+        Refusal: names what `model` lacks.
+
+    Example:
+        >>> quantizers = lq.setup("convolutions", lq.quantizers.lsq, lq.quantizers.activation, 4, 8)
+        >>> network = lq.network(lq.models.mlp(4, quantizers, hidden=8), image_shape=(8, 8, 1))
+        >>> params, batch_stats = network.init(0)
+        >>> params["stem"]["dense"]["kernel"].shape
+        (64, 8)
+    """
     check_network(model)
     plain, shared = plain or model, shared or model
 
@@ -101,13 +114,12 @@ def network(
         squares=_squares(model),
         squares_weights=_squares(plain),
         head=head,
-        quantize=lambda params: codes.quantize(table, params),
+        quantize=lambda params: codes.quantize_kernels(table, params),
         table=table,
         quantized=codes.mask(table, shapes["params"]),
     )
 
 
-HEAD = "classifier"
 GUIDE = "docs/architecture.md, 'Add a network', shows one"
 
 

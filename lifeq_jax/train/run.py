@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from lifeq_jax.core.config import Recipe
-from lifeq_jax.core.game_recipe import GameRecipe
+from lifeq_jax.core.game_recipe import GameRecipe, read_any
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.data.tables import naming_rows, task_csvs
-from lifeq_jax.metrics.continual import continual_metrics
+from lifeq_jax.metrics.continual import continual_metrics, fwt
 from lifeq_jax.metrics.layers import whole_network
 from lifeq_jax.models.torch_weights import load_torch
 from lifeq_jax.runs.columns import file_columns
 from lifeq_jax.runs.folder import (
+    CONFIG,
+    longer_stages,
     only_writer,
     open_run_folder,
     read_summary,
@@ -29,22 +31,24 @@ from lifeq_jax.runs.write import RunFiles
 from lifeq_jax.train.build import complete
 from lifeq_jax.train.checkpoint import Progress
 from lifeq_jax.train.identity import keep_identity
+from lifeq_jax.train.longer import go_on_longer
 from lifeq_jax.train.mesh import is_writer, wait_for_all
 from lifeq_jax.train.reached import notes, reached
+from lifeq_jax.train.size import network_size, peak_megabytes
 from lifeq_jax.train.stage import Answer, Ask, Compiled, Log, Moment, Seed, Watch, compile_stage
 from lifeq_jax.train.tasks import Weights, carried, train_run
-from lifeq_jax.train.world import Source, World, make_world, read_source
+from lifeq_jax.train.world import RecipeFiles, World, make_world, read_source
 
 
 def unwatched(moment: Moment) -> None:
-    """The `watch` of a run that nobody watches."""
+    """The default `watch`: does nothing."""
 
 
 def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print, watch: Watch = unwatched) -> dict[str, Any]:
     """Trains all stages of a recipe.
 
-    A run that was stopped resumes at its newest checkpoint, and a finished one returns at once. Called by each of
-    several processes, which see one folder, it trains one run, and one of them writes.
+    A run that was stopped resumes at its newest checkpoint, and a finished one returns at once. If several processes
+    with a common folder call it, they train one run together, and one of them writes.
 
     Args:
         recipe: what to train.
@@ -71,7 +75,7 @@ def run_recipe(recipe: Recipe, folder: str | Path, log: Log = print, watch: Watc
 
 
 def alone(run: Generator[Any, Answer, Any]) -> Any:
-    """Answers what one run asks for until it ends; returns what it returns."""
+    """Answers everything that one run asks for; returns its result."""
     answer, began = None, perf_counter()
     with closing(run):
         while True:
@@ -84,10 +88,13 @@ def alone(run: Generator[Any, Answer, Any]) -> Any:
 
 
 def is_finished(folder: Path, recipe: Recipe | GameRecipe, log: Log) -> bool:
-    """Whether the folder holds the finished run of this recipe, which is logged. Refuses one of another recipe."""
+    """Whether the folder holds the finished run of this recipe, which is logged; not where more epochs are wanted.
+    Refuses one of another recipe."""
     if status(folder) != "finished":
         return False
     open_run_folder(folder, recipe, writes=is_writer())
+    if longer_stages(read_any(folder / CONFIG), recipe):
+        return False
     log(f"{folder} is finished already; nothing to do")
     return True
 
@@ -98,24 +105,26 @@ def csvs(recipe: Recipe) -> tuple[Path, ...]:
 
 
 def compile_stages(recipe: Recipe, world: World) -> list[Compiled]:
-    """All stages of a recipe. Each is compiled when it is first called; arguments out of range are refused now."""
+    """All stages of a recipe. Refuses arguments out of range now; functions are compiled at their first call."""
     return [compile_stage(recipe, number, world) for number in range(len(recipe.stages))]
 
 
 def whole_run(
-    recipe: Recipe, folder: Path, source: Source, world: World, stages: Sequence[Compiled], log: Log, watch: Watch
+    recipe: Recipe, folder: Path, source: RecipeFiles, world: World, stages: Sequence[Compiled], log: Log, watch: Watch
 ) -> Generator[Ask, Answer, dict[str, Any]]:
     """One seed's run, from its start weights to its summary.json, whose content it returns."""
-    version = commit()  # of the code that is loaded now, whatever the checkout holds when the run ends
-    start = _given(recipe, stages[0].built.network.init(recipe.seed), log)
+    version = commit()  # now, since the checkout may have changed when the run ends
+    start = start_weights(recipe, stages[0].built.network.init(recipe.seed), log)
     open_run_folder(folder, recipe, writes=is_writer())
     with ExitStack() as held:
         if is_writer():
             held.enter_context(only_writer(folder))
         keep_identity(folder, recipe, source, start)
         files = held.enter_context(closing(RunFiles(folder, file_columns(recipe.data.num_tasks), writes=is_writer())))
+        seed = Seed(recipe, world, folder, files, log, watch)
+        go_on_longer(seed, stages)
         try:
-            progress = yield from train_run(Seed(recipe, world, folder, files, log, watch), stages, start)
+            progress = yield from train_run(seed, stages, start)
         except Diverged as error:
             if is_writer():
                 write_diverged(folder, str(error))
@@ -126,7 +135,7 @@ def whole_run(
     return read_summary(folder)
 
 
-def _given(recipe: Recipe, fresh: Weights, log: Log) -> Weights:
+def start_weights(recipe: Recipe, fresh: Weights, log: Log) -> Weights:
     """What the recipe starts from, in the structure of `fresh`."""
     path = Path(recipe.start.replace("{seed}", str(recipe.seed)))
     if not recipe.start:
@@ -152,11 +161,15 @@ def _finish(recipe: Recipe, folder: Path, progress: Progress, version: str) -> N
         "loss": recipe.loss.name,
         "bits": [last.weight_bits, last.act_bits],
         "metrics": continual_metrics(matrix)
+        | {"fwt": fwt(matrix, progress.untrained[: len(matrix)])}
         | {"balanced_accuracy": float(np.mean(progress.balanced[: len(matrix)]))}
         | whole_network(progress.layers),
         "stages": progress.stages,
+        "untrained": progress.untrained,
         "seconds": round(progress.seconds, 1),
         "method_seconds": round(progress.method_seconds, 1),
+        "peak_megabytes": round(peak_megabytes(), 1),
+        "network": network_size(recipe, last),
         "commit": version,
         "machine": machine(),
     }

@@ -1,4 +1,4 @@
-"""Which epoch's parameters a task keeps; and a learning rate that falls when the validation loss stops falling."""
+"""Selection of the epoch that gives a task's parameters; patience, which lowers the rate on a plateau of the loss."""
 
 import math
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.data.tables import concat_rows
 from lifeq_jax.train.checkpoint import Progress
-from lifeq_jax.train.loop import score_rows
+from lifeq_jax.train.loop import evaluate_rows
 from lifeq_jax.train.stage import Best, Compiled, Saved, Seed
 from lifeq_jax.train.step import TrainState
 
 
 class Patience(NamedTuple):
-    """Plain numbers, for a checkpoint's JSON."""
+    """The state of patience; plain numbers, for a checkpoint's JSON."""
 
     left: int  # epochs without improvement until the rate falls
-    rate_factor: float  # what is left of the learning rate, 0..1
+    rate_factor: float  # factor of the learning rate, 0..1
 
 
 def fresh_patience(optimizer: Optimizer) -> Patience:
@@ -40,12 +40,12 @@ def after_epoch(patience: Patience, improved: bool, optimizer: Optimizer) -> Pat
 
 
 def is_spent(progress: Progress, rate: float, optimizer: Optimizer) -> bool:
-    """Whether a task of learning rate `rate` ends here."""
+    """Whether a task that began with learning rate `rate` ends here."""
     return optimizer.patience > 0 and rate * progress.rate_factor < optimizer.smallest_rate
 
 
 def select(stage: Compiled, seed: Seed, saved: Saved, progress: Progress) -> tuple[Saved, Progress]:
-    """Keeps what is better than anything in this task so far; lowers the rate when patience ends.
+    """Keeps the parameters if they are the best of this task so far; lowers the rate when patience ends.
 
     Raises:
         Diverged: the validation loss is not finite."""
@@ -71,10 +71,10 @@ def _validation_score(stage: Compiled, seed: Seed, state: TrainState, task: int)
     """The accuracy on the validation images of all tasks so far, or minus the mean loss on those of the newest."""
     by_loss = seed.recipe.selection == "lowest_loss"
     held_out = [rows.validation for rows in seed.world.tasks[task if by_loss else 0 : task + 1]]
-    score = score_rows(stage.score, seed.world, concat_rows(held_out), state.params, state.batch_stats)
+    score = evaluate_rows(stage.score, seed.world, concat_rows(held_out), state.params, state.batch_stats)
     return -float(score.loss / score.confusion.sum()) if by_loss else score.accuracy
 
 
 def copied(tree: PyTree) -> PyTree:
-    """The arrays in buffers of their own: a step donates its state, so what outlives it needs a copy."""
+    """A copy in new buffers: a step donates its state, so arrays that outlive the step need a copy."""
     return jax.tree.map(jnp.copy, tree)

@@ -1,11 +1,13 @@
-"""What a stage compiles, what a seed owns, what a checkpoint holds, and what a run asks of the computer."""
+"""Records of a stage: its compiled functions, what a seed owns, a checkpoint's arrays, and requests for computation."""
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from lifeq_jax.core.config import Recipe, Stage
 from lifeq_jax.core.types import PyTree
@@ -13,7 +15,7 @@ from lifeq_jax.metrics.oscillation import Oscillations, oscillations
 from lifeq_jax.runs.write import Row, RunFiles
 from lifeq_jax.train.bn_stats import make_reestimate
 from lifeq_jax.train.build import Built, build_stage
-from lifeq_jax.train.checkpoint import Checkpoints
+from lifeq_jax.train.checkpoint import Checkpoints, kept_network
 from lifeq_jax.train.classify import Score, classification, make_score
 from lifeq_jax.train.loop import (
     Advance,
@@ -22,8 +24,8 @@ from lifeq_jax.train.loop import (
     Place,
     ScoreFeeds,
     advance_of,
+    evaluate_rows,
     score_feeds_of,
-    score_rows,
     train_epoch,
 )
 from lifeq_jax.train.step import Objective, Step, TrainState, make_step, zero_totals
@@ -39,8 +41,8 @@ class Compiled(NamedTuple):
     stage: Stage
     built: Built
     objective: Objective
-    functions: tuple[Advance, Advance]  # with batch norm that follows the data, and that keeps its statistics
-    advances: tuple[Advance, Advance]  # these, compiled; state and totals are donated
+    functions: tuple[Advance, Advance]  # with updated, and with fixed, batch-norm statistics
+    advances: tuple[Advance, Advance]  # `functions`, compiled; state and totals are donated
     score_feeds: ScoreFeeds
     score: ScoreFeeds  # the same, compiled
     assemble: Assemble
@@ -55,7 +57,7 @@ def step_of(built: Built, axis_name: str | None = None, fixed_norm: bool = False
 
 
 def compile_stage(recipe: Recipe, number: int, world: World) -> Compiled:
-    """Builds and jits the functions of a stage; `world` is that of any seed.
+    """Builds and jits the functions of a stage, given the `world` of any seed.
 
     Raises:
         Refusal: an argument of the recipe is out of range."""
@@ -80,11 +82,11 @@ def compile_stage(recipe: Recipe, number: int, world: World) -> Compiled:
 
 
 class Moment(NamedTuple):
-    """What a run's `watch` is called with."""
+    """The argument of a run's `watch`."""
 
     kind: Literal["epoch", "task", "checkpoint"]
-    """epoch: one has been trained, evaluated and written; task: one has ended; both before the checkpoint that follows.
-    checkpoint: one has been written"""
+    """epoch: it has been trained, evaluated and written; task: it has ended; both come before the checkpoint that
+    follows. checkpoint: it has been written"""
     place: Place  # of the epoch just trained
     state: TrainState
     row: Row  # of metrics.csv
@@ -105,12 +107,12 @@ class Seed(NamedTuple):
     watch: Watch
 
     def keeps_norm(self, task: int) -> bool:
-        """Whether batch norm keeps its statistics in a task: which of `Compiled.advances` trains it."""
+        """Whether batch norm keeps its statistics in a task, i.e. the index into `Compiled.advances`."""
         return 0 < self.recipe.norm_tasks <= task
 
 
 class Best(NamedTuple):
-    """What the task under way would end with: () until selection keeps something."""
+    """The best parameters of the current task so far; () until selection keeps some."""
 
     params: PyTree
     batch_stats: PyTree
@@ -133,13 +135,20 @@ class Saved(NamedTuple):
         state = self.state._replace(**checkpoints.network(), **training["state"])
         return Saved(state, training["best"])
 
+    def keep(self, run: Path, stage: str, progress: Any) -> None:
+        """Writes the network alone, as that of the end of a task, of which `progress` holds the numbers."""
+        task = progress.task
+        network = {name: getattr(self.state, name) for name in ("params", "batch_stats")}
+        with closing(Checkpoints(kept_network(run, stage, task), type(progress))) as checkpoints:
+            checkpoints.save(network, {"task": np.int32(task)}, progress._replace(done=True))
+
     def _training(self) -> PyTree:
         rest = {name: leaf for name, leaf in self.state._asdict().items() if name not in ("params", "batch_stats")}
         return {"state": rest, "best": self.best}
 
 
 class Epoch(NamedTuple):
-    """Asks for the steps of one epoch."""
+    """A request for the steps of one epoch."""
 
     stage: Compiled
     seed: Seed
@@ -153,12 +162,12 @@ class Epoch(NamedTuple):
         return train_epoch(advance, totals, world, world.tasks[task].train, self.state, self.place)
 
     def order(self) -> tuple:
-        """The smallest is answered first; equal ones of several seeds may be answered together."""
+        """Sort key: the smallest is answered first; equal ones of several seeds may be answered together."""
         return (*self.place[1:], 0, (self.seed.world.steps(self.place.task),))
 
 
 class AllTasks(NamedTuple):
-    """Asks for the scores on every task of the sequence, those not yet trained on included."""
+    """A request for the scores on every task of the sequence, including those not yet trained on."""
 
     stage: Compiled
     seed: Seed
@@ -169,7 +178,7 @@ class AllTasks(NamedTuple):
         """As of Epoch."""
         world, state = self.seed.world, self.state
         return [
-            score_rows(self.stage.score, world, task.score, state.params, state.batch_stats) for task in world.tasks
+            evaluate_rows(self.stage.score, world, task.score, state.params, state.batch_stats) for task in world.tasks
         ]
 
     def order(self) -> tuple:
@@ -178,4 +187,4 @@ class AllTasks(NamedTuple):
 
 
 Ask = Epoch | AllTasks
-Answer = Any  # (what `compute` returns, the seconds that the run has taken since the answer before)
+Answer = Any  # (result of `compute`, seconds that the run has taken since the previous answer)

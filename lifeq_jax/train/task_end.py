@@ -1,4 +1,4 @@
-"""What happens between two tasks: the method looks back, and batch norm is measured anew."""
+"""The work between two tasks: the method's, and the re-estimation of batch-norm statistics."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,7 +18,7 @@ from lifeq_jax.train.step import TrainState
 
 
 def conclude(stage: Compiled, seed: Seed, saved: Saved, place: Place, is_final: bool) -> TrainState:
-    """The state that a task ends with: what selection has kept, after the method's work between tasks."""
+    """The state at the end of a task: the parameters that selection has kept, after the method's work between tasks."""
     state, method = saved.state, stage.built.method
     if seed.recipe.selection != "last":
         state = state._replace(**copied(saved.best)._asdict())
@@ -41,8 +41,8 @@ def look_back(
     loader: Callable[[int], Iterable[Batch]],
     key: jax.Array,
 ) -> TrainState:
-    """The state after the method has seen the finished task's network and, of each task up to it, the training data
-    that `loader` gives; with the parameters that the method makes of it."""
+    """The state after the method's `end_task` and `settle`; `loader`: task -> its training data, for every task up to
+    the finished one."""
     stats = state.batch_stats
     method_state = method.end_task(
         state.method_state,
@@ -61,12 +61,13 @@ def look_back(
         ),
     )
     params = jax.jit(method.settle)(method_state, state.params)
-    # apart from the method's own arrays, which are donated with it
+    # a copy: the method state may hold the same arrays, and both are donated
     return state._replace(method_state=method_state, params=copied(params))
 
 
 def _memory(seed: Seed, stage: int, task: int) -> Rows:
-    """What a method sees of a finished task. Some of the rows are drawn at random, since files go class by class."""
+    """The rows that a method sees of a finished task; a part of them is drawn at random, since files go class by
+    class."""
     rows, count = seed.world.tasks[task].memory, seed.recipe.importance_batches * seed.world.batch_size
     if not 0 < count < len(rows.index):
         return rows
@@ -75,7 +76,7 @@ def _memory(seed: Seed, stage: int, task: int) -> Rows:
 
 
 def with_new_statistics(stage: Compiled, seed: Seed, state: TrainState, place: Place) -> TrainState:
-    """The state with batch-norm statistics measured anew, where the recipe asks for it."""
+    """The state with re-estimated batch-norm statistics, if the recipe asks for them."""
     count = seed.recipe.reestimation_batches
     if count == 0:
         return state

@@ -1,4 +1,4 @@
-"""The data of a recipe: what its CSV files and images give every seed, and what one seed makes of it."""
+"""The data of a recipe: the part of its CSV files and images that all seeds share, and the part of one seed."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from lifeq_jax.core.config import Recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.data.heads import Heads, heads_of, outputs_of, to_outputs
+from lifeq_jax.data.heads import Heads, head_masks, heads_of, to_outputs
 from lifeq_jax.data.identity import digest_of
 from lifeq_jax.data.inputs import Input, TaskTable, with_tasks
 from lifeq_jax.data.order import ImageSpec
@@ -20,9 +20,9 @@ from lifeq_jax.data.pipeline import pipeline
 from lifeq_jax.data.resident import choose_input, resident
 from lifeq_jax.data.tables import (
     Catalog,
+    ImageTable,
     Rows,
     SeedRows,
-    Table,
     Task,
     TaskRows,
     catalog,
@@ -34,22 +34,22 @@ from lifeq_jax.data.tables import (
 from lifeq_jax.train.mesh import Devices, devices_for
 
 
-class Source(NamedTuple):
-    """What the files of a recipe hold, whatever the seed."""
+class RecipeFiles(NamedTuple):
+    """The content of a recipe's files, the same for every seed."""
 
     images: Catalog
     tasks: tuple[TaskRows, ...]  # labels are outputs of the network
     heads: Heads | None  # None: all tasks share one head
     input: Input
     spec: ImageSpec
-    digest: dict[str, str]  # of what the CSV files say and of the images, as digest_of
+    digest: dict[str, str]  # of CSV rows and images, by digest_of
 
 
 class TaskData(NamedTuple):
-    """The rows of one task as one seed uses them."""
+    """The rows of one task for one seed."""
 
-    train: Rows  # with the replay of the tasks before
-    score: Rows  # what its column of the accuracy matrix is measured on
+    train: Rows  # with the replay of earlier tasks
+    score: Rows  # for its column of the accuracy matrix
     validation: Rows  # held out of `train`; empty without a validation split
     memory: Rows  # what a method may look at when the task is over
     counts: np.ndarray  # (K,) float32, images of each class in `train`
@@ -74,7 +74,7 @@ class World(NamedTuple):
         return len(self.tasks[task].train.index) // self.batch_size
 
 
-def read_source(recipe: Recipe) -> Source:
+def read_source(recipe: Recipe) -> RecipeFiles:
     """Reads the CSV files of all tasks, each once, and opens the images.
 
     Raises:
@@ -86,12 +86,12 @@ def read_source(recipe: Recipe) -> Source:
     images, digest = _identity(recipe, tasks, root)
     if heads is not None:
         tasks = tuple(_with_outputs(heads, number, task) for number, task in enumerate(tasks))
-    return Source(images, task_rows(images, tasks), heads, *open_images(recipe, images, root), digest)
+    return RecipeFiles(images, task_rows(images, tasks), heads, *open_images(recipe, images, root), digest)
 
 
 def read_identity(recipe: Recipe, root: Path) -> tuple[Catalog, dict[str, str]]:
-    """The images that the recipe's CSV files name, and the digest of both, without opening an image. Refuses as
-    `read_source`."""
+    """The images that the recipe's CSV files name, and the digest of both, without opening an image. Refuses what
+    `read_source` refuses."""
     return _identity(recipe, read_sequence(recipe, root)[0], root)
 
 
@@ -101,7 +101,7 @@ def _identity(recipe: Recipe, tasks: Sequence[Task], root: Path) -> tuple[Catalo
     return images, digest_of(Path(recipe.data.csv), own, root)
 
 
-def make_world(recipe: Recipe, source: Source) -> World:
+def make_world(recipe: Recipe, source: RecipeFiles) -> World:
     """The data of the recipe's seed.
 
     Raises:
@@ -137,7 +137,7 @@ def read_sequence(recipe: Recipe, root: Path | None) -> tuple[tuple[Task, ...], 
 
 
 def _with_outputs(heads: Heads, number: int, task: Task) -> Task:
-    def outputs(kind: str, table: Table) -> Table:
+    def outputs(kind: str, table: ImageTable) -> ImageTable:
         return to_outputs(heads, number, table, f"{kind} CSV of task {number}")
 
     replay = None if task.replay is None else outputs("replay", task.replay)
@@ -153,10 +153,10 @@ def open_images(recipe: Recipe, images: Catalog, root: Path) -> tuple[Input, Ima
 
 
 def for_tasks(recipe: Recipe, heads: Heads | None, source: Input) -> Input:
-    """`source`, whose batches know the outputs and the pixels of their tasks where the recipe has such."""
+    """`source`, with the outputs and pixel orders of their tasks in its batches, if the recipe has them."""
     data = recipe.data
     pixels = permutations(data.num_tasks, math.prod(data.image[:2]), recipe.seed) if data.permuted else None
-    outputs = None if heads is None else outputs_of(heads)
+    outputs = None if heads is None else head_masks(heads)
     table = TaskTable(*(None if array is None else jnp.asarray(array) for array in (outputs, pixels)))
     return with_tasks(source, table)
 
@@ -174,7 +174,14 @@ def _task_data(recipe: Recipe, rows: SeedRows) -> TaskData:
 
 
 def _memory(recipe: Recipe, own: Rows, replay: Rows | None) -> Rows:
-    return own if replay is None or recipe.importance_data == "train" else replay
+    return own if replay is None or _memory_kind(recipe) == "train" else replay
+
+
+def _memory_kind(recipe: Recipe) -> str:
+    """What methods see of finished tasks: "replay" or "train" rows."""
+    if recipe.importance_data != "auto":
+        return recipe.importance_data
+    return "replay" if recipe.data.replay else "train"
 
 
 def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskData, ...]) -> None:
@@ -182,7 +189,7 @@ def _refuse_too_few(recipe: Recipe, tasks: tuple[TaskData, ...]) -> None:
         wanted = {
             "training": (len(rows.train.index), recipe.data.batch_size, "data.batch_size"),
             recipe.data.evaluate_on: (len(rows.score.index), 1, "data.evaluate_on"),
-            recipe.importance_data: (len(rows.memory.index), 1, "recipe.importance_data"),
+            _memory_kind(recipe): (len(rows.memory.index), 1, "recipe.importance_data"),
         }
         if recipe.selection != "last":
             wanted["validation"] = (len(rows.validation.index), 1, "data.validation, which recipe.selection needs")

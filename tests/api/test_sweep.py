@@ -59,7 +59,7 @@ def test_every_cell_and_seed_is_a_row(ablation):
         if row["method"].startswith("ewc"):
             assert row["status"].startswith("diverged: stage w4a4: ") and "average_accuracy" not in row
         else:
-            assert row["status"] == "finished" and 0 < row["average_accuracy"] < 1 and row["seconds"] > 0
+            assert row["status"] == "finished" and 0 < row["average_accuracy"] < 1 and row["seconds"] >= 0
     assert len({row["folder"] for row in rows}) == 12
 
 
@@ -104,9 +104,12 @@ def test_a_finished_sweep_trains_nothing_and_takes_more_seeds(ablation, recipe, 
 def test_the_table_gives_means_and_reasons(ablation):
     swept, *_ = ablation
     table = swept.table().splitlines()
-    assert table[0].split()[1:8:2] == ["method", BITS, "images", "n"] and len(table) == 2 + 6
-    ewc = [line for line in table if "ewc" in line]
-    assert all("| 0 " in line and "seed 1 diverged: stage w4a4" in line for line in ewc)
+    assert table[0].split()[1:8:2] == ["method", BITS, "images", "n"] and [line[:2] for line in table[:8]] == ["| "] * 8
+    assert all("| 0 " in line for line in table[4:6]) and table[8:11] == ["", "Not finished:", ""]
+    lost = [line.split(": ")[:3] for line in table[11:]]
+    assert lost == [
+        [f"- ewc(strength=1e+30), {bits}, seed {seed}", "diverged", "stage w4a4"] for bits in (2, 4) for seed in (0, 1)
+    ]
     accuracy = [row["average_accuracy"] for row in swept.rows()[:2]]
     assert f"{100 * np.mean(accuracy):.2f} ± {100 * np.std(accuracy, ddof=1):.2f}" in table[2]
     assert "validation" in table[2] and swept._repr_markdown_() == swept.table()
@@ -122,6 +125,7 @@ def test_the_plot_shows_every_seed(ablation):
     looks = {(line.get_color(), line.get_marker()) for line in points}
     assert len(looks) == len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 2
     assert [label.get_text() for label in axes.get_xticklabels()] == ["finetune", "ewc(strength=1e+30)", "lifequant"]
+    assert [text.get_text() for text in axes.texts] == ["none finished"]
     assert "on validation images, %" in axes.get_ylabel()
 
 
@@ -231,6 +235,19 @@ def test_the_command_is_the_same_function(recipe, tmp_path, capsys):
     }
 
 
+def test_a_cell_that_diverges_is_a_result_and_exits_with_0_but_no_result_with_1(recipe, tmp_path, capsys, nans_pass):
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        f"from lifeq_jax.core.config import *\nrecipe = {recipe.replace({'stages': recipe.stages[:1]})!r}\n"
+    )
+    words = ["sweep", str(path), "--run", str(tmp_path / "sweep"), "--optimizer.schedule", "constant"]
+    words += ["--optimizer.weight-decay", "1", "--grid"]  # multiplies weights by minus the learning rate
+    assert main([*words, "stages.0.learning-rate=1e6"]) == 1
+    assert "none of the 1 runs finished; the table says why" in capsys.readouterr().err
+    assert main([*words, "stages.0.learning-rate=1e6,0.1"]) == 0
+    assert "Not finished:\n\n- 1000000.0, seed 0: diverged: stage float" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -241,5 +258,5 @@ def test_the_command_is_the_same_function(recipe, tmp_path, capsys):
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line(words, text, capsys):
-    assert main(["sweep", "configs/lifequant/resnet20_digits.py", "--grid", words]) == 2
+    assert main(["sweep", "lifequant/resnet20_digits", "--grid", words]) == 2
     assert text in capsys.readouterr().err

@@ -9,16 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import beside_torch, start, steps
+from benchmarks import beside_torch, exported, start, steps
 from benchmarks.__main__ import main
 from benchmarks.epochs import epochs, ready
 from benchmarks.work import bench_recipe, lifequant, operations
+from lifeq_jax.export.export import export_network
+from lifeq_jax.export.integer import run
+from lifeq_jax.export.lower import Pixels, lower
 from lifeq_jax.train.abreast import make_abreast
 from lifeq_jax.train.build import build_network, complete
+from tests.export import networks
 
 SMALL = ["--batch-size", "2", "--repeats", "1"]
 MLP = ["--model", "mlp", *SMALL]
-DIGITS = "configs/lifequant/resnet20_digits.py"
+DIGITS = "lifequant/resnet20_digits"
 
 
 @pytest.fixture
@@ -155,9 +159,39 @@ def test_torch_has_the_same_network_and_is_refused_where_it_is_not_installed(mea
     assert list(rate) == ["float", "LifeQuant 4-bit", *beside_torch.TORCH, "float again"]
 
 
+def test_export_compares_the_files_with_a_float_network(measured, tmp_path):
+    export_network(
+        networks.made(networks.NETWORKS["resnet"]),
+        networks.about(networks.SHAPE),
+        tmp_path / "out",
+        ["onnx", "int8"],
+        [],
+    )
+    found = measured("export", str(tmp_path / "out"), "--repeats", "1", "--steps", "1")
+    names = ["float ONNX", "exact ONNX", "int8 ONNX", "float ONNX again"]
+    times = found["milliseconds"]
+    assert list(times) == [f"{name}, batch {batch}" for batch in (1, 64) for name in names]
+    for name in names:
+        assert found["time_ratio_to_float"][f"{name}, batch 64"] == told(
+            times[f"{name}, batch 64"] / times["float ONNX, batch 64"]
+        )
+    assert int(found["bytes of model.onnx"]) == (tmp_path / "out" / "model.onnx").stat().st_size
+
+
+def test_the_float_network_computes_what_the_integers_stand_for(tmp_path):
+    """Its activations are not rounded: each logit is within what rounding can do, and most are near."""
+    network = networks.made(networks.NETWORKS["resnet"], bits=7)
+    numbers = networks.spec_of(networks.SHAPE).numbers()
+    program = lower(*network, Pixels(networks.SHAPE, numbers)).program
+    image = networks.pixels(20, networks.SHAPE)
+    found = exported._session(exported.FloatWriter(program).write()).run(None, {"image": image})[0]
+    np.testing.assert_allclose(found, run(program, image), rtol=0, atol=0.05 * np.abs(found).max())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("export nowhere", "nowhere/manifest.json does not exist"),
         ("step --bits 9", "stage.weight_bits=9"),
         ("step --model resnet21", "resnet21"),
         ("step --batch-size 0", "batch_size=0"),

@@ -21,6 +21,7 @@ def test_normalize_is_its_formula(images):
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.exact
 def test_normalize_inside_a_step_has_the_bits_of_numpy(images):
     kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 4)).astype(np.float32)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.heads import heads_of, outputs_of, to_outputs
+from lifeq_jax.data.heads import head_masks, heads_of, to_outputs
 from lifeq_jax.data.tables import table_of
 
 TABLES = [table_of(["a", "b", "c"], [3, 0, 3]), table_of(["d", "e", "f"], [1, 3, 2])]
@@ -13,7 +13,7 @@ TABLES = [table_of(["a", "b", "c"], [3, 0, 3]), table_of(["d", "e", "f"], [1, 3,
 def test_every_class_of_every_task_has_an_output_of_its_own():
     heads = heads_of(TABLES, 5)
     np.testing.assert_array_equal(heads, [[0, -1, -1, 1, -1], [-1, 2, 3, 4, -1]])
-    np.testing.assert_array_equal(outputs_of(heads), [[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]])
+    np.testing.assert_array_equal(head_masks(heads), [[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]])
     np.testing.assert_array_equal(to_outputs(heads, 0, TABLES[0], "x").label, [1, 0, 1])
     np.testing.assert_array_equal(to_outputs(heads, 1, TABLES[1], "x").label, [2, 4, 3])
 

@@ -46,6 +46,7 @@ CASES = {
 }
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("case", CASES)
 def test_both_paths_give_the_same_batches(case, make_tree):
     shape, kind, spec = CASES[case]

@@ -6,7 +6,7 @@ import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.lifelong import class_windows, make_domains, make_lifelong
-from lifeq_jax.data.tables import read_table, task_csv
+from lifeq_jax.data.tables import read_image_table, task_csv
 
 GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv"
 NAME = re.compile(r"n(\d+)_T(\d+)_r([\d.]+)_s(\d+)")
@@ -94,7 +94,7 @@ def test_one_task_has_all_classes_and_val_stands_for_test(make_tree, tmp_path, r
     made = make_lifelong(root, tmp_path / "all", num_tasks=1, diminish_rate=rate)
     assert made.classes == tuple("abcd") and made.images == {"train": (12,), "test": (8,)}
     for split, folder in (("train", "train"), ("test", "val")):
-        table = read_table(task_csv(tmp_path / "all", split, 0), num_classes=4, root=root)
+        table = read_image_table(task_csv(tmp_path / "all", split, 0), num_classes=4, root=root)
         assert {path.split("/")[0] for path in table.path.tolist()} == {folder}
         assert {(path.split("/")[1], label) for path, label in zip(table.path.tolist(), table.label, strict=True)} == {
             ("a", 0), ("b", 1), ("c", 2), ("d", 3),
@@ -118,7 +118,9 @@ def test_csv_files_of_the_original(case, golden, tmp_path):
     )
     assert made.classes == tuple(golden("lq_lifelong_split")[f"{case}/class_names"])
     for task in [*range(num_tasks), None]:
-        ours, theirs = (read_table(task_csv(p, "train", task)) for p in (prefix, GOLDEN_CSV / f"lifelong_{case}/toy"))
+        ours, theirs = (
+            read_image_table(task_csv(p, "train", task)) for p in (prefix, GOLDEN_CSV / f"lifelong_{case}/toy")
+        )
         np.testing.assert_array_equal(ours.label, theirs.label)
         for start in range(0, len(ours.path), 5):
             assert sorted(ours.path[start : start + 5]) == sorted(theirs.path[start : start + 5])
@@ -133,9 +135,9 @@ def test_train_and_test_get_the_same_classes(make_tree, tmp_path):
     made = make_lifelong(root, tmp_path / "toy", num_tasks=3, diminish_rate=25)
     assert made.images == {"train": (6, 6, 10), "test": (6, 6, 10)} or made.images["train"] == made.images["test"]
     for task in range(3):
-        labels = [read_table(task_csv(tmp_path / "toy", split, task), root=root).label for split in made.images]
+        labels = [read_image_table(task_csv(tmp_path / "toy", split, task), root=root).label for split in made.images]
         np.testing.assert_array_equal(*labels)
-    assert len(read_table(tmp_path / "toy_train.csv").path) == sum(made.images["train"])
+    assert len(read_image_table(tmp_path / "toy_train.csv").path) == sum(made.images["train"])
 
 
 def test_refuses_splits_that_differ_and_leftovers(make_tree, tmp_path):
@@ -163,7 +165,7 @@ def test_domains_without_splits(make_tree, tmp_path):
     made = make_domains(root, tmp_path / "office", domains=("webcam", "amazon", "dslr"), test_fraction=0.4, seed=1)
     assert made.classes == ("back_pack", "bike", "mug")
     assert made.images == {"train": (1, 5, 4), "test": (1, 4, 2)}
-    train, test = (read_table(task_csv(tmp_path / "office", split, 1), root=root) for split in ("train", "test"))
+    train, test = (read_image_table(task_csv(tmp_path / "office", split, 1), root=root) for split in ("train", "test"))
     assert set(train.path) | set(test.path) == {
         f"{k}/{i:04d}.png" for k, n in OFFICE.items() for i in range(n) if k.startswith("amazon")
     }
@@ -176,7 +178,7 @@ def test_domains_under_splits(make_tree, tmp_path):
     root = make_tree({f"{split}/{folder}": 1 for split in ("train", "test") for folder in OFFICE})
     made = make_domains(root, tmp_path / "office", domains=("dslr", "webcam"))
     assert made.classes == ("bike", "mug") and made.images == {"train": (2, 1), "test": (2, 1)}
-    table = read_table(task_csv(tmp_path / "office", "test", 1), root=root)
+    table = read_image_table(task_csv(tmp_path / "office", "test", 1), root=root)
     assert table.path.tolist() == ["test/webcam/mug/0000.png"] and table.label.tolist() == [1]
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.data.prepare import fit, pad, prepare
+from lifeq_jax.data.prepare import pad, prepare, resized_square
 from lifeq_jax.data.sampling import stratified
 from lifeq_jax.data.walk import list_images
 from tests.data import odd_files
@@ -222,7 +222,7 @@ def test_writes_a_copy_of_one_size(make_tree, tmp_path):
     made = prepare(tmp_path / "small", "folder", download=False, seed=0, size=8, source_folder=root)
     assert made.images == {"train": 2, "test": 1} and made.sizes == ((8, 8),)
     assert Image.open(tmp_path / "small/train/a/tall.JPG").format == "JPEG"
-    expected = fit(Image.open(root / "test/x/a/0000.png"), 8)
+    expected = resized_square(Image.open(root / "test/x/a/0000.png"), 8)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "small/test/x/a/0000.png")), np.asarray(expected))
     again = prepare(tmp_path / "small", "folder", download=False, seed=0, size=8, source_folder=root)
     assert again == made._replace(already=True)
@@ -231,9 +231,9 @@ def test_writes_a_copy_of_one_size(make_tree, tmp_path):
 def test_fit_is_the_centered_square_at_the_asked_size():
     pixels = np.zeros((4, 10, 3), np.uint8)
     pixels[:, 3:7] = 250
-    np.testing.assert_array_equal(np.asarray(fit(Image.fromarray(pixels), 4)), np.full((4, 4, 3), 250))
+    np.testing.assert_array_equal(np.asarray(resized_square(Image.fromarray(pixels), 4)), np.full((4, 4, 3), 250))
     with pytest.raises(Refusal, match="size=0 is out of range"):
-        fit(Image.fromarray(pixels), 0)
+        resized_square(Image.fromarray(pixels), 0)
 
 
 @pytest.mark.parametrize(("shape", "mode"), [((7, 5, 1), "L"), ((7, 5, 3), "RGB")])
@@ -266,7 +266,7 @@ def test_a_canvas_takes_resized_images_and_refuses_larger_ones(make_tree, tmp_pa
     made = prepare(tmp_path / "small", "folder", size=4, canvas=6, **how)
     assert made.sizes == ((6, 6),)
     expected = np.zeros((6, 6, 3), np.uint8)
-    expected[1:5, 1:5] = np.asarray(fit(Image.open(root / "train/b/0000.png"), 4))
+    expected[1:5, 1:5] = np.asarray(resized_square(Image.open(root / "train/b/0000.png"), 4))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "small/train/b/0000.png")), expected)
     with pytest.raises(Refusal, match=r"^train/a/0000\.png: 9x12 pixels do not fit canvas=11$"):
         prepare(tmp_path / "wide", "folder", canvas=11, **how)

@@ -4,7 +4,7 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.replay import make_replay
 from lifeq_jax.data.sampling import sample_rows
-from lifeq_jax.data.tables import read_table, table_of, task_csv, write_table
+from lifeq_jax.data.tables import read_image_table, table_of, task_csv, write_table
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def prefix(tmp_path):
 @pytest.mark.parametrize("rate", [0.2, 20])
 def test_keeps_the_sampled_rows_in_drawn_order(prefix, rate):
     assert make_replay(prefix, num_tasks=3, rate=rate) == (4, 1, 0)
-    train, replay = read_table(task_csv(prefix, "train", 0)), read_table(task_csv(prefix, "replay", 0))
+    train, replay = read_image_table(task_csv(prefix, "train", 0)), read_image_table(task_csv(prefix, "replay", 0))
     rows = sample_rows(20, 0.2, 123)
     np.testing.assert_array_equal(replay.path, train.path[rows])
     np.testing.assert_array_equal(replay.label, train.label[rows])

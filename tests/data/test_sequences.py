@@ -13,7 +13,7 @@ from lifeq_jax.data.sequences import (
     in_order,
     make_sequence,
 )
-from lifeq_jax.data.tables import load_tasks, read_table, task_csv
+from lifeq_jax.data.tables import load_tasks, read_image_table, task_csv
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent.parent / "golden" / "blip_task_sequences.json").read_text())
 
@@ -42,7 +42,7 @@ def roots(tmp_path):
 
 def classes_in(prefix, number, split="train"):
     """The labels of each task, in row order."""
-    tables = [read_table(task_csv(prefix, split, task)) for task in range(number)]
+    tables = [read_image_table(task_csv(prefix, split, task)) for task in range(number)]
     return [list(dict.fromkeys(table.label.tolist())) for table in tables]
 
 
@@ -75,7 +75,7 @@ def test_digits_go_in_order_whatever_the_seed(roots, tmp_path):
     assert classes_in(tmp_path / "two", 2, "test") == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     make_sequence("pmnist", root, tmp_path / "permuted")
     assert classes_in(tmp_path / "permuted", 1) == [list(range(10))]
-    assert read_table(task_csv(tmp_path / "permuted", "test", 0)).path.tolist()[3] == "test/3/0.png"
+    assert read_image_table(task_csv(tmp_path / "permuted", "test", 0)).path.tolist()[3] == "test/3/0.png"
 
 
 def test_cifar10_pairs_by_hand(roots, tmp_path):
@@ -92,7 +92,7 @@ def test_the_alternating_order_of_the_original(golden, roots, tmp_path):
         first = 0 if name.startswith("cifar10-") else 10
         assert labels == [first + label for label in GOLDEN["cifar"]["classes"][name]]
         assert labels[0] == (2 * group if group < 5 else 10 + 20 * (group - 5))
-    paths = read_table(task_csv(tmp_path / "toy", "train", 1)).path.tolist()
+    paths = read_image_table(task_csv(tmp_path / "toy", "train", 1)).path.tolist()
     assert paths[:3] == ["cifar100/train/c060/0.png", "cifar100/train/c060/1.png", "cifar100/train/c061/0.png"]
 
 
@@ -100,7 +100,7 @@ def test_the_five_data_sets_of_the_original(golden, roots, tmp_path):
     make_sequence("five_datasets", roots("five_datasets"), tmp_path / "toy")
     order = golden("blip_task_sequences")["mixture5_order"].tolist()
     assert classes_in(tmp_path / "toy", 5) == [list(range(10 * place, 10 * place + 10)) for place in order]
-    tables = [read_table(task_csv(tmp_path / "toy", "test", task)) for task in range(5)]
+    tables = [read_image_table(task_csv(tmp_path / "toy", "test", task)) for task in range(5)]
     folders = [table.path[0].split("/")[0] for table in tables]
     assert folders == [name.replace("-", "_") for name in GOLDEN["mixture5"]["names"]]
 
@@ -132,7 +132,7 @@ def test_mini_imagenet_without_splits_keeps_its_test_images_for_every_seed(make_
     for seed in (0, 1):
         made = make_sequence("mini_imagenet", root, tmp_path / f"s{seed}", seed=seed)
         assert made.images == {"train": (25,) * 20, "test": (5,) * 20}
-        train, test = (read_table(tmp_path / f"s{seed}_{split}.csv", root=root) for split in ("train", "test"))
+        train, test = (read_image_table(tmp_path / f"s{seed}_{split}.csv", root=root) for split in ("train", "test"))
         assert not set(train.path) & set(test.path) and len(set(train.path) | set(test.path)) == 600
         assert [int(path[1:4]) for path in test.path.tolist()] == test.label.tolist()
         tests.append(set(test.path))

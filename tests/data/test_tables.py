@@ -8,22 +8,21 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.tables import (
     BrokenImage,
+    ImageTable,
     Rows,
-    Table,
     catalog,
     class_counts_of,
     concat_rows,
+    held_out,
     load_tasks,
     naming_rows,
-    read_table,
+    read_image_table,
     rows_for_seed,
     rows_of,
-    split_validation,
     table_of,
     task_csv,
     task_csvs,
     task_rows,
-    training_rows,
     write_table,
 )
 from lifeq_jax.data.walk import list_images
@@ -37,7 +36,7 @@ def equal(a, b):
 
 
 def test_reads_columns_in_any_order_and_ignores_others(write_csv):
-    table = read_table(write_csv("size,label,image\n3, 1 ,train/b/x y.png\n\n4,0,./train/a/é.png\n"))
+    table = read_image_table(write_csv("size,label,image\n3, 1 ,train/b/x y.png\n\n4,0,./train/a/é.png\n"))
     assert table.path.tolist() == ["train/b/x y.png", "train/a/é.png"]
     assert table.label.tolist() == [1, 0] and table.label.dtype == np.int32
 
@@ -45,12 +44,12 @@ def test_reads_columns_in_any_order_and_ignores_others(write_csv):
 def test_reads_a_byte_order_mark_and_windows_line_ends(write_csv):
     path = write_csv("")
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
-    assert equal(read_table(path), table_of(["train/a/0000.png", "train/b/0000.png"], [0, 1]))
+    assert equal(read_image_table(path), table_of(["train/a/0000.png", "train/b/0000.png"], [0, 1]))
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN_CSV.rglob("*.csv")), ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_csv_files_of_the_originals_load_and_are_written_back_unchanged(path, tmp_path):
-    table = read_table(path, allow_empty=True)
+    table = read_image_table(path, allow_empty=True)
     assert len(table.path) == len(table.label) == len(path.read_text().splitlines()) - 1
     write_table(tmp_path / "copy.csv", table)
     assert (tmp_path / "copy.csv").read_text() == path.read_text()
@@ -59,7 +58,7 @@ def test_csv_files_of_the_originals_load_and_are_written_back_unchanged(path, tm
 def test_write_then_read_keeps_awkward_names(tmp_path):
     table = table_of(['a,b/"c".png', " lead/trail .png", "new\nline.png"], [0, 2**31 - 1, 5])
     write_table(tmp_path / "deep" / "t.csv", table)
-    assert equal(read_table(tmp_path / "deep" / "t.csv"), table)
+    assert equal(read_image_table(tmp_path / "deep" / "t.csv"), table)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.csv"]
 
 
@@ -101,7 +100,7 @@ REFUSED = {
 def test_refuses_a_bad_csv_with_file_row_and_value(text, make_tree, write_csv):
     root = make_tree({"train/a": 1, "train/b": 1})
     with pytest.raises(Refusal, match=REFUSED[text]) as caught:
-        read_table(write_csv(text), num_classes=2, root=root)
+        read_image_table(write_csv(text), num_classes=2, root=root)
     assert "rows.csv" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -109,11 +108,11 @@ def test_refuses_files_that_are_no_text(write_csv, tmp_path):
     path = write_csv("")
     path.write_bytes(b"image,label\n\xff\xfe,0\n")
     with pytest.raises(Refusal, match=r"rows\.csv is not UTF-8 text \(byte 12\)"):
-        read_table(path)
+        read_image_table(path)
     with pytest.raises(Refusal, match=r"none\.csv cannot be read: No such file"):
-        read_table(tmp_path / "none.csv")
+        read_image_table(tmp_path / "none.csv")
     with pytest.raises(Refusal, match=r"cannot be read: Is a directory"):
-        read_table(tmp_path)
+        read_image_table(tmp_path)
 
 
 def test_paths_are_found_in_the_root_however_they_are_written(make_tree, write_csv, tmp_path):
@@ -124,10 +123,12 @@ def test_paths_are_found_in_the_root_however_they_are_written(make_tree, write_c
     path = write_csv("image,label\n" + "".join(f"{name},0\n" for name in written))
     found = ["train/a/0000.png", "train/a/0001.png", r"train\odd.png", "train/a/0002.png"]
     for place in (root, tmp_path / "link"):
-        assert read_table(path, root=place).path.tolist() == found
-    assert read_table(path).path.tolist()[1] == f"{root}/train/a/0001.png"
+        assert read_image_table(path, root=place).path.tolist() == found
+    assert read_image_table(path).path.tolist()[1] == f"{root}/train/a/0001.png"
     with pytest.raises(Refusal, match=r"wrong\.csv, row 3: .* leaves the image root .*/images/train$"):
-        read_table(write_csv("image,label\na/0000.png,0\n" + f"{root}/0001.png,0\n", "wrong.csv"), root=root / "train")
+        read_image_table(
+            write_csv("image,label\na/0000.png,0\n" + f"{root}/0001.png,0\n", "wrong.csv"), root=root / "train"
+        )
     with pytest.raises(Refusal, match=r"rows\.csv, row 2: x is broken"), naming_rows([path]):
         raise BrokenImage("x is broken", "train/a/0000.png", root)
 
@@ -154,10 +155,10 @@ def test_names_of_classes_are_labels(numbers, labels, write_csv, tmp_path):
     if numbers:
         write_csv(numbers, "classes.json")
     for kind, expected in labels.items():
-        assert read_table(tmp_path / f"toy_{kind}.csv").label.tolist() == expected
+        assert read_image_table(tmp_path / f"toy_{kind}.csv").label.tolist() == expected
     if numbers is None:
         write_csv("image,label\nx,a0\n", "toy_test1.csv")  # the names of a sequence are read anew
-        assert read_table(tmp_path / "toy_train0.csv").label.tolist() == [2, 0]
+        assert read_image_table(tmp_path / "toy_train0.csv").label.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -177,11 +178,11 @@ def test_refuses_names_without_a_number(numbers, told, write_csv, tmp_path):
     write_named(write_csv)
     write_csv(numbers, "classes.json")
     with pytest.raises(Refusal, match=told):
-        read_table(tmp_path / "toy_train0.csv", num_classes=3)
+        read_image_table(tmp_path / "toy_train0.csv", num_classes=3)
 
 
 def test_an_empty_table_is_allowed_where_asked_for(write_csv):
-    table = read_table(write_csv("image,label\n"), allow_empty=True)
+    table = read_image_table(write_csv("image,label\n"), allow_empty=True)
     assert table.path.shape == table.label.shape == (0,) and table.path.dtype.kind == "U"
 
 
@@ -194,9 +195,9 @@ def tasks(make_tree, tmp_path):
         for split in ("train", "test"):
             table = list_images(root, split).table
             keep = np.isin(table.label, classes)
-            write_table(task_csv(prefix, split, task), Table(table.path[keep], table.label[keep]))
-        train = read_table(task_csv(prefix, "train", task))
-        write_table(task_csv(prefix, "replay", task), Table(train.path[1:6:2], train.label[1:6:2]))
+            write_table(task_csv(prefix, split, task), ImageTable(table.path[keep], table.label[keep]))
+        train = read_image_table(task_csv(prefix, "train", task))
+        write_table(task_csv(prefix, "replay", task), ImageTable(train.path[1:6:2], train.label[1:6:2]))
     return root, prefix
 
 
@@ -257,13 +258,12 @@ def test_rows_point_into_the_catalog():
 def test_a_task_trains_on_its_rows_and_the_replay_of_the_tasks_before(tasks):
     loaded = load(tasks)
     known = catalog(table for task in loaded for table in (task.train, task.test))
-    assert training_rows(known, loaded, 0).is_replay.sum() == 0
-    rows = training_rows(known, loaded, 1)
+    first, second = rows_for_seed(known, task_rows(known, loaded), 0.0, 0)
+    rows = second.train
+    assert first.train.is_replay.sum() == 0
     assert rows.task.tolist() == [1] * 8 + [0] * 3 and rows.is_replay.tolist() == [False] * 8 + [True] * 3
     assert [known.paths[i] for i in rows.index[8:]] == loaded[0].replay.path.tolist()
     assert class_counts_of(rows, 4).tolist() == [2.0, 5.0, 4.0, 0.0]
-    without = training_rows(known, [task._replace(replay=None) for task in loaded], 1)
-    assert without.task.tolist() == [1] * 8
 
 
 def paths_of(known, rows):
@@ -275,7 +275,7 @@ def test_one_reading_serves_every_seed(tasks, seed):
     loaded = load(tasks)
     known = catalog(table for task in loaded for table in task)
     first, second = rows_for_seed(known, task_rows(known, loaded), 0.4, seed)
-    held = {path for path in known.paths if path in split_validation(loaded[0].train, 0.4, seed)[1].path.tolist()}
+    held = {path for path, out in zip(known.paths, held_out(known.paths, 0.4, seed), strict=True) if out}
     assert paths_of(known, first.own) == [path for path in loaded[0].train.path.tolist() if path not in held]
     assert paths_of(known, first.validation) == [path for path in loaded[0].train.path.tolist() if path in held]
     assert paths_of(known, first.replay) == [path for path in loaded[0].replay.path.tolist() if path not in held]
@@ -284,7 +284,9 @@ def test_one_reading_serves_every_seed(tasks, seed):
     assert set(second.own.task) == {1} and not second.own.is_replay.any() and first.replay.is_replay.all()
     plain = [task._replace(replay=None) for task in loaded]
     assert rows_for_seed(known, task_rows(known, plain), 0.0, seed)[1].replay is None
-    assert equal(rows_for_seed(known, task_rows(known, plain), 0.0, seed)[1].train, training_rows(known, plain, 1))
+    assert equal(
+        rows_for_seed(known, task_rows(known, plain), 0.0, seed)[1].train, rows_of(known, plain[1].train, 1, False)
+    )
 
 
 def test_a_broken_image_gets_the_row_of_the_file(write_csv):
@@ -305,21 +307,16 @@ def test_class_counts_are_float32():
 
 
 def test_validation_side_depends_on_path_and_seed_alone():
-    table = table_of([f"train/a/{i}.png" for i in range(2000)], [0] * 2000)
-    train, held = split_validation(table, 0.1, seed=3)
-    assert sorted([*train.path.tolist(), *held.path.tolist()]) == sorted(table.path.tolist())
-    assert 150 < len(held.path) < 250
-    part = Table(table.path[500:900], table.label[500:900])
-    assert set(split_validation(part, 0.1, seed=3)[1].path) == set(held.path) & set(part.path)
-    assert set(split_validation(table, 0.1, seed=4)[1].path) != set(held.path)
-    assert len(split_validation(table, 0.0, seed=3)[1].path) == 0
+    paths = [f"train/a/{i}.png" for i in range(2000)]
+    held = held_out(paths, 0.1, seed=3)
+    assert 150 < held.sum() < 250 and held.dtype == np.bool_
+    np.testing.assert_array_equal(held_out(paths[500:900], 0.1, seed=3), held[500:900])
+    assert (held_out(paths, 0.1, seed=4) != held).any()
+    assert not held_out(paths, 0.0, seed=3).any()
 
 
 def test_validation_side_is_the_same_in_another_process():
-    code = (
-        "from lifeq_jax.data.tables import split_validation, table_of;"
-        "print(split_validation(table_of([str(i) for i in range(40)], range(40)), .3, 1)[1].label.tolist())"
-    )
+    code = "from lifeq_jax.data.tables import held_out; print(held_out([str(i) for i in range(40)], .3, 1).tolist())"
     printed = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -330,14 +327,13 @@ def test_validation_side_is_the_same_in_another_process():
         ).stdout
         for salt in ("1", "2")
     }
-    here = split_validation(table_of([str(i) for i in range(40)], range(40)), 0.3, 1)[1]
-    assert printed == {f"{here.label.tolist()}\n"}
+    assert printed == {f"{held_out([str(i) for i in range(40)], 0.3, 1).tolist()}\n"}
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 20])
 def test_refuses_a_validation_fraction_out_of_range(fraction):
     with pytest.raises(Refusal, match=r"validation fraction .* is out of range; choose from \[0, 1\)"):
-        split_validation(table_of(["a"], [0]), fraction, 0)
+        held_out(["a"], fraction, 0)
 
 
 CLIMBQ = "image,label\ntrain/b/0000.png,0\ntrain/b/0001.png,0\ntrain/a/0000.png,1\n"

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,16 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lifeq_jax.core.config import Recipe, read_recipe, to_json
-from lifeq_jax.core.recipe_file import load_recipe
+from lifeq_jax.core.recipe_file import RECIPES, load_recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.class_counts import write_counts
 from lifeq_jax.data.inspect import describe
-from lifeq_jax.data.tables import load_tasks, read_table, task_csv, write_table
+from lifeq_jax.data.tables import load_tasks, read_image_table, task_csv, write_table
 from tests.fuzz.targets import CHANGES, mutated, target, told
 
-TEXT = Path("configs/lifequant/resnet20_digits.py").read_text()
-BODY = TEXT.index("recipe = Recipe(")  # a mutated head would still be a head
-RECIPE = load_recipe("configs/lifequant/resnet20_digits.py")
+TEXT = (RECIPES / "lifequant/digits.py").read_text()
+BODY = TEXT.index("resnet20_digits = Recipe(")  # a mutated head would still be a head
+RECIPE = load_recipe("lifequant/resnet20_digits")
 
 GOOD = "image,label\ntrain/a/0000.png,0\ntrain/b/0000.png,1\n"
 TASKS = {
@@ -44,7 +43,7 @@ def test_csv(changes, folder):
     content = mutated(GOOD.encode(), changes)
     path.write_bytes(content)
     try:
-        table = read_table(path, num_classes=2)
+        table = read_image_table(path, num_classes=2)
     except Refusal as refusal:
         assert "mutated.csv" in told(refusal)
     else:
@@ -52,7 +51,7 @@ def test_csv(changes, folder):
         assert set(table.label.tolist()) <= {0, 1}
         assert not any(name.startswith("../") for name in table.path.tolist())
         write_table(folder / "again.csv", table)
-        again = read_table(folder / "again.csv")
+        again = read_image_table(folder / "again.csv")
         assert again.path.tolist() == table.path.tolist() and again.label.tolist() == table.label.tolist()
     assert path.read_bytes() == content
 

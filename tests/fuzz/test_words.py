@@ -11,7 +11,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.build import complete
 from tests.fuzz.targets import target, told
 
-RECIPE = complete(load_recipe("configs/lifequant/resnet20_digits.py"))
+RECIPE = complete(load_recipe("lifequant/resnet20_digits"))
 
 
 def keys_of(value, key=""):
@@ -20,7 +20,7 @@ def keys_of(value, key=""):
         inside = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     elif isinstance(value, dict):
         inside = value
-    elif isinstance(value, tuple) and isinstance(value[0], Checked):
+    elif isinstance(value, tuple) and value and isinstance(value[0], Checked):
         inside = dict(enumerate(value))
     else:
         return [key]

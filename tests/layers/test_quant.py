@@ -10,7 +10,7 @@ from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.layers.quant import LayerBits, QuantAct, QuantDense, bit_table, conv, observe_ranges, quantizer_table
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
-from lifeq_jax.quant.codes import is_learned, mask, quantize
+from lifeq_jax.quant.codes import is_learned, mask, quantize_kernels
 from lifeq_jax.quant.rounding import identity
 from tests.layers.learned import absmax
 
@@ -150,7 +150,7 @@ def test_float_model_on_quantized_params_is_the_quantized_model(name, bits):
     model, variables = small(identity() if bits == 32 else ROWS[name](bits))
     floating, _ = small(identity())
     table = quantizer_table(model, SHAPE)
-    weights = quantize(table, variables["params"])
+    weights = quantize_kernels(table, variables["params"])
     expected = model.apply(variables, images(), train=False)
     np.testing.assert_array_equal(floating.apply({"params": weights}, images(), train=False), expected)
 
@@ -165,7 +165,7 @@ def test_gradient_through_quantized_params_is_that_of_the_layer(name):
         return jnp.sum(jnp.square(model.apply({"params": params}, images(), train=False)))
 
     def outside(params):
-        weights = quantize(table, params)
+        weights = quantize_kernels(table, params)
         return jnp.sum(jnp.square(floating.apply({"params": weights}, images(), train=False)))
 
     expected, found = jax.grad(inside)(variables["params"]), jax.grad(outside)(variables["params"])

@@ -15,7 +15,7 @@ from lifeq_jax.layers.quant import QuantDense
 from lifeq_jax.layers.setups import quantizers
 from lifeq_jax.layers.taps import squared_gradients
 from lifeq_jax.models import MODELS
-from lifeq_jax.models.inverted_residual import BlockShape, Network, hard_sigmoid
+from lifeq_jax.models.inverted_residual import BlockShape, InvertedResidualNetwork, hard_sigmoid
 from lifeq_jax.models.loading import variable_shapes
 from lifeq_jax.quant import QUANTIZERS
 
@@ -36,7 +36,7 @@ NETWORKS = {
     "resnet18_84": (MODELS["resnet18_84"](CLASSES, FLOAT, mul=1 / 16).clone(blocks_of_stage=(1, 1)), 9),
     "resnet50": (MODELS["resnet50"](CLASSES, FLOAT).clone(width=2, blocks_of_stage=(1, 1)), 16),
     "mobilenet_v2_cifar": (MODELS["mobilenet_v2_cifar"](CLASSES, FLOAT, cfg=((1, 4, 1, 1), (2, 4, 1, 2))), 6),
-    "squeezed, of MobileNetV3": (Network(CLASSES, FLOAT, 8, 1, SQUEEZED, 8, hard_sigmoid, hidden=8), 6),
+    "squeezed, of MobileNetV3": (InvertedResidualNetwork(CLASSES, FLOAT, 8, 1, SQUEEZED, 8, hard_sigmoid, hidden=8), 6),
 }
 
 

@@ -7,27 +7,22 @@ import pytest
 
 from lifeq_jax.losses.dampening import AGGREGATIONS, dampening
 from lifeq_jax.quant import QUANTIZERS
-from tests.torch_layout import to_array
+from tests import vectors
+from tests.torch_layout import to_array, under
 
 LSQ = QUANTIZERS["lsq"]
-CASES = {  # bits, per channel, symmetric, aggregation
-    "d0": (4, False, True, "sum"),
-    "d1": (4, False, True, "mean"),
-    "d2": (4, False, True, "kernel_mean"),
-    "d3": (3, True, True, "sum"),
-    "d4": (3, True, True, "mean"),
-    "d5": (3, True, True, "kernel_mean"),
-    "d6": (4, False, False, "kernel_mean"),
-    "d7": (3, True, False, "sum"),
-}
+CASES = {case: args for case, args in vectors.cases("osc_dampening").items() if "aggregation" in args}
 
 
-def learned_of(arrays, bits, symmetric):
-    scale = to_array(arrays["delta"]) if arrays["delta"].ndim else jnp.float32(arrays["delta"])
-    if not symmetric:
-        zero = arrays["zero_float"]
-        return {"scale": scale, "zero": to_array(zero) if zero.ndim else jnp.float32(zero)}
-    return {"scale": scale, "low": jnp.float32(-(2.0 ** (bits - 1)) if arrays["w"].min() < 0 else 0.0)}
+def scalar_or_array(value):
+    return to_array(value) if value.ndim else jnp.float32(value)
+
+
+def learned_of(arrays, args):
+    scale = scalar_or_array(arrays["delta"])
+    if args["method"] == "asym":
+        return {"scale": scale, "zero": scalar_or_array(arrays["zero_float"])}
+    return {"scale": scale, "low": jnp.float32(-(2.0 ** (args["n_bits"] - 1)) if arrays["w"].min() < 0 else 0.0)}
 
 
 def loss_of(quantizer, learned, kernel, aggregation):
@@ -35,14 +30,13 @@ def loss_of(quantizer, learned, kernel, aggregation):
     return dampening(value, quantizer.relax(learned, kernel), AGGREGATIONS[aggregation])
 
 
-@pytest.mark.parametrize("case", sorted(CASES))
-def test_value_and_gradients_are_the_originals(golden, case):
-    bits, per_channel, symmetric, aggregation = CASES[case]
-    arrays = {name.removeprefix(f"{case}_"): value for name, value in golden("osc_dampening").items()}
-    quantizer = LSQ(bits, per_channel=per_channel, symmetric=symmetric)
-    learned, kernel = learned_of(arrays, bits, symmetric), to_array(arrays["w"])
+@pytest.mark.parametrize("case", CASES)
+def test_value_and_gradients_are_the_originals(case):
+    args, arrays = CASES[case], under(vectors.arrays("osc_dampening"), f"{case}_")
+    quantizer = LSQ(args["n_bits"], per_channel=args["per_channel"], symmetric=args["method"] == "sym")
+    learned, kernel = learned_of(arrays, args), to_array(arrays["w"])
     np.testing.assert_allclose(quantizer.apply(learned, kernel), to_array(arrays["wq"]), rtol=1e-5, atol=1e-7)
-    value, (slope, pull) = jax.value_and_grad(loss_of, (1, 2))(quantizer, learned, kernel, aggregation)
+    value, (slope, pull) = jax.value_and_grad(loss_of, (1, 2))(quantizer, learned, kernel, args["aggregation"])
     # Both are differences of weights around 1, so their own rounding shows: 1e-7 absolute in each square root.
     np.testing.assert_allclose(value, arrays["loss"], rtol=1e-5)
     np.testing.assert_allclose(pull, to_array(arrays["gw"]), rtol=1e-5, atol=5e-7)
@@ -51,8 +45,8 @@ def test_value_and_gradients_are_the_originals(golden, case):
 
 
 @pytest.mark.parametrize("aggregation", sorted(AGGREGATIONS))
-def test_sum_over_two_layers_is_the_originals(golden, aggregation):
-    arrays = {name.removeprefix("model_"): value for name, value in golden("osc_dampening").items()}
+def test_sum_over_two_layers_is_the_originals(aggregation):
+    arrays = under(vectors.arrays("osc_dampening"), "model_")
     kernels = [to_array(arrays[f"w{layer}"]) for layer in range(2)]
 
     def loss(kernels):

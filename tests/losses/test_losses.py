@@ -8,7 +8,7 @@ import pytest
 from lifeq_jax.losses import LOSSES
 from lifeq_jax.losses.balanced import ball_weights, scaled_cross_entropy, shifted_cross_entropy
 from lifeq_jax.losses.base import Examples
-from lifeq_jax.losses.classify import cross_entropy
+from lifeq_jax.losses.classify import cross_entropy_of_labels
 
 LABEL = jnp.array([0, 3, 1, 0, 0, 1, 3, 1], jnp.int32)
 LOGITS = 3 * jax.random.normal(jax.random.key(1), (8, 4))
@@ -81,9 +81,9 @@ def test_two_devices_give_the_values_of_one(name):
 
 def test_rows_are_the_named_formulas():
     weights = ball_weights(COUNTS)
-    prior = cross_entropy(LOGITS + jnp.log(jnp.array([[40.0, 8.0, 1.0, 3.0]])), LABEL)
+    prior = cross_entropy_of_labels(LOGITS + jnp.log(jnp.array([[40.0, 8.0, 1.0, 3.0]])), LABEL)
     expected = {
-        "cross_entropy": cross_entropy(LOGITS, LABEL),
+        "cross_entropy": cross_entropy_of_labels(LOGITS, LABEL),
         "ball_shift": shifted_cross_entropy(LOGITS, LABEL, weights),
         "ball_scale": scaled_cross_entropy(LOGITS, LABEL, weights),
         "ball_log_prior": prior,

@@ -1,15 +1,17 @@
 """The tiny network of golden lq_importance, and its recorded inputs as the records that a method sees."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lifeq_jax.core.types import Batch
 from lifeq_jax.methods.base import Outputs, StepInfo, TaskEnd
+from lifeq_jax.methods.importance import Sum, mean
 from lifeq_jax.methods.penalty import probe_of
 
 NAMES = ("fc1.weight", "fc1.bias", "logit.weight", "logit.bias")
-BATCHES = (("l0b0", "l0b1"), ("l1b0",))
 
 
 def head(params, feature):
@@ -32,25 +34,39 @@ def batch(arrays, name):
     return Batch(jnp.asarray(x), jnp.asarray(y, jnp.int32), jnp.ones(len(y)), zeros, zeros > 0, jnp.arange(len(y)))
 
 
+def loaders_of(arrays):
+    """Of each recorded loader the names of its batches."""
+    matches = (re.fullmatch(r"mlp/data/((l\d+)b\d+)/x", key) for key in arrays)
+    found = sorted(match.groups() for match in matches if match)
+    return [[name for name, other in found if other == loader] for loader in sorted({pair[1] for pair in found})]
+
+
 def task_end(arrays, params, task=1):
-    """The end of a task whose network is not quantized, with both recorded loaders."""
-    loaders = tuple(lambda names=names: [batch(arrays, name) for name in names] for names in BATCHES)
-    return TaskEnd(task, params, params, apply, apply, head, loaders, jnp.ones(5), jax.random.key(0))
+    """The end of a task whose network is not quantized, with the recorded loaders."""
+    loaders = tuple(lambda names=names: [batch(arrays, name) for name in names] for names in loaders_of(arrays))
+    counts = jnp.ones(len(params["logit.bias"]))
+    return TaskEnd(task, params, params, apply, apply, head, loaders, counts, jax.random.key(0))
 
 
-def probe(arrays, num_batches=3):
+def probe(arrays, num_batches=None):
     """The recorded network at p_old."""
+    num_batches = num_batches or len(batches(arrays))
     return probe_of(task_end(arrays, tree(arrays, "p_old")), quantized=False, num_batches=num_batches)
 
 
 def batches(arrays):
-    """The three recorded batches in the recorded order."""
-    return [batch(arrays, name) for names in BATCHES for name in names]
+    """The recorded batches in the recorded order."""
+    return [batch(arrays, name) for names in loaders_of(arrays) for name in names]
+
+
+def mean_of(parts):
+    """The importance that the sums of single batches add up to."""
+    return mean(Sum(*jax.tree.map(lambda *x: sum(x), *parts)))
 
 
 def class_weights(arrays):
-    """(5,) balanced weights as the original reads them from its JSON: 1 for a class that is not in it."""
-    weights = np.ones(5, np.float32)
+    """(classes,) balanced weights as the original reads them from its JSON: 1 for a class that is not in it."""
+    weights = np.ones(len(arrays["mlp/p_old/logit.bias"]), np.float32)
     weights[arrays["mlp/json/class_ids"]] = arrays["mlp/json/weights"]
     return jnp.asarray(weights)
 
@@ -58,7 +74,7 @@ def class_weights(arrays):
 def steps(arrays, task, start):
     """The StepInfo of each recorded update() of `task`, whose parameters start at `start`, and its last parameters."""
     infos, old, index = [], start, 0
-    while f"mlp/path/task{task}/step{index}/p/fc1.bias" in arrays.files:
+    while f"mlp/path/task{task}/step{index}/p/fc1.bias" in arrays:
         new = tree(arrays, f"path/task{task}/step{index}/p")
         infos.append(StepInfo(old, new, tree(arrays, f"path/task{task}/step{index}/grad"), jnp.ones(())))
         old, index = new, index + 1

@@ -11,17 +11,18 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.core.types import Batch
-from lifeq_jax.losses.classify import cross_entropy, of_head
+from lifeq_jax.losses.classify import cross_entropy_of_labels, of_head
 from lifeq_jax.methods.base import Outputs, TaskEnd
 from lifeq_jax.methods.blip import blip, limits_of, protected
-from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import bit_alloc
+from tests import vectors
 from tests.methods.trainer import start
 
+RUN, FACTS = "blip_mlp_run", vectors.scalars("blip_mlp_run")
 HEADS = (2, 2, 3)
 OUTPUTS = np.split(np.arange(sum(HEADS)), np.cumsum(HEADS)[:-1])  # of each head
-FISHER_BATCH = 10  # the recorded Fisher information is divided by its square
 
 
 def forward(params, image):
@@ -36,9 +37,9 @@ def head_of(params, feature):
     return feature @ classifier["kernel"] + classifier["bias"].reshape(1, -1)
 
 
-def batch_of(x, label, task):
+def batch_of(x, label, task, heads=HEADS):
     size = len(x)
-    classes = np.isin(np.arange(sum(HEADS)), OUTPUTS[task])
+    classes = np.repeat(range(len(heads)), heads) == task
     return Batch(
         image=jnp.asarray(x),
         label=jnp.asarray(label, jnp.int32),
@@ -51,19 +52,21 @@ def batch_of(x, label, task):
 
 
 def task_end(params, task, batches):
-    counts = jnp.ones(sum(HEADS))
+    counts = jnp.ones(len(params["classifier"]["dense"]["bias"]))
     return TaskEnd(
         task, params, params, forward, forward, head_of, (lambda: batches,) * (task + 1), counts, jax.random.key(task)
     )
 
 
 def loss(params, batch):
-    return jnp.mean(cross_entropy(of_head(forward(params, batch.image).logits, batch.classes), batch.label))
+    return jnp.mean(cross_entropy_of_labels(of_head(forward(params, batch.image).logits, batch.classes), batch.label))
 
 
 def trainer(method, rate):
     """(step, init): one step of plain SGD under the method's constraint."""
-    optimizer = chain(method.gradients, sgd(constant(rate), 0.0), adam(constant(rate)), method.constraint)
+    optimizer = method_chain(
+        method.gradients, sgd_by_progress(constant(rate), 0.0), adam_by_progress(constant(rate)), method.constraint
+    )
 
     @jax.jit
     def step(params, opt_state, state, batch):
@@ -75,57 +78,63 @@ def trainer(method, rate):
     return step, optimizer.init
 
 
-def recorded_params(run):
-    head = {
-        "kernel": np.concatenate([run[f"init_hw{task}"].T for task in range(3)], axis=1),
-        "bias": np.concatenate([run[f"init_hb{task}"] for task in range(3)]),
+def layer_at(run, where, task):
+    """The recorded values of the hidden layer and of the head of `task`, in our layout."""
+    names = {"stem": ("w1", "b1"), "classifier": (f"hw{task}", f"hb{task}") if where == "init" else ("hw", "hb")}
+    return {
+        layer: {"kernel": run[f"{where}_{kernel}"].T, "bias": run[f"{where}_{bias}"]}
+        for layer, (kernel, bias) in names.items()
     }
-    stem = {"kernel": run["init_w1"].T, "bias": run["init_b1"]}
-    return jax.tree.map(jnp.asarray, {"stem": {"dense": stem}, "classifier": {"dense": head}})
 
 
-def test_a_whole_run_of_the_original(golden):
-    run = golden("blip_mlp_run")
-    prior = 1e-8 * FISHER_BATCH**2
-    method = blip(prior=prior, fisher="empirical", cell="full", head=False)  # with recorded labels
-    step, begin = trainer(method, 0.05)
+def set_layers(params, layers, columns):
+    """params with the values of `layers`, those of a head in the `columns` of the classifier."""
+    old = params["classifier"]["dense"]
+    head = jax.tree.map(lambda leaf, new: leaf.at[..., columns].set(new), old, layers["classifier"])
+    return {"stem": {"dense": jax.tree.map(jnp.asarray, layers["stem"])}, "classifier": {"dense": head}}
+
+
+def recorded_params(run):
+    tasks = [layer_at(run, "init", task) for task in range(len(FACTS["taskcla"]))]
+    head = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *(layers["classifier"] for layers in tasks))
+    return jax.tree.map(jnp.asarray, {"stem": {"dense": tasks[0]["stem"]}, "classifier": {"dense": head}})
+
+
+def test_a_whole_run_of_the_original():
+    run, size, scale = vectors.arrays(RUN), FACTS["sbatch"], FACTS["fisher_batch_size"] ** 2  # its Fisher's unit
+    method = blip(prior=FACTS["F_prior"] * scale, fisher="empirical", cell="full", head=False)  # with recorded labels
+    step, begin = trainer(method, FACTS["lr"])
     params = recorded_params(run)
     state = method.init(start(params))
-    for task in range(3):
-        x, y = run[f"t{task}_x"], run[f"t{task}_y"] + OUTPUTS[task][0]
+    near = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-6)
+    heads = [size for _, size in FACTS["taskcla"]]
+    for task, first in enumerate(np.cumsum([0, *heads[:-1]])):
+        columns = slice(first, first + heads[task])
+        x, y = run[f"t{task}_x"], run[f"t{task}_y"] + first
         opt_state = begin(params)
-        for epoch in range(3):
+        for epoch in range(FACTS["epochs"]):
             order = run[f"t{task}e{epoch}_perm"]
-            for first in range(0, len(order), 16):
-                rows = order[first : first + 16]
-                params, opt_state = step(params, opt_state, state, batch_of(x[rows], y[rows], task))
-            stem, head = params["stem"]["dense"], params["classifier"]["dense"]
-            where = f"t{task}e{epoch}"
-            np.testing.assert_allclose(stem["kernel"], run[f"{where}_w1"].T, rtol=1e-5, atol=2e-6, err_msg=where)
-            np.testing.assert_allclose(stem["bias"], run[f"{where}_b1"], rtol=1e-5, atol=2e-6, err_msg=where)
-            np.testing.assert_allclose(
-                head["kernel"][:, OUTPUTS[task]], run[f"{where}_hw"].T, rtol=1e-5, atol=2e-6, err_msg=where
-            )
-        batches = [batch_of(x, y, task)]
-        mean_loss = loss(params, batches[0])
-        np.testing.assert_allclose(mean_loss, run[f"t{task}_eval_loss"], rtol=1e-5)
-        sampled = run[f"t{task}_ftargets"] + OUTPUTS[task][0]
-        seen = batch_of(x[run[f"t{task}_fperm"]], sampled, task)
+            for rows in np.split(order, range(size, len(order), size)):
+                params, opt_state = step(params, opt_state, state, batch_of(x[rows], y[rows], task, heads))
+            # The next epoch begins with the original's values, so that no last bit adds up to another rounding.
+            new = set_layers(params, layer_at(run, f"t{task}e{epoch}", task), columns)
+            jax.tree.map(near, params, new)
+            params = new
+        everything = batch_of(x, y, task, heads)
+        np.testing.assert_allclose(loss(params, everything), run[f"t{task}_eval_loss"], rtol=1e-5)
+        seen = batch_of(x[run[f"t{task}_fperm"]], run[f"t{task}_ftargets"] + first, task, heads)
         state = method.end_task(state, task_end(params, task, [seen]))
         params = method.settle(state, params)
-        stem = params["stem"]["dense"]
-        # 1/(t + 2) of the sum of all information, in the original's units
-        scale = FISHER_BATCH**2
-        np.testing.assert_allclose(
-            state.fisher["stem/dense/kernel"] / scale, run[f"t{task}_Fw_old"].T, rtol=1e-4, atol=1e-12
-        )
+        # 1/(t + 2) of the sum of all information
+        found = state.fisher["stem/dense/kernel"] / scale
+        np.testing.assert_allclose(found, run[f"t{task}_Fw_old"].T, rtol=1e-4, atol=1e-12)
         gain = run[f"t{task}_ig_w_64"].T
         sure = np.abs(gain - np.round(gain)) > 1e-3
         np.testing.assert_array_equal(np.asarray(state.bits["stem/dense/kernel"])[sure], run[f"t{task}_bits_w"].T[sure])
         np.testing.assert_array_equal(state.bits["stem/dense/bias"], run[f"t{task}_bits_b"])
-        np.testing.assert_allclose(stem["kernel"], run[f"t{task}_w1_sync"].T, rtol=1e-5, atol=2e-6)
-        np.testing.assert_allclose(stem["bias"], run[f"t{task}_b1_sync"], rtol=1e-5, atol=2e-6)
-        np.testing.assert_allclose(loss(params, batches[0]), run[f"t{task}_eval_loss_sync"], rtol=1e-4)
+        near(params["stem"]["dense"]["kernel"], run[f"t{task}_w1_sync"].T)
+        near(params["stem"]["dense"]["bias"], run[f"t{task}_b1_sync"])
+        np.testing.assert_allclose(loss(params, everything), run[f"t{task}_eval_loss_sync"], rtol=1e-4)
         np.testing.assert_allclose(bit_alloc.capacity(state.bits), run[f"t{task}_used_capacity"], rtol=1e-5)
 
 
@@ -201,7 +210,7 @@ def test_without_rounding_a_task_ends_where_training_did():
     state, params = two_tasks(rounding=False)[0]
     limits = limits_of(protected(params, head=True), 1.0, 6.0)
     for name, bits in state.bits.items():
-        rounded = bit_alloc.quantize(named_leaves(params)[name], bits, limits[name].bound)
+        rounded = bit_alloc.quantize_bits(named_leaves(params)[name], bits, limits[name].bound)
         assert bool(jnp.any(named_leaves(params)[name] != rounded))
     assert float(loss(params, random_task(0)[1])) < float(loss(two_tasks(prior=1e-4)[0][1], random_task(0)[1]))
 

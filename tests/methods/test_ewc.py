@@ -5,34 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods.ewc import ewc
-from tests.methods import recorded, tiny, toy
+from tests.methods import recorded, toy
 from tests.methods.trainer import start
-
-
-def test_golden(golden):
-    arrays = golden("lq_importance")
-    method, params = ewc(strength=1.0, fisher="batch", history="recomputed"), recorded.tree(arrays, "p_old")
-    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
-    recorded.close(state.importance, recorded.tree(arrays, "ewc/importance"))
-    recorded.check_penalty(method, state, arrays, "ewc")
-
-
-def test_golden_of_blip(golden):
-    arrays, lamb, factor = golden("blip_baseline_ewc"), 5000.0, 20.0
-    method = ewc(strength=lamb * factor / 2, fisher="batch", history="averaged")
-    state = method.init(start(tiny.tree(arrays, "t0_theta")))
-    for task in range(3):
-        state = method.end_task(state, tiny.task_end(arrays, 4, task, tiny.tree(arrays, f"t{task}_theta")))
-        importance = jax.tree.map(lambda f: factor * f, state.importance)
-        recorded.close(importance, tiny.tree(arrays, f"t{task}_fisher"))
-        if task < 2:
-            (batch,) = tiny.batches(arrays, f"t{task}_phi", task + 1, 5)
-            point = tiny.tree(arrays, f"t{task}_phi")
-            value, gradient = jax.value_and_grad(tiny.criterion(method, state, batch))(point)
-            np.testing.assert_allclose(value, arrays[f"t{task}_loss"], rtol=1e-5)
-            recorded.close(gradient, tiny.tree(arrays, f"t{task}_grad"))
+from tests.refusals import refused
 
 
 def test_strength_multiplies_the_penalty():
@@ -117,6 +93,4 @@ def test_latent_parameters_are_what_it_protects():
     ],
 )
 def test_refusals(arguments, line):
-    with pytest.raises(Refusal) as refused:
-        ewc(**arguments)
-    assert str(refused.value) == line
+    assert refused(ewc, **arguments) == line

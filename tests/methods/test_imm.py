@@ -5,40 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods.imm import imm
-from tests.methods import recorded, tiny, toy
+from tests.methods import recorded, toy
 from tests.methods.trainer import start
-
-
-def recorded_states(arrays, method):
-    """The state after each recorded task, each merged with the unmerged parameters of the one before, as recorded."""
-    state = method.init(start(tiny.tree(arrays, "t0_before")))
-    for task in range(3):
-        params = tiny.tree(arrays, f"t{task}_before")
-        merged = method.end_task(state, tiny.task_end(arrays, 4, task, params))
-        state = merged._replace(merged=merged.merged._replace(params=params))
-        yield task, merged, state
-
-
-def test_golden_merge(golden):
-    arrays = golden("blip_baseline_imm_mode")
-    for task, state, _ in recorded_states(arrays, imm(unseen="zero")):
-        fisher = jax.tree.map(lambda f: 20.0 * f, state.merged.importance)
-        recorded.close(fisher, tiny.tree(arrays, f"t{task}_fisher"))
-        if task > 0:
-            recorded.close(state.merged.params, tiny.tree(arrays, f"t{task}_intended"))
-
-
-def test_golden_penalty(golden):
-    arrays, method = golden("blip_baseline_imm_mode"), imm(strength=0.01)
-    for task, _, state in recorded_states(arrays, method):
-        if task < 2:
-            (batch,) = tiny.batches(arrays, f"t{task}_phi", task + 1, 5)
-            point = tiny.tree(arrays, f"t{task}_phi")
-            value, gradient = jax.value_and_grad(tiny.criterion(method, state, batch))(point)
-            np.testing.assert_allclose(value, arrays[f"t{task}_loss"], rtol=1e-5)
-            recorded.close(gradient, tiny.tree(arrays, f"t{task}_grad"))
+from tests.refusals import refused
 
 
 def test_merge_by_hand():
@@ -88,6 +58,4 @@ def test_training_ends_with_the_merged_parameters_after_the_last_task_too():
     ],
 )
 def test_refusals(arguments, line):
-    with pytest.raises(Refusal) as refused:
-        imm(**arguments)
-    assert str(refused.value) == line
+    assert refused(imm, **arguments) == line

@@ -10,66 +10,16 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.losses import LOSSES
-from lifeq_jax.losses.balanced import scaled_cross_entropy, shifted_cross_entropy
-from lifeq_jax.losses.classify import cross_entropy
-from lifeq_jax.methods.importance import Sum, mean, mean_over, squared_batch_gradients, squared_objective
+from lifeq_jax.losses.classify import cross_entropy_of_labels
 from lifeq_jax.methods.lifequant import lifequant
-from lifeq_jax.methods.noise import noise_loss
-from lifeq_jax.methods.penalty import Anchor, anchored
 from lifeq_jax.quant import QUANTIZERS
 from tests.methods import recorded, toy
 from tests.methods.trainer import start
+from tests.refusals import refused
 
 
 def original(**arguments):
     return lifequant(strength=1.0, fisher="batch", space="latent", prox=0.0, limit=math.inf, **arguments)
-
-
-def weighted(arrays, variant):
-    """A loss with the recorded class weights in place of those of counts."""
-    weights = recorded.class_weights(arrays)
-    return lambda examples: variant(examples.logits, examples.label, weights)
-
-
-def test_golden_without_balance(golden):
-    arrays = golden("lq_importance")
-    method, params = original(loss="cross_entropy"), recorded.tree(arrays, "p_old")
-    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
-    recorded.close(state.importance, recorded.tree(arrays, "ours_resnet20_balanced_False/importance"))
-    recorded.check_penalty(method, state, arrays, "ours_resnet20_balanced_False")
-
-
-def test_golden_with_balance(golden):
-    arrays = golden("lq_importance")
-    contribution = squared_batch_gradients(weighted(arrays, shifted_cross_entropy))
-    method, params = (
-        anchored(contribution, strength=1.0, history="recomputed"),
-        recorded.tree(arrays, "p_old"),
-    )
-    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
-    recorded.close(state.importance, recorded.tree(arrays, "ours_resnet20_balanced_True/importance"))
-    recorded.check_penalty(method, state, arrays, "ours_resnet20_balanced_True")
-
-
-@pytest.mark.parametrize("balanced", [True, False])
-def test_golden_with_noise(golden, balanced):
-    arrays = golden("lq_importance")
-    loss = weighted(arrays, scaled_cross_entropy) if balanced else LOSSES["cross_entropy"]()
-    parts = []
-    for i, batch in enumerate(recorded.batches(arrays)):
-        draws = jnp.asarray(arrays[f"mlp/noise/b{i}"])
-
-        def objective(probe, batch, key, draws=draws):
-            outputs = probe.apply(probe.point, batch.image)
-            noise = noise_loss(probe, *outputs, batch.weight, draws, step=2 / 15)
-            return noise / probe.num_batches + mean_over(loss, probe, outputs, batch)
-
-        parts.append(squared_objective(objective)(recorded.probe(arrays), batch, jax.random.key(0)))
-    importance = mean(Sum(*jax.tree.map(lambda *x: sum(x), *parts)))
-    prefix = f"ours_mobilenet_balanced_{balanced}"
-    recorded.close(importance, recorded.tree(arrays, f"{prefix}/importance"))
-    state = Anchor(importance, recorded.tree(arrays, "p_old"), jnp.zeros(()))
-    recorded.check_penalty(original(), state, arrays, prefix)
 
 
 def test_noise_counts_batches_and_follows_the_key(golden):
@@ -105,7 +55,7 @@ def test_penalty_is_the_expectation_that_defines_it():
     new, old, data = toy.quantize(other), toy.quantize(params), toy.data(0)
 
     def example(image, label):
-        loss = lambda w: cross_entropy(toy.apply_weights(w, image[None]).logits, label[None])[0]  # noqa: E731
+        loss = lambda w: cross_entropy_of_labels(toy.apply_weights(w, image[None]).logits, label[None])[0]  # noqa: E731
         terms = jax.tree.map(lambda n, o, g: jnp.sum(jnp.square((n - o) * g)), new, old, jax.grad(loss)(old))
         return sum(jax.tree.leaves(terms))
 
@@ -209,12 +159,12 @@ def test_proximal_step_is_the_constraint():
         ),
         ({"noise_bits": 4, "act_range": 0.0}, "method.args.act_range=0.0 is not a finite number above 0"),
         ({"prox": -1.0}, "proximal strength=-1.0 is not a number from 0 to inf"),
+        ({"limit": 0.0}, "method.args.limit=0.0 is not a number above 0; inf: no limit"),
+        ({"range_": 0.0}, "method.args.range_=0.0 is not a finite number above 0"),
     ],
 )
 def test_refusals(arguments, line):
-    with pytest.raises(Refusal) as refused:
-        lifequant(**arguments)
-    assert str(refused.value) == line
+    assert refused(lifequant, **arguments) == line
 
 
 def test_noise_bits_are_checked():

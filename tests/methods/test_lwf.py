@@ -5,44 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.losses.classify import cross_entropy
-from lifeq_jax.methods.base import Outputs
-from lifeq_jax.methods.lwf import EPS, Teacher, distillation, lwf
+from lifeq_jax.methods.lwf import EPS, lwf
 from tests.methods import toy
 from tests.methods.trainer import added, start
-
-CASES = {  # heads, task under way, temperature, strength
-    "c0": ((5, 5, 5), 2, 1.0, 2.0),
-    "c1": ((4, 3, 6), 2, 2.0, 2.0),
-    "c2": ((7, 3), 0, 1.0, 2.0),
-    "c3": ((4, 5), 1, 0.5, 1.0),
-}
-
-
-def outputs(arrays, case, kind, heads):
-    return jnp.concatenate([arrays[f"{case}_{kind}{head}"] for head in range(len(heads))], axis=1)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_golden(golden, case):
-    arrays, (heads, task, temperature, strength) = golden("blip_baseline_lwf"), CASES[case]
-    now, old, label = outputs(arrays, case, "out", heads), outputs(arrays, case, "old", heads), arrays[f"{case}_y"]
-    owner, first = np.repeat(np.arange(len(heads)), heads), sum(heads[:task])
-    of_one = jax.jit(distillation, static_argnums=3)
-    for head in range(task):
-        values = of_one(now, old, jnp.asarray(owner == head, jnp.int32), temperature)
-        np.testing.assert_allclose(jnp.mean(values), arrays[f"{case}_dist{head}"], rtol=1e-5)
-    method, batch = lwf(strength, temperature), toy.data(0, size=len(label))
-    state = Teacher({}, jnp.asarray(np.where(owner < task, owner + 1, 0), jnp.int32))
-
-    def loss(logits):
-        own = jnp.mean(cross_entropy(logits[:, first : first + heads[task]], jnp.asarray(label)))
-        return own + added(method, state, batch, logits, lambda params, image: Outputs(old, image))
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(now)
-    np.testing.assert_allclose(value, arrays[f"{case}_loss"], rtol=1e-5)
-    np.testing.assert_allclose(gradient, outputs(arrays, case, "grad", heads), rtol=1e-5, atol=1e-6)
+from tests.refusals import refused
 
 
 def test_outputs_belong_to_the_task_that_had_them():
@@ -117,13 +83,11 @@ def test_rows_of_weight_zero_do_not_count():
     ],
 )
 def test_refusals(arguments, line):
-    with pytest.raises(Refusal) as refused:
-        lwf(**arguments)
-    assert str(refused.value) == line
+    assert refused(lwf, **arguments) == line
 
 
 def test_refuses_a_task_without_data():
     params = toy.init()
-    with pytest.raises(Refusal) as refused:
-        lwf().end_task(lwf().init(start(params)), toy.task_end(0, params)._replace(loaders=(list,)))
-    assert str(refused.value) == "method.name='lwf': the loader of task 0 yields 0 batches; at least 1 is needed"
+    end = toy.task_end(0, params)._replace(loaders=(list,))
+    line = refused(lwf().end_task, lwf().init(start(params)), end)
+    assert line == "method.name='lwf': the loader of task 0 yields 0 batches; at least 1 is needed"

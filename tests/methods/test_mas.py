@@ -9,14 +9,6 @@ from tests.methods import recorded, toy
 from tests.methods.trainer import start
 
 
-def test_golden(golden):
-    arrays = golden("lq_importance")
-    method, params = mas(strength=1.0, history="recomputed"), recorded.tree(arrays, "p_old")
-    state = method.end_task(method.init(start(params)), recorded.task_end(arrays, params))
-    recorded.close(state.importance, recorded.tree(arrays, "mas/importance"))
-    recorded.check_penalty(method, state, arrays, "mas")
-
-
 def test_head_bias_by_hand():
     params = toy.init()
     state = mas().end_task(mas().init(start(params)), toy.task_end(0, params, parts=1))

@@ -12,16 +12,25 @@ from lifeq_jax.losses import LOSSES
 from lifeq_jax.losses.classify import weighted_mean
 from lifeq_jax.methods import METHODS
 from lifeq_jax.methods.base import StepInfo
-from tests.methods import toy
+from lifeq_jax.optim.chain import method_chain, sgd_by_progress
+from lifeq_jax.optim.schedules import constant
+from lifeq_jax.train.classify import classification
+from lifeq_jax.train.step import fresh_state, make_step
+from tests.methods import toy, trainer
 from tests.methods.trainer import forward, start
 
+CROSS_ENTROPY = LOSSES["cross_entropy"]()
 NAMES = sorted(METHODS)
 PROTECTING = sorted(set(METHODS) - {"finetune"})
 # The toy's loss is nearly 0 when a task ends, so its Fisher information is small and wants a large strength.
 STRENGTH = {"ewc": 1e5, "imm": 0.1, "lifequant": 1e5, "lwf": 2.0, "mas": 0.3, "rwalk": 10.0, "scp": 1.0, "si": 10.0}
 OTHERS = {"blip": {"prior": 1e-9}}  # arguments of what has no strength, for the same reason
 ADDS_NO_LOSS = {"blip", "finetune", "frozen"}
-OUTPUTS = {"frozen": 4, "lwf": 4}  # methods that keep the outputs of old heads want a head for each task
+REHEARSAL = sorted(name for name in METHODS if METHODS[name]().needs_replay)
+# Methods that keep the outputs of old heads want a head for each task, those that weigh old classes against new ones
+# one head for all classes.
+HEADS, CLASSES = {"outputs": 4}, {"outputs": 4, "shared": True, "kept": 2}
+TASKS = {"agem": HEADS | {"kept": 16}, "derpp": CLASSES, "er_ace": CLASSES, "frozen": HEADS, "lwf": HEADS}
 
 
 def shapes(tree):
@@ -38,23 +47,35 @@ def step(state, method, params, seed):
 @functools.cache
 def after_one_task(name):
     method, params = METHODS[name](), toy.init()
-    state, params = step(method.init(start(params)), method, params, 0)
+    state, params = step(method.init(begun(params)), method, params, 0)
     return method, method.end_task(state, toy.task_end(0, params)), params
 
 
-def cost(method, state, params):
-    loss, batch = LOSSES["cross_entropy"](), toy.data(0)
-    seen = forward(params, batch, toy.apply)
-    further = weighted_mean(method.example_loss(state, loss, seen) - loss(seen.examples), batch.weight)
+def begun(params):
+    return start(params, num_rows=2 * toy.SIZE, num_kept=2 * toy.SIZE)
+
+
+def cost(method, state, params, batch=None):
+    """What a method adds to the mean loss."""
+    seen = forward(params, toy.with_replay(1) if batch is None else batch, toy.apply)
+    further = weighted_mean(
+        method.example_loss(state, CROSS_ENTROPY, seen) - CROSS_ENTROPY(seen.examples), seen.batch.weight
+    )
     return method.penalty(state, params, toy.quantize(params)) + further
+
+
+def minimized(method, state, params):
+    """All that training minimizes."""
+    plain = weighted_mean(CROSS_ENTROPY(forward(params, toy.with_replay(1), toy.apply).examples), jnp.ones(68))
+    return plain + cost(method, state, params)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_task_is_free(name):
     method, params = METHODS[name](), toy.init()
-    state = method.init(start(params))
+    state = method.init(begun(params))
     for _ in range(2):
-        value, gradient = jax.value_and_grad(lambda p, s=state: cost(method, s, p))(params)
+        value, gradient = jax.value_and_grad(lambda p, s=state: cost(method, s, p, toy.data(0)))(params)
         assert float(value) == 0.0
         assert all(bool(jnp.all(leaf == 0)) for leaf in jax.tree.leaves(gradient))
         state, params = step(state, method, params, 0)
@@ -66,7 +87,8 @@ def test_penalty_starts_at_zero_and_its_losses_act_away_from_the_anchor(name):
     assert abs(float(method.penalty(state, params, toy.quantize(params)))) < 1e-6
     here, away = (cost(method, state, point) for point in (params, toy.init(3)))
     assert away.shape == ()
-    assert (float(away) > float(here) + 1e-6) == (name not in ADDS_NO_LOSS)
+    if name not in REHEARSAL:  # which weigh the loss itself
+        assert (float(away) > float(here) + 1e-6) == (name not in ADDS_NO_LOSS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +104,7 @@ def test_compiled_equals_eager(name):
     method, state, params = after_one_task(name)
     other = toy.init(3)
     np.testing.assert_allclose(
-        jax.jit(functools.partial(cost, method))(state, other), cost(method, state, other), rtol=1e-5
+        jax.jit(functools.partial(minimized, method))(state, other), minimized(method, state, other), rtol=1e-5
     )
     info = StepInfo(params, other, jax.grad(toy.loss)(params, toy.data(0)), jnp.ones(()))
     eager, compiled = method.observe(state, info), jax.jit(method.observe)(state, info)
@@ -99,7 +121,7 @@ def test_state_keeps_its_shapes_so_nothing_is_retraced(name):
         state, new = step(state, method, params, 0)
         return state, new, cost(method, state, new)
 
-    state = method.init(start(params))
+    state = method.init(begun(params))
     expected = shapes(state)
     for task in range(2):
         state, params, _ = train_step(state, params)
@@ -126,7 +148,7 @@ def test_state_survives_flatten_and_unflatten(name):
 def test_state_and_parameters_can_be_donated_together(name):
     method, params = METHODS[name](), toy.init()
     donated = jax.jit(lambda both: jax.tree.map(lambda x: x + 0, both), donate_argnums=0)
-    state, params = donated((method.init(start(params)), params))
+    state, params = donated((method.init(begun(params)), params))
     task = toy.task_end(0, params)
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((method.end_task(state, task), params))]
     assert len(set(buffers)) == len(buffers)
@@ -142,7 +164,7 @@ def test_end_task_is_a_function_of_its_arguments(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_may_be_split_for_per_example_methods(name):
     method, _, params = after_one_task(name)
-    state = method.init(start(params))
+    state = method.init(begun(params))
     states = [method.end_task(state, toy.task_end(0, params, parts)) for parts in (1, 4)]
     for leaf in jax.tree.leaves(states):
         assert bool(jnp.all(jnp.isfinite(leaf)))
@@ -151,15 +173,35 @@ def test_batches_may_be_split_for_per_example_methods(name):
             np.testing.assert_allclose(leaf, named_leaves(states[1].importance)[key], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", REHEARSAL)
+def test_devices_share_a_batch_with_all_replay_on_one_of_them(name):
+    method, state, params = after_one_task(name)
+    net, base = trainer.network(toy.apply, toy.quantize, toy.QUANTIZED), sgd_by_progress(constant(0.1), 0.0)
+    optimizer = method_chain(method.gradients, base, base, method.constraint)
+
+    def stepped(batch, axis_name=None):
+        objective = classification(net, method, LOSSES["ball_log_prior"](), axis_name)
+        step = make_step(objective, net, method, optimizer, axis_name)
+        fresh = fresh_state(method, optimizer, begun(params), (), toy.counts(), 1)._replace(method_state=state)
+        after, totals = step(fresh, batch, jax.random.key(0))
+        return after.params, totals.loss, totals.penalty
+
+    batch = toy.with_replay(1)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(4, -1, *leaf.shape[1:]), batch)
+    several = jax.jit(jax.vmap(functools.partial(stepped, axis_name="devices"), axis_name="devices"))(parts)
+    for one, each in zip(*map(jax.tree.leaves, (jax.jit(stepped)(batch), several)), strict=True):
+        np.testing.assert_allclose(each, jnp.broadcast_to(one, each.shape), rtol=1e-4, atol=1e-6)
+
+
 @functools.cache
-def accuracies(name, outputs):
+def accuracies(name, **tasks):
     arguments = {"strength": STRENGTH[name]} if name in STRENGTH else OTHERS.get(name, {})
-    return toy.train(METHODS[name](**arguments), outputs=outputs)[2]
+    return toy.train(METHODS[name](**arguments), **tasks)[2]
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
 def test_finetune_learns_and_forgets(outputs):
-    matrix = accuracies("finetune", outputs)
+    matrix = accuracies("finetune", outputs=outputs)
     assert matrix[0, 0] > 0.95
     assert matrix[1, 1] > 0.95
     assert matrix[1, 0] < 0.75
@@ -167,7 +209,8 @@ def test_finetune_learns_and_forgets(outputs):
 
 @pytest.mark.parametrize("name", PROTECTING)
 def test_forgets_less_than_finetune(name):
-    outputs = OUTPUTS.get(name, 2)
-    matrix, plain = accuracies(name, outputs), accuracies("finetune", outputs)
+    tasks = TASKS.get(name, {"outputs": 2})
+    alone = {"kept": 0} if name == "agem" else {}  # it learns no replayed image
+    matrix, plain = accuracies(name, **tasks), accuracies("finetune", **(tasks | alone))
     assert matrix[1, 0] > plain[1, 0] + 0.2
     assert matrix[1, 1] > 0.9

@@ -8,18 +8,20 @@ import numpy as np
 import optax
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves, total
 from lifeq_jax.methods import OSCILLATIONS
 from lifeq_jax.methods.base import StepInfo
 from lifeq_jax.methods.combine import combine
 from lifeq_jax.methods.lifequant import lifequant
 from lifeq_jax.methods.oscillation import dampen, freeze, new_track, observe, track
-from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import QUANTIZERS, codes
+from tests import vectors
 from tests.methods import toy
 from tests.methods.trainer import start
+from tests.refusals import refused
+from tests.torch_layout import under
 
 LSQ = QUANTIZERS["lsq"]
 TABLE = {"fine/kernel": LSQ(8), "coarse/kernel": LSQ(3)}
@@ -92,30 +94,22 @@ def test_threshold_zero_never_freezes():
     assert not follow([0, 1] * 20, momentum=0.5, threshold=0.0).frozen
 
 
-TRACES = {  # momentum, use_average, (bits, scale) of weights
-    "t0": (0.02, True, None),
-    "t1": (0.02, False, None),
-    "t2": (0.01, True, None),
-    "t3": (0.02, True, (4, 0.1)),
-    "t4": (0.02, False, (3, 0.25)),
-    "t5": (0.01, True, None),
-}
+TRACES = vectors.cases("osc_tracker")
 
 
-def codes_of(x, grid):
+def codes_of(x, facts):
     """The integers of a recorded sequence, which holds integers or weights."""
-    if grid is None:
+    if facts["kind"] == "int":
         return x.astype(np.int32)
-    bits, scale = grid
-    learned = {"scale": jnp.float32(scale), "low": jnp.float32(-(2.0 ** (bits - 1)))}
-    return np.array(LSQ(bits).codes(learned, jnp.asarray(x)).values)
+    learned = {"scale": jnp.float32(facts["scale"]), "low": jnp.float32(-(2.0 ** (facts["bits"] - 1)))}
+    return np.array(LSQ(facts["bits"]).codes(learned, jnp.asarray(x)).values)
 
 
-@pytest.mark.parametrize("case", sorted(TRACES))
-def test_tracker_is_the_originals(golden, case):
-    momentum, use_average, grid = TRACES[case]
-    arrays = {name.removeprefix(f"{case}_"): value for name, value in golden("osc_tracker").items()}
-    sequence, threshold = codes_of(arrays["x"], grid), arrays["thr"]
+@pytest.mark.parametrize("case", TRACES)
+def test_tracker_is_the_originals(case):
+    facts, arrays = TRACES[case], under(vectors.arrays("osc_tracker"), f"{case}_")
+    momentum, use_average = facts["momentum"], facts["use_ema"]
+    sequence, threshold = codes_of(arrays["x"], facts), arrays["thr"]
     assert arrays["thr_margin"].min() > 1e-6  # nothing may freeze at another step
     step = jax.jit(functools.partial(observe, momentum=momentum, use_average=use_average))
     state = new_track(jnp.asarray(sequence[0]))
@@ -179,7 +173,9 @@ def test_threshold_is_constant_or_annealed_after_the_start(threshold, threshold_
 
 
 def optimizer_of(method):
-    return chain(method.gradients, sgd(constant(0.3), 0.5, 0.3), adam(constant(0.05)), method.constraint)
+    return method_chain(
+        method.gradients, sgd_by_progress(constant(0.3), 0.5, 0.3), adam_by_progress(constant(0.05)), method.constraint
+    )
 
 
 def drive(method, params, table, steps, seed):
@@ -191,7 +187,7 @@ def drive(method, params, table, steps, seed):
     @jax.jit
     def step(params, state, opt_state, noise, progress):
         def loss(p):
-            weights = codes.quantize(table, p)
+            weights = codes.quantize_kernels(table, p)
             return total(jax.tree.map(jnp.multiply, noise, weights)) + method.penalty(state, p, weights)
 
         grads = jax.grad(loss)(params)
@@ -243,7 +239,7 @@ def test_a_frozen_code_never_changes(row, with_lifequant):
     for now, state in drive(method, params, table, 60, seed=1):
         kernel = (state[1] if with_lifequant else state).tracks["conv/kernel"]
         placed, held = np.array(kernel.placed).reshape(-1), np.array(kernel.held).reshape(-1)
-        values = np.array(codes.codes(table, now)["conv/kernel"].values).reshape(-1)
+        values = np.array(codes.kernel_codes(table, now)["conv/kernel"].values).reshape(-1)
         np.testing.assert_array_equal(values[placed], held[placed])
         for place in np.flatnonzero(placed):
             assert fixed.setdefault(place, values[place]) == values[place]
@@ -273,7 +269,7 @@ def test_dampening_by_hand():
     method = dampen(TABLE, strength=2.0, start=0.5, aggregation="sum")
     (state,) = run(method, [PARAMS, PARAMS], progress=[0.75])
     # half of 2 at the middle of the second half; coarse: 0.6 -> 0.5, -1.2 -> -1.0; fine: exactly on its grid
-    weights = codes.quantize(TABLE, PARAMS)
+    weights = codes.quantize_kernels(TABLE, PARAMS)
     value, grads = jax.value_and_grad(lambda p: method.penalty(state, p, weights))(PARAMS)
     np.testing.assert_allclose(value, 1.0 * (0.1**2 + 0.2**2), rtol=1e-5)
     np.testing.assert_allclose(grads["coarse"]["kernel"], [[2 * 0.1, -2 * 0.2]], rtol=1e-5)
@@ -282,7 +278,7 @@ def test_dampening_by_hand():
 
 def test_dampening_starts_with_its_first_strength():
     method = dampen(TABLE, strength=2.0, strength_start=1.0, start=0.5, aggregation="sum")
-    value = method.penalty(method.init(start(PARAMS)), PARAMS, codes.quantize(TABLE, PARAMS))
+    value = method.penalty(method.init(start(PARAMS)), PARAMS, codes.quantize_kernels(TABLE, PARAMS))
     np.testing.assert_allclose(value, 0.05, rtol=1e-5)
 
 
@@ -336,6 +332,4 @@ def test_a_network_without_coarse_kernels_trains_on(name):
     ],
 )
 def test_refuses_what_is_out_of_range(make, arguments, line):
-    with pytest.raises(Refusal) as refused:
-        make(TABLE, **arguments)
-    assert str(refused.value) == line
+    assert refused(make, TABLE, **arguments) == line

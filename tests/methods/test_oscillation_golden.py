@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from lifeq_jax.losses.classify import cross_entropy
+from lifeq_jax.losses.classify import cross_entropy_of_labels
 from lifeq_jax.methods.base import StepInfo
 from lifeq_jax.methods.oscillation import dampen, freeze, none
-from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import QUANTIZERS, codes
 from tests import vectors
@@ -40,10 +40,10 @@ class Trace:
         self.input_low = {layer: -(2.0 ** (self.bits[layer] - 1)) * signed[layer] for layer in signed}
         self.steps = self.facts["steps"]
         self.method = self._method()
-        self.optimizer = chain(
+        self.optimizer = method_chain(
             self.method.gradients,
-            sgd(constant(self.facts["lr"]), self.facts["momentum"], self.facts["weight_decay"]),
-            adam(constant(self.facts["quant_lr"])),
+            sgd_by_progress(constant(self.facts["lr"]), self.facts["momentum"], self.facts["weight_decay"]),
+            adam_by_progress(constant(self.facts["quant_lr"])),
             self.method.constraint,
         )
 
@@ -120,9 +120,11 @@ class Trace:
         """(loss, new parameters, new method state, new optimizer state, how near to a tie a rounding was)."""
 
         def objective(params):
-            weights = codes.quantize(self.table, params)
+            weights = codes.quantize_kernels(self.table, params)
             logits, margin = self.forward(params, weights, image)
-            return jnp.mean(cross_entropy(logits, label)) + self.method.penalty(state, params, weights), margin
+            return jnp.mean(cross_entropy_of_labels(logits, label)) + self.method.penalty(
+                state, params, weights
+            ), margin
 
         (loss, margin), grads = jax.value_and_grad(objective, has_aux=True)(params)
         quantized = codes.mask(self.table, params)

@@ -14,11 +14,11 @@ from lifeq_jax.methods.penalty import (
     check_share,
     check_strength,
     copy,
-    distance,
     move_anchor,
     no_anchor,
     quadratic,
     replace_anchor,
+    weighted_distance,
 )
 
 F1, A1 = {"w": jnp.array([3.0, 0.5])}, {"w": jnp.array([1.0, 2.0])}
@@ -28,7 +28,7 @@ POINTS = [{"w": jnp.array(p)} for p in ([2.0, 4.0], [0.0, 0.0], [-3.0, 11.0])]
 
 def test_by_hand():
     # 3 (2-1)^2 + 0.5 (4-2)^2 = 5
-    assert float(distance(F1, A1, POINTS[0])) == 5.0
+    assert float(weighted_distance(F1, A1, POINTS[0])) == 5.0
     assert float(quadratic(Anchor(F1, A1, jnp.array(2.0)), POINTS[0])) == 7.0
 
 
@@ -44,7 +44,7 @@ def test_added_quadratics_are_their_sum(decay):
     first = add_quadratic(no_anchor(A1), F1, A1, decay)
     both = add_quadratic(first, F2, A2, decay)
     for point in POINTS:
-        expected = decay * distance(F1, A1, point) + distance(F2, A2, point)
+        expected = decay * weighted_distance(F1, A1, point) + weighted_distance(F2, A2, point)
         np.testing.assert_allclose(quadratic(both, point), expected, rtol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_five_tasks_stay_their_sum():
     for importance, params in tasks:
         anchor = add_quadratic(anchor, importance, params, 1.0)
     point = {"w": jnp.full(9, 0.7)}
-    expected = sum(float(distance(f, a, point)) for f, a in tasks)
+    expected = sum(float(weighted_distance(f, a, point)) for f, a in tasks)
     np.testing.assert_allclose(quadratic(anchor, point), expected, rtol=1e-5)
 
 

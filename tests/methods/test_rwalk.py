@@ -5,39 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.methods.base import StepInfo
 from lifeq_jax.methods.ewc import ewc
-from lifeq_jax.methods.penalty import distance
 from lifeq_jax.methods.rwalk import rwalk
 from tests.methods import recorded, toy
 from tests.methods.trainer import start
-
-
-def test_golden(golden):
-    arrays = golden("lq_importance")
-    method, params = rwalk(strength=1.0, clamp=False), recorded.tree(arrays, "p_old")
-    state = method.init(start(params))
-    for task in (0, 1):
-        infos, params = recorded.steps(arrays, task, params)
-        for info in infos:
-            state = method.observe(state, info)
-        if task == 0:
-            recorded.close(state.path, recorded.tree(arrays, "rwalk/task0/W"))
-        state = method.end_task(state, recorded.task_end(arrays, params, task))
-        recorded.close(state.fisher, recorded.tree(arrays, f"rwalk/task{task + 1}/fisher"))
-        recorded.close(state.score, recorded.tree(arrays, f"rwalk/task{task + 1}/omega"))
-        recorded.close(state.params, recorded.tree(arrays, f"rwalk/task{task + 1}/p_prev"))
-        parts = jax.tree.map(lambda o, f: jnp.abs(o) + f, state.score, state.fisher)
-        scale = distance(parts, state.params, recorded.tree(arrays, "p_new"))
-        recorded.check_penalty(method, state, arrays, f"rwalk/task{task + 1}", scale=float(scale))
-
-
-def test_original_never_acts_because_its_state_is_lost(golden):
-    arrays = golden("lq_importance")
-    method, new = rwalk(), recorded.tree(arrays, "p_new")
-    state = method.init(start(recorded.tree(arrays, "p_old")))
-    assert float(method.penalty(state, new, new)) == float(arrays["mlp/rwalk_as_in_main/penalty"]) == 0.0
+from tests.refusals import refused
 
 
 def test_fisher_is_a_moving_average_over_loaders():
@@ -85,6 +58,4 @@ def test_score_by_hand_where_the_fisher_is_zero():
     ],
 )
 def test_refusals(arguments, line):
-    with pytest.raises(Refusal) as refused:
-        rwalk(**arguments)
-    assert str(refused.value) == line
+    assert refused(rwalk, **arguments) == line

@@ -5,45 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.methods.importance import Sum, mean
-from lifeq_jax.methods.penalty import Anchor
+from lifeq_jax.methods.importance import mean
+from lifeq_jax.methods.penalty import probe_of
 from lifeq_jax.methods.scp import scp, sliced, unit_vectors
 from tests.methods import recorded, toy
 from tests.methods.trainer import start
+from tests.refusals import refused
 
 
-def importance(arrays, variant):
-    """Over the recorded batches with the recorded vectors."""
-    parts = [
-        sliced(
-            recorded.probe(arrays),
-            batch,
-            variant,
-            lambda size, i=i: jnp.asarray(arrays[f"mlp/scp/vectors/b{i}"]),
-        )
-        for i, batch in enumerate(recorded.batches(arrays))
-    ]
-    return mean(Sum(*jax.tree.map(lambda *x: sum(x), *parts)))
-
-
-def test_golden(golden):
-    arrays = golden("lq_importance")
-    params = recorded.tree(arrays, "p_old")
-    actual = importance(arrays, "absolute")
-    recorded.close(actual, recorded.tree(arrays, "scp/importance"))
-    recorded.check_penalty(scp(strength=1.0), Anchor(actual, params, jnp.zeros(())), arrays, "scp")
-
-
-def test_squared_is_the_mean_of_each_vectors_squared_gradient(golden):
-    arrays = golden("lq_importance")
-    probe, expected = recorded.probe(arrays), []
-    for i, batch in enumerate(recorded.batches(arrays)):
-        jacobian = jax.jacrev(lambda p, b=batch: jnp.mean(recorded.apply(p, b.image).logits, axis=0))(probe.point)
-        vectors = arrays[f"mlp/scp/vectors/b{i}"]
-        project = lambda j, v=vectors: jnp.mean(jnp.tensordot(v, j, 1) ** 2, axis=0)  # noqa: E731
-        expected.append(jax.tree.map(project, jacobian))
-    recorded.close(importance(arrays, "squared"), jax.tree.map(lambda *x: sum(x) / 3, *expected), rtol=2e-5)
+def test_squared_is_the_mean_of_each_vectors_squared_gradient():
+    params, vectors = toy.init(), unit_vectors(jax.random.key(2), 20, 2)
+    batch = toy.data(0)
+    probe = probe_of(toy.task_end(0, params), quantized=False, num_batches=1)
+    jacobian = jax.jacrev(lambda p: jnp.mean(toy.apply(p, batch.image).logits, axis=0))(params)
+    expected = jax.tree.map(lambda j: jnp.mean(jnp.tensordot(vectors, j, 1) ** 2, axis=0), jacobian)
+    recorded.close(mean(sliced(probe, batch, "squared", lambda size: vectors)), expected, rtol=2e-5)
 
 
 def test_many_vectors_give_the_expectation():
@@ -84,6 +60,4 @@ def test_vectors_are_unit_and_follow_the_key():
     ],
 )
 def test_refusals(arguments, line):
-    with pytest.raises(Refusal) as refused:
-        scp(**arguments)
-    assert str(refused.value) == line
+    assert refused(scp, **arguments) == line

@@ -1,6 +1,7 @@
 """BLIP's recorded network of two layers, whose heads are here one linear layer, and its data as batches."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,17 @@ from lifeq_jax.losses.classify import weighted_mean
 from lifeq_jax.methods.base import Outputs, TaskEnd
 from tests.methods.trainer import forward
 
-HEADS = (3, 2, 4)  # outputs of each task
-FIRST = np.cumsum((0, *HEADS))[:-1]  # output of each head
+
+def heads_of(arrays):
+    """The number of outputs of each task."""
+    of_head = re.compile(r".*_classifier\.(\d+)\.bias")
+    found = {int(match[1]): arrays[match[0]].size for match in map(of_head.fullmatch, arrays) if match}
+    return [found[task] for task in sorted(found)]
 
 
 def tree(arrays, prefix):
     """The values of all parameters recorded under `prefix`."""
-    heads = [f"{prefix}_classifier.{task}" for task in range(len(HEADS))]
+    heads = [f"{prefix}_classifier.{task}" for task in range(len(heads_of(arrays)))]
     features = {"kernel": arrays[f"{prefix}_features.0.weight"].T, "bias": arrays[f"{prefix}_features.0.bias"]}
     kernel = np.concatenate([arrays[f"{head}.weight"] for head in heads]).T
     bias = np.concatenate([arrays[f"{head}.bias"] for head in heads])
@@ -37,10 +42,11 @@ def apply(params, image):
 
 def batches(arrays, prefix, task, size):
     """The examples of `task` recorded under `prefix`, in order, in batches of `size`; the last is padded."""
-    image, label = arrays[f"{prefix}_x"], arrays[f"{prefix}_y"] + FIRST[task]
+    heads = heads_of(arrays)
+    image, label = arrays[f"{prefix}_x"], arrays[f"{prefix}_y"] + sum(heads[:task])
     place = np.arange(-(-len(label) // size) * size).reshape(-1, size)
     weight, row = (place < len(label)).astype(np.float32), np.minimum(place, len(label) - 1)
-    tasks, classes = np.full(size, task, np.int32), np.tile(np.repeat(range(len(HEADS)), HEADS) == task, (size, 1))
+    tasks, classes = np.full(size, task, np.int32), np.tile(np.repeat(range(len(heads)), heads) == task, (size, 1))
     return [
         jax.tree.map(
             jnp.asarray,
@@ -50,10 +56,15 @@ def batches(arrays, prefix, task, size):
     ]
 
 
+def whole_batch(arrays, prefix, task):
+    """The examples of `task` recorded under `prefix`, in one batch."""
+    return batches(arrays, prefix, task, len(arrays[f"{prefix}_y"]))[0]
+
+
 def task_end(arrays, size, task, params):
     """The end of `task`, with a loader of t<task>_x in batches of `size` for each finished task."""
     loaders = tuple(functools.partial(batches, arrays, f"t{old}", old, size) for old in range(task + 1))
-    counts = jnp.ones(sum(HEADS))
+    counts = jnp.ones(sum(heads_of(arrays)))
     return TaskEnd(task, params, params, apply, apply, head, loaders, counts, jax.random.key(0))
 
 

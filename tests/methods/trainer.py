@@ -55,7 +55,7 @@ def train(net, method, optimizer, params, tasks, counts, task_end, loss="cross_e
     Yields (params, method state) at the end of each task."""
     objective = classification(net, method, LOSSES[loss]())
     step = jax.jit(make_step(objective, net, method, optimizer))
-    begun = start(params, len(tasks), **facts)
+    begun = start(params, len(tasks))._replace(**facts)
     state = fresh_state(method, optimizer, begun, (), counts, num_steps=0)
     for task, batches in enumerate(tasks):
         opt_state, size = optimizer.init(state.params), jnp.array(len(batches), jnp.int32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lifeq_jax.metrics.games import beats_chance, forward_transfer, lost, normalized
+from lifeq_jax.metrics.games import beats_chance, forward_transfer, lost, normalized_returns
 
 
 def test_beats_chance_by_two_standard_errors():
@@ -13,7 +13,7 @@ def test_beats_chance_by_two_standard_errors():
 
 def test_normalized():
     returns = np.array([[12.0, -3.0], [7.0, 5.0]])
-    found = normalized(returns, single=np.array([12.0, 5.0]), chance=np.array([2.0, -3.0]))
+    found = normalized_returns(returns, single=np.array([12.0, 5.0]), chance=np.array([2.0, -3.0]))
     np.testing.assert_allclose(found, [[1.0, 0.0], [0.5, 1.0]])
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.metrics.oscillation import BINS, distance, histogram, oscillations
+from lifeq_jax.metrics.oscillation import BINS, grid_distance, histogram, oscillations
 from lifeq_jax.quant import QUANTIZERS
 
 LSQ = QUANTIZERS["lsq"]
@@ -33,7 +33,7 @@ TRACKS = {
 def test_distance_by_hand():
     # 0.6 is 1.2 steps: 0.2 above code 1; -1.2 is 0.4 below -2; 9 is beyond the grid: on its outermost point
     learned, kernel = PARAMS["one"]["quantizer"], jnp.array([0.6, -1.2, 9.0])
-    actual = distance(LSQ(3).relax(learned, kernel), LSQ(3).codes(learned, kernel))
+    actual = grid_distance(LSQ(3).relax(learned, kernel), LSQ(3).codes(learned, kernel))
     np.testing.assert_allclose(actual, [0.2, -0.4, 0.0], atol=1e-6)
 
 
@@ -70,6 +70,6 @@ def test_only_what_is_tracked_counts():
 def test_distances_stay_within_half_a_step(name, bits):
     quantizer, kernel = QUANTIZERS[name](bits), jax.random.normal(jax.random.key(bits), (3, 3, 4, 8))
     learned = quantizer.init(kernel)
-    away = distance(quantizer.relax(learned, kernel), quantizer.codes(learned, kernel))
+    away = grid_distance(quantizer.relax(learned, kernel), quantizer.codes(learned, kernel))
     assert float(jnp.max(jnp.abs(away))) <= 0.5 + 1e-5
     assert float(jnp.std(away)) > 0.1

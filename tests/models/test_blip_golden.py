@@ -1,5 +1,4 @@
 import functools
-import json
 import math
 
 import jax
@@ -13,20 +12,27 @@ from lifeq_jax.layers.setups import quantizers
 from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import initialize, variable_shapes
 from lifeq_jax.quant import QUANTIZERS
-from tests.conftest import GOLDEN
+from tests import vectors
 from tests.models.blip_layout import columns, our_leaf, our_path, to_variables
 from tests.models.whole_network import distance
 from tests.torch_layout import to_image
 
-ARCHITECTURES = json.loads((GOLDEN / "blip_mini_architectures.json").read_text())
-CONSTANTS = json.loads((GOLDEN / "blip_layer_constants.json").read_text())["rows"]
+ARCHITECTURES = vectors.document("blip_mini_architectures")
+CONSTANTS = [row for row in vectors.document("blip_layer_constants")["rows"] if row["variant"] != "rl"]
 FLOAT = quantizers("convolutions", QUANTIZERS["proxq"], QUANTIZERS["activation"], 32, 32)
-# Of each file: the network, the task that the logits are of.
-RECORDED = {
-    "mlp": (MODELS["mlp"](5, FLOAT, hidden=6), 1),
-    "alexnet": (MODELS["alexnet_32"](20, FLOAT, mul=1 / 32, hidden=64), 0),
-    "resnet_mini": (MODELS["resnet18_84"](10, FLOAT, mul=1 / 16).clone(blocks_of_stage=(1, 1, 1, 1)), 1),
-}
+FILES = vectors.names("blip_fisher_*")
+
+
+def network(file):
+    """The recorded network; the heads of its tasks are one classifier."""
+    facts = vectors.scalars(file)
+    outputs = sum(size for _, size in facts["taskcla"])
+    if "ndim" in facts:
+        return MODELS["mlp"](outputs, FLOAT, hidden=facts["ndim"])
+    if "num_blocks" in facts:
+        model = MODELS["resnet18_84"](outputs, FLOAT, mul=facts["mul"])
+        return model.clone(blocks_of_stage=tuple(facts["num_blocks"]))
+    return MODELS["alexnet_32"](outputs, FLOAT, mul=facts["mul"], hidden=facts["fc"][1])
 
 
 def images(arrays):
@@ -35,20 +41,17 @@ def images(arrays):
     return to_image(x[arrays["perm"]] if "perm" in arrays else x)[: len(arrays["logits"])]
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_logits_of_recorded_parameters(golden, name):
-    arrays, (model, task) = dict(golden(f"blip_fisher_{name}")), RECORDED[name]
+@pytest.mark.parametrize("file", FILES)
+def test_logits_of_recorded_parameters(file):
+    arrays, model = vectors.arrays(file), network(file)
     variables, image = to_variables(arrays), images(arrays)
     shapes = variable_shapes(model, image.shape[1:])
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
-    logits = jax.jit(model.apply, static_argnums=2)(variables, image, False)
-    assert distance(logits[:, columns(arrays, task)], arrays["logits"]) < 1e-5
-
-
-def test_the_originals_window_holds_all_of_a_last_image_of_4x4(golden):
-    arrays, (model, task) = dict(golden("blip_fisher_resnet_mini")), RECORDED["resnet_mini"]
-    found = jax.jit(model.clone(window=4).apply, static_argnums=2)(to_variables(arrays), images(arrays), False)
-    assert distance(found[:, columns(arrays, task)], arrays["logits"]) < 1e-5
+    windows = (0, 4) if "resnet" in file else (None,)  # the original's window of 4x4 holds all of a last image of 4x4
+    for window in windows:
+        model = model if window is None else model.clone(window=window)
+        logits = jax.jit(model.apply, static_argnums=2)(variables, image, False)
+        assert distance(logits[:, columns(arrays, vectors.scalars(file)["task"])], arrays["logits"]) < 1e-5
 
 
 MADE = {
@@ -150,10 +153,10 @@ SMALLEST = {
 
 
 def test_every_layer_of_the_constants_is_compared():
-    assert {tuple(row["weight_shape"]) for row in CONSTANTS if row["variant"] != "rl"} == set(SMALLEST)
+    assert {tuple(row["weight_shape"]) for row in CONSTANTS} == set(SMALLEST)
 
 
-@pytest.mark.parametrize("row", [row for row in CONSTANTS if row["variant"] != "rl"], ids=lambda row: str(row["bound"]))
+@pytest.mark.parametrize("row", CONSTANTS, ids=lambda row: str(row["bound"]))
 def test_initialization_has_the_originals_distributions(row):
     model, shape, path = SMALLEST[tuple(row["weight_shape"])]
     leaves = named_leaves(initialize(model, 0, shape))

@@ -14,6 +14,7 @@ from lifeq_jax.models.loading import initialize, load_float, variable_shapes
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.codes import is_learned
 from lifeq_jax.quant.rounding import identity
+from tests.refusals import refused
 
 
 def resnet(bits, **args):
@@ -62,9 +63,7 @@ def test_float_parameters_go_into_the_quantized_model():
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_and_shape(given, wanted, message):
-    with pytest.raises(Refusal) as refusal:
-        load_float(given, wanted)
-    assert str(refusal.value) == message
+    assert refused(load_float, given, wanted) == message
 
 
 def test_what_quantizers_learn_is_not_carried_over():

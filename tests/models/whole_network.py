@@ -13,8 +13,8 @@ import optax
 class Pass(NamedTuple):
     logits: jax.Array
     feature: jax.Array
-    losses: list  # of each loss its value
-    grads: list  # of each loss its gradient
+    loss: jax.Array
+    grads: dict  # of the loss
     batch_stats: dict  # after the pass
     layer_stats: jax.Array  # (blocks, 3): mean, unbiased deviation, mean magnitude of each block's output
 
@@ -27,10 +27,22 @@ def mean_cross_entropy(logits, feature, label):
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
 
 
-def whole_pass(model, variables, image, label, train, share=None, losses: tuple[Callable, ...] = (mean_cross_entropy,)):
+def of_batch(model, share):
+    """The network as one training batch sees it."""
+    return model if share is None else model.clone(quantizers=model.quantizers.of_batch(share))
+
+
+def head_pass(model, params, feature, label, share, loss):
+    """A loss and its gradient through the head alone, which is all of the classifier's."""
+    model = of_batch(model, share)
+    return jax.value_and_grad(lambda p: loss(model.apply({"params": p}, feature, method="head"), feature, label))(
+        params
+    )
+
+
+def whole_pass(model, variables, image, label, train, share=None, loss: Callable = mean_cross_entropy):
     """One pass; share (B,) of the batch that has each example's class, None: as in evaluation."""
-    if share is not None:
-        model = model.clone(quantizers=model.quantizers.of_batch(share))
+    model = of_batch(model, share)
 
     def network(params):
         feature, found = model.apply(
@@ -46,13 +58,13 @@ def whole_pass(model, variables, image, label, train, share=None, losses: tuple[
         return (model.apply({"params": params}, feature, method="head"), feature), found
 
     (logits, feature), pullback, found = jax.vjp(network, variables["params"], has_aux=True)
-    values = [jax.value_and_grad(loss, (0, 1))(logits, feature, label) for loss in losses]
+    value, cotangent = jax.value_and_grad(loss, (0, 1))(logits, feature, label)
     outputs = found["intermediates"]
     return Pass(
         logits,
         feature,
-        losses=[value for value, _ in values],
-        grads=[pullback(cotangent)[0] for _, cotangent in values],
+        loss=value,
+        grads=pullback(cotangent)[0],
         batch_stats=found["batch_stats"],
         layer_stats=jnp.stack([statistics(outputs[f"blocks_{i}"]["__call__"][0]) for i in range(len(outputs))]),
     )

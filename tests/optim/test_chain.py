@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from lifeq_jax.core.tree import named_leaves
-from lifeq_jax.optim.chain import adam, chain, sgd
+from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import constant
 
 RATE, DECAY = 0.1, 0.01
@@ -39,7 +39,7 @@ def torch_sgd(momentum):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_is_torchs(momentum):
-    np.testing.assert_allclose(run(sgd(constant(RATE), momentum, DECAY)), torch_sgd(momentum), rtol=1e-6)
+    np.testing.assert_allclose(run(sgd_by_progress(constant(RATE), momentum, DECAY)), torch_sgd(momentum), rtol=1e-6)
 
 
 def torch_adam(decay=0.0):
@@ -54,22 +54,24 @@ def torch_adam(decay=0.0):
 
 
 def test_adam_is_torchs():
-    np.testing.assert_allclose(run(adam(constant(RATE))), torch_adam(), rtol=1e-6)
-    np.testing.assert_allclose(run(adam(constant(RATE), weight_decay=0.7)), torch_adam(0.7), rtol=1e-6)
+    np.testing.assert_allclose(run(adam_by_progress(constant(RATE))), torch_adam(), rtol=1e-6)
+    np.testing.assert_allclose(run(adam_by_progress(constant(RATE), weight_decay=0.7)), torch_adam(0.7), rtol=1e-6)
 
 
 def test_adam_with_another_epsilon():
     # the first step is rate * g / (|g| + epsilon)
-    np.testing.assert_allclose(run(adam(constant(RATE), epsilon=0.5), [2.0]), [2.0 - RATE * 2.0 / 2.5], rtol=1e-6)
+    np.testing.assert_allclose(
+        run(adam_by_progress(constant(RATE), epsilon=0.5), [2.0]), [2.0 - RATE * 2.0 / 2.5], rtol=1e-6
+    )
 
 
 def test_rate_follows_progress():
-    transform = sgd(lambda progress: 0.1 * (1 + 2 * progress), momentum=0.0)
+    transform = sgd_by_progress(lambda progress: 0.1 * (1 + 2 * progress), momentum=0.0)
     np.testing.assert_allclose(run(transform, [1.0, 1.0]), [1.9, 1.7], rtol=1e-6)
 
 
 def test_new_progress_retraces_nothing():
-    transform, params, traces = sgd(constant(RATE)), {"w": jnp.ones(2)}, []
+    transform, params, traces = sgd_by_progress(constant(RATE)), {"w": jnp.ones(2)}, []
 
     @jax.jit
     def update(state, progress):
@@ -89,7 +91,9 @@ def test_constraint_sees_the_finished_update_and_the_extra_arguments():
         return jax.tree.map(jnp.zeros_like, updates), state
 
     constraint = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), land)
-    transform = chain(NOTHING, sgd(constant(0.5), momentum=0.0), adam(constant(0.5)), constraint)
+    transform = method_chain(
+        NOTHING, sgd_by_progress(constant(0.5), momentum=0.0), adam_by_progress(constant(0.5)), constraint
+    )
     params = {"w": jnp.ones(2)}
     updates, _ = transform.update(
         {"w": jnp.full(2, 2.0)},
@@ -112,7 +116,10 @@ PARAMS = {
 
 
 def test_learned_state_takes_adam_and_everything_else_sgd():
-    transform, params = chain(NOTHING, sgd(constant(RATE), 0.9, DECAY), adam(constant(RATE)), NOTHING), PARAMS
+    transform, params = (
+        method_chain(NOTHING, sgd_by_progress(constant(RATE), 0.9, DECAY), adam_by_progress(constant(RATE)), NOTHING),
+        PARAMS,
+    )
     state = transform.init(params)
     for i, g in enumerate(GRADS):
         updates, state = transform.update(
@@ -131,13 +138,17 @@ def test_learned_state_takes_adam_and_everything_else_sgd():
 
 def test_gradients_link_comes_before_momentum():
     halve = optax.with_extra_args_support(optax.scale(0.5))
-    transform = chain(halve, sgd(constant(RATE), 0.9, DECAY), adam(constant(RATE)), NOTHING)
+    transform = method_chain(
+        halve, sgd_by_progress(constant(RATE), 0.9, DECAY), adam_by_progress(constant(RATE)), NOTHING
+    )
     np.testing.assert_allclose(run(transform, [2 * g for g in GRADS]), torch_sgd(0.9), rtol=1e-6)
 
 
 def test_clipping_is_by_the_norm_of_all_leaves_before_weight_decay_and_momentum():
     double = optax.with_extra_args_support(optax.scale(2.0))
-    transform = chain(double, sgd(constant(RATE), 0.9, DECAY), sgd(constant(RATE), 0.9), NOTHING, max_norm=2.5)
+    transform = method_chain(
+        double, sgd_by_progress(constant(RATE), 0.9, DECAY), sgd_by_progress(constant(RATE), 0.9), NOTHING, max_norm=2.5
+    )
     params = {"w": jnp.array([2.0]), "quantizer": {"scale": jnp.array([1.0])}}
     p, q, b, c, state = 2.0, 1.0, 0.0, 0.0, transform.init(params)
     for g, h in ((3.0, 4.0), (0.3, 0.4), (0.0, -5.0)):  # norms 5, 0.5 and 5, twice as much behind the first link

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.optim.schedules import SCHEDULES, annealed, constant, cosine, linear, step
+from tests import vectors
+from tests.refusals import refused
 
 
 def rates(schedule, *progress):
@@ -33,9 +34,9 @@ def test_step_takes_its_own_factor():
 
 @pytest.mark.parametrize("milestone", [0, 1.0, 10, -0.5, float("nan")])
 def test_step_refuses_a_milestone_outside_the_training(milestone):
-    with pytest.raises(Refusal) as refused:
-        step(0.1, milestones=(milestone,))
-    assert str(refused.value) == (f"optimizer.milestones={milestone!r} is not a share of the task between 0 and 1")
+    assert refused(step, 0.1, milestones=(milestone,)) == (
+        f"optimizer.milestones={milestone!r} is not a share of the task between 0 and 1"
+    )
 
 
 def test_cosine_starts_halves_and_ends():
@@ -60,12 +61,11 @@ def test_annealed_by_hand():
     np.testing.assert_allclose(rates(annealed(3.0, 1.0, 0.2), 0.0, 0.2, 0.6, 1.0), [3.0, 3.0, 2.0, 1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("case", "t_max", "first", "last", "start"),
-    [("s0", 1000, 0.1, 0.011, 0.25), ("s1", 500, 0.0, 0.1, 0.25), ("s2", 200, 20.0, 2.0, 0.0)],
-)
-def test_annealed_is_the_originals(golden, case, t_max, first, last, start):
-    arrays = golden("osc_dampening")
+@pytest.mark.parametrize("case", [case for (case,) in vectors.keys("osc_dampening", "(.+)_v")])
+def test_annealed_is_the_originals(case):
+    arrays, args = vectors.arrays("osc_dampening"), vectors.cases("osc_dampening")[case]
+    first, last = args["start"], args["end"]
     # float32: the cosine near its flat start is exact to 1e-7 of the whole swing only
-    actual = jax.vmap(annealed(first, last, start))(jnp.asarray(arrays[f"{case}_t"] / t_max, jnp.float32))
+    progress = jnp.asarray(arrays[f"{case}_t"] / args["t_max"], jnp.float32)
+    actual = jax.vmap(annealed(first, last, args["rel_decay_start"]))(progress)
     np.testing.assert_allclose(actual, arrays[f"{case}_v"], rtol=1e-5, atol=3e-7 * max(first, last))

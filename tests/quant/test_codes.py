@@ -44,7 +44,7 @@ def test_names_of_learned_state(name, expected):
 
 
 def test_quantize_acts_on_the_kernels_of_the_table_alone(table, params):
-    found = module.quantize(table, params)
+    found = module.quantize_kernels(table, params)
     learned, kernel = params["stem"]["conv"][module.LEARNED], params["stem"]["conv"]["kernel"]
     np.testing.assert_array_equal(found["stem"]["conv"]["kernel"], lsq(3).apply(learned, kernel))
     np.testing.assert_array_equal(found["head"]["kernel"], minmax(4).apply({}, params["head"]["kernel"]))
@@ -56,7 +56,7 @@ def test_quantize_acts_on_the_kernels_of_the_table_alone(table, params):
 
 
 def test_codes_dequantize_to_the_quantized_kernels(table, params):
-    found, weights = module.codes(table, params), module.quantize(table, params)
+    found, weights = module.kernel_codes(table, params), module.quantize_kernels(table, params)
     assert set(found) == set(table)
     np.testing.assert_array_equal(dequantize(found["stem/conv/kernel"]), weights["stem"]["conv"]["kernel"])
     np.testing.assert_array_equal(dequantize(found["head/kernel"]), weights["head"]["kernel"])

@@ -3,39 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.quant.estimators import ESTIMATORS, round_with, rounding, scale_gradient
-
-ORIGINAL = {
-    "ste": ("ste", 0.0),
-    "ewgs_0.2": ("ewgs", 0.2),
-    "ewgs_1.0": ("ewgs", 1.0),
-    "ssig_1.0": ("stacked_sigmoid", 1.0),
-    "ssig_6.0": ("stacked_sigmoid", 6.0),
-}
-
-
-def check(g, case, function):
-    y, pullback = jax.vjp(function, jnp.asarray(g["x"]))
-    np.testing.assert_array_equal(y, g[f"{case}_y"])
-    np.testing.assert_allclose(pullback(jnp.asarray(g["g"]))[0], g[f"{case}_gx"], rtol=1e-5, atol=1e-6, err_msg=case)
-
-
-@pytest.mark.parametrize("case", ORIGINAL)
-def test_estimators_are_the_original(golden, case):
-    round_ = rounding(*ORIGINAL[case])
-    check(golden("osc_rounding_functions"), case, lambda x: round_(x, None))
-
-
-def test_rounding_with_noise_and_the_gradient_scale_are_the_original(golden):
-    g = golden("osc_rounding_functions")
-    check(g, "stoch", lambda x: round_with(x, jnp.asarray(g["noise"])))
-    check(g, "scalegrad_0.37", lambda x: scale_gradient(x, jnp.float32(0.37)))
-
-
-def test_every_golden_case_is_checked(golden):
-    cases = {name[:-2] for name in golden("osc_rounding_functions").files if name.endswith("_y")}
-    assert cases == {*ORIGINAL, "stoch", "scalegrad_0.37"}
+from lifeq_jax.quant.estimators import ESTIMATORS, rounding
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
@@ -76,6 +45,4 @@ def test_stochastic_rounding_is_right_in_the_mean_and_repeats_with_its_key():
     ],
 )
 def test_refusals(args, message):
-    with pytest.raises(Refusal) as refusal:
-        rounding(*args)
-    assert str(refusal.value) == message
+    assert refused(rounding, *args) == message

@@ -102,10 +102,9 @@ def holdings(quantizer, seed, share):
     """(learned state, x, values, mask): the codes of one tensor, and another tensor and state near to the first."""
     draw = np.random.default_rng(seed)
     x = jnp.asarray(draw.normal(0.05, 0.5, (3, 3, 2, 4)), jnp.float32)
-    learned = jax.tree.map(lambda leaf: leaf * 0.7, quantizer.init(x))
-    if "low" in learned:
-        learned["low"] = quantizer.init(x)["low"]
-    values = quantizer.codes(learned, x).values
+    fresh = jax.jit(quantizer.init)(x)
+    learned = {key: leaf if key == "low" else leaf * 0.7 for key, leaf in fresh.items()}
+    values = jax.jit(quantizer.codes)(learned, x).values
     mask = draw.random(x.shape) < share
     mask.flat[:2] = False  # two entries are free, whatever the share
     moved = x + jnp.asarray(draw.normal(0, 0.1, x.shape), jnp.float32)

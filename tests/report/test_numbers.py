@@ -5,7 +5,7 @@ import pytest
 
 from lifeq_jax.metrics.classify import class_shares
 from lifeq_jax.report import layers, oscillation
-from lifeq_jax.report.classes import NUMBERS, Classes, class_curve, class_numbers, is_unbalanced
+from lifeq_jax.report.classes import NUMBERS, Classes, class_curves, class_numbers, is_unbalanced
 from lifeq_jax.runs.columns import DISTANCES, LAYERS, METRICS
 from lifeq_jax.runs.read import read_run
 from tests.runs.folders import MATRIX, SIZES, make_group, make_run, rewrite
@@ -43,31 +43,28 @@ def test_numbers_are_means_over_the_tasks_that_have_them(run):
     assert np.isnan(class_numbers(run.classes, many=400, few=0)["few"])
 
 
-def test_unbalanced_if_the_scored_classes_of_a_task_differ(run, plain):
-    assert is_unbalanced(run.classes) and is_unbalanced(single([8, 9], [5, 5], [1, 1]))
-    assert not is_unbalanced(plain.classes) and not is_unbalanced(single([8, 9, 8], [5, 0, 5], [1, 0, 1]))
-    assert not is_unbalanced(Classes(np.array([[8, 8], [9, 9]]), np.ones((2, 2), int), np.ones((2, 2), int)))
+def test_unbalanced_if_the_scored_classes_of_a_task_differ_clearly(run, plain):
+    assert is_unbalanced(run.classes) and is_unbalanced(single([8, 13], [5, 5], [1, 1]))
+    assert not is_unbalanced(single([8, 12], [5, 5], [1, 1]))
+    assert not is_unbalanced(plain.classes) and not is_unbalanced(single([8, 90, 8], [5, 0, 5], [1, 0, 1]))
+    assert not is_unbalanced(Classes(np.array([[8, 8], [90, 90]]), np.ones((2, 2), int), np.ones((2, 2), int)))
 
 
 def test_the_curve_is_ordered_by_training_images():
     runs = [single([5, 70, 9, 70, 1], [10, 10, 10, 20, 0], correct) for correct in ([1, 8, 3, 10, 0], [3, 8, 3, 20, 0])]
-    curve = class_curve(runs)
-    assert (curve.label.tolist(), curve.train_images.tolist()) == ([1, 3, 2, 0], [70, 70, 9, 5])
+    (curve,) = class_curves(runs, ("a", "b", "c", "d", "e"))
+    assert (curve.label.tolist(), curve.train_images.tolist()) == (["b", "d", "c", "a"], [70, 70, 9, 5])
     np.testing.assert_allclose(curve.mean, [0.8, 0.75, 0.3, 0.2])
     np.testing.assert_allclose(curve.deviation, [0, 0.5 / np.sqrt(2), 0, 0.2 / np.sqrt(2)], atol=1e-12)
 
 
-def test_the_curve_of_one_run_has_no_deviation(run):
-    curve = class_curve([run.classes])
-    assert curve.label.tolist() == [1, 2, 3, 4] and not curve.deviation.any()
-    np.testing.assert_allclose(curve.train_images, np.mean(list(SIZES.values()), axis=0))
-    np.testing.assert_allclose(curve.mean, class_shares(run.classes.correct, run.classes.images)[:, 1:5].mean(axis=0))
-
-
-def test_the_curve_passes_over_tasks_that_do_not_score_a_class():
-    curve = class_curve([Classes(np.array([[9, 7], [3, 8]]), np.array([[4, 4], [0, 4]]), np.array([[1, 2], [0, 4]]))])
-    assert (curve.label.tolist(), curve.train_images.tolist()) == ([0, 1], [9, 7.5])
-    np.testing.assert_allclose(curve.mean, [0.25, 0.75])
+def test_the_curves_of_one_run_are_by_task_and_have_no_deviation(run):
+    curves = class_curves([run.classes], run.recipe.data.class_names)
+    shares = class_shares(run.classes.correct, run.classes.images)[:, 1:5]
+    for curve, sizes, expected in zip(curves, SIZES.values(), shares, strict=True):
+        assert curve.label.tolist() == ["1", "2", "3", "4"] and not curve.deviation.any()
+        assert curve.train_images.tolist() == list(sizes)
+        np.testing.assert_allclose(curve.mean, expected)
 
 
 def test_the_end_of_a_run_by_hand(run, plain):

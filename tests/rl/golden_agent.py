@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from lifeq_jax.methods.base import Outputs, StageStart, TaskEnd
-from lifeq_jax.optim.chain import adam, chain
+from lifeq_jax.optim.chain import adam_by_progress, method_chain
 from lifeq_jax.optim.schedules import constant
-from lifeq_jax.rl.heads import head_of, heads_of
-from lifeq_jax.rl.learn import Minibatch, batch_of, objective
-from lifeq_jax.rl.ppo import PPO, Samples, normalized
+from lifeq_jax.rl.heads import game_heads, head_of
+from lifeq_jax.rl.learn import Minibatch, batch_of_actions, objective
+from lifeq_jax.rl.ppo import PPO, Samples, normalized_advantage
 from lifeq_jax.train.step import fresh_state, make_step
 from tests.conftest import GOLDEN
 from tests.methods.trainer import network
 
 CASES = json.loads((GOLDEN / "blip_rl_cases.json").read_text())
 ACTIONS = (4, 3, 5)
-HEADS = heads_of(ACTIONS)
+HEADS = game_heads(ACTIONS)
 OUTPUTS = sum(ACTIONS) + len(ACTIONS)
 LAYERS = {"actor.0": "stem", "actor.2": "dense"}
 SCALE = 255.0  # the recorded observations are floats, and the network divides by it
@@ -61,7 +61,7 @@ def samples(arrays, game):
         log_prob=jnp.asarray(rows["action_log_probs"][:, 0]),
         value=value,
         returns=returns,
-        advantage=normalized(returns - value),
+        advantage=normalized_advantage(returns - value),
     )
 
 
@@ -77,7 +77,7 @@ def fisher_batches(arrays, game):
     """Those of the recorded Fisher information, with the actions that were drawn there."""
     whole = samples(arrays, game)
     for rows, drawn in zip(arrays[f"t{game}_fmb"], arrays[f"t{game}_factions"], strict=True):
-        yield batch_of(whole.image[rows], jnp.asarray(drawn) + HEADS.first[game], head_of(HEADS, game), game)
+        yield batch_of_actions(whole.image[rows], jnp.asarray(drawn) + HEADS.first[game], head_of(HEADS, game), game)
 
 
 class Run:
@@ -86,8 +86,8 @@ class Run:
     def __init__(self, golden, name, method):
         self.arrays, self.method, given = golden(name), method, CASES[name]
         assert tuple(given["heads"]) == ACTIONS
-        rate = adam(constant(given["lr"]), given["eps"])
-        self.optimizer = chain(method.gradients, rate, rate, method.constraint, given["max_grad_norm"])
+        rate = adam_by_progress(constant(given["lr"]), given["eps"])
+        self.optimizer = method_chain(method.gradients, rate, rate, method.constraint, given["max_grad_norm"])
         ppo = PPO(clip=given["clip_param"], value_coef=given["value_loss_coef"], entropy_coef=given["entropy_coef"])
         start = tree(self.arrays, "init")
         net = network(apply, quantized=jax.tree.map(lambda _: False, start))

@@ -6,7 +6,7 @@ import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.rl import make_game
-from lifeq_jax.rl.ale import atari
+from lifeq_jax.rl.ale import atari_game
 
 SHAPE = (21, 21, 4)
 ale_py = pytest.mark.skipif(
@@ -30,7 +30,7 @@ def play(game, num_envs, steps, seed=3):
 
 @pytest.fixture(scope="module")
 def krull():
-    return play(atari("krull", SHAPE), 4, 1600)
+    return play(atari_game("krull", SHAPE), 4, 1600)
 
 
 @ale_py
@@ -57,14 +57,14 @@ def test_after_a_game_over_a_new_game_is_seen(krull):
 
 @ale_py
 def test_rewards_are_the_games_own():
-    _, outcome = play(atari("kung_fu_master", SHAPE), 4, 400)
+    _, outcome = play(atari_game("kung_fu_master", SHAPE), 4, 400)
     assert outcome.reward.dtype == np.float32
     assert outcome.reward.max() >= 100
 
 
 @ale_py
 def test_a_time_limit_is_no_end_of_the_game():
-    _, outcome = play(atari("krull", SHAPE, max_frames=400), 2, 250)
+    _, outcome = play(atari_game("krull", SHAPE, max_frames=400), 2, 250)
     assert np.flatnonzero(outcome.truncated[:, 0]).tolist() == [99, 199]
     late = outcome.truncated
     assert (outcome.done[late] & outcome.over[late]).all()
@@ -72,7 +72,7 @@ def test_a_time_limit_is_no_end_of_the_game():
 
 @ale_py
 def test_a_game_without_lives_ends():
-    _, outcome = play(atari("boxing", SHAPE), 1, 1800)
+    _, outcome = play(atari_game("boxing", SHAPE), 1, 1800)
     assert np.flatnonzero(outcome.over).shape == (1,)
     assert np.array_equal(outcome.done, outcome.over)
     assert not outcome.truncated.any()
@@ -80,7 +80,7 @@ def test_a_game_without_lives_ends():
 
 @ale_py
 def test_same_seed_and_actions_give_the_same_bits():
-    game = atari("space_invaders", SHAPE)
+    game = atari_game("space_invaders", SHAPE)
     first, again, other = (play(game, 2, 150, seed) for seed in (5, 5, 6))
     assert np.array_equal(first[0], again[0])
     assert all(np.array_equal(*pair) for pair in zip(first[1], again[1], strict=True))
@@ -89,7 +89,7 @@ def test_same_seed_and_actions_give_the_same_bits():
 
 @ale_py
 def test_copies_of_a_game_do_not_depend_on_how_many_are_open():
-    game = atari("space_invaders", SHAPE)
+    game = atari_game("space_invaders", SHAPE)
     both, second = game.open(2), game.open(1)
     assert np.array_equal(both.reset(5)[1], second.reset(6)[0])
     for _ in range(40):

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from lifeq_jax.rl.evaluate import Scores, add_step, make_score, nothing_yet, score_on_host
+from lifeq_jax.rl.evaluate import Scores, add_outcome, make_score, nothing_yet, score_on_host
 from lifeq_jax.rl.games import Outcome
 from lifeq_jax.rl.heads import Manner
 from lifeq_jax.rl.host import make_act
@@ -44,7 +44,7 @@ def test_what_begins_after_a_games_end_does_not_count():
     scores = nothing_yet(2)
     for over in ([True, False], [False, False], [True, True]):
         over = np.array(over)
-        scores = add_step(scores, Outcome(np.array([1.0, 10.0], np.float32), over, over, over))
+        scores = add_outcome(scores, Outcome(np.array([1.0, 10.0], np.float32), over, over, over))
     assert scores.returns.tolist() == [1, 30]
     assert scores.steps.tolist() == [1, 3]
     assert scores.finished.tolist() == [True, True]
@@ -52,7 +52,7 @@ def test_what_begins_after_a_games_end_does_not_count():
 
 def test_a_life_lost_is_not_the_end_of_the_game():
     yes, no = np.array([True]), np.array([False])
-    scores = add_step(nothing_yet(1), Outcome(np.ones(1, np.float32), yes, no, no))
+    scores = add_outcome(nothing_yet(1), Outcome(np.ones(1, np.float32), yes, no, no))
     assert not scores.finished.any()
 
 

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lifeq_jax.losses.classify import OUT
-from lifeq_jax.rl.heads import Manner, choose, head_of, heads_of, logits_of, value_of
+from lifeq_jax.rl.heads import Manner, choose, game_heads, head_of, logits_of, value_of
 
-HEADS = heads_of((2, 3))  # outputs 0 1 | 2 3 4 | values 5 6
+HEADS = game_heads((2, 3))  # outputs 0 1 | 2 3 4 | values 5 6
 
 
 def test_actions_of_all_games_then_their_values():

@@ -9,19 +9,19 @@ from lifeq_jax.layers.setups import quantizers
 from lifeq_jax.losses.classify import OUT
 from lifeq_jax.methods.base import Method, StageStart
 from lifeq_jax.models import MODELS
-from lifeq_jax.optim.chain import adam, chain
+from lifeq_jax.optim.chain import adam_by_progress, method_chain
 from lifeq_jax.optim.schedules import constant
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.rl import make_game
-from lifeq_jax.rl.heads import head_of, heads_of, value_of
-from lifeq_jax.rl.learn import Learning, Lesson, Minibatch, batch_of, make_update, objective
+from lifeq_jax.rl.heads import game_heads, head_of, value_of
+from lifeq_jax.rl.learn import LearnerState, Lesson, Minibatch, batch_of_actions, make_update, objective
 from lifeq_jax.rl.ppo import PPO, minibatch_order, ppo_loss
 from lifeq_jax.rl.rollout import begin, no_returns, pixels, rollout, samples_of
 from lifeq_jax.train.network import network
 from lifeq_jax.train.step import add_totals, fresh_state, make_step, zero_totals
 
 SHAPE, ENVS, STEPS = (5, 3, 1), 16, 16
-HEADS = heads_of((3, 3))
+HEADS = game_heads((3, 3))
 FLOAT = quantizers("convolutions", QUANTIZERS["proxq"], QUANTIZERS["activation"], 32, 32)
 NET = network(MODELS["minatar"](8, FLOAT, num_values=2, features=4, hidden=16), SHAPE)
 CATCH = make_game("catch/catch", SHAPE)
@@ -39,15 +39,15 @@ class Agent:
     """The state of a fresh agent and what makes steps of it."""
 
     def __init__(self, method=Method(), ppo=PPO(epochs=2, minibatches=4), rate=3e-3):  # noqa: B008
-        weights = adam(constant(rate), 1e-5)
-        optimizer = chain(method.gradients, weights, weights, method.constraint, 0.5)
+        weights = adam_by_progress(constant(rate), 1e-5)
+        optimizer = method_chain(method.gradients, weights, weights, method.constraint, 0.5)
         self.ppo, self.objective = ppo, objective(NET, method, ppo)
         self.step = make_step(self.objective, NET, method, optimizer)
         self.update = make_update(CATCH, evaluate, self.step, ppo, STEPS)
         self.state = fresh_state(method, optimizer, StageStart(PARAMS, 2, 8), {}, jnp.ones(8), 100)
 
     def learning(self):
-        return Learning(self.state, zero_totals(self.objective), no_returns(ENVS))
+        return LearnerState(self.state, zero_totals(self.objective), no_returns(ENVS))
 
 
 @functools.cache
@@ -138,7 +138,7 @@ def test_an_agent_learns_to_catch():
 
 
 def test_a_batch_for_methods():
-    batch = batch_of(jnp.full((2, 1, 1, 1), 51, jnp.uint8), jnp.array([3, 4]), LESSON.head, LESSON.task)
+    batch = batch_of_actions(jnp.full((2, 1, 1, 1), 51, jnp.uint8), jnp.array([3, 4]), LESSON.head, LESSON.task)
     np.testing.assert_allclose(batch.image, 0.2)
     assert batch.label.tolist() == [3, 4]
     assert batch.weight.tolist() == [1, 1]

@@ -1,3 +1,6 @@
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +16,14 @@ from tests.rl.test_run import RECIPE, quiet
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("look") / "run"
-    run_games(RECIPE, folder, quiet)
+    run_games(dataclasses.replace(RECIPE, keep="task"), folder, quiet)
     return folder
+
+
+def test_the_agent_after_each_game_is_kept(run):
+    first, last, now = (read_agent(run, 0, after_task=after).params for after in (0, 1, None))
+    same = jax.tree.map(np.array_equal, last, now)
+    assert all(jax.tree.leaves(same)) and not all(jax.tree.leaves(jax.tree.map(np.array_equal, first, last)))
 
 
 def test_a_score_follows_from_its_seed(run):

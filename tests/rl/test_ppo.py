@@ -7,9 +7,9 @@ import optax
 import pytest
 
 from lifeq_jax.losses.classify import OUT
-from lifeq_jax.optim.chain import adam, chain
+from lifeq_jax.optim.chain import adam_by_progress, method_chain
 from lifeq_jax.optim.schedules import constant, linear
-from lifeq_jax.rl.ppo import PPO, Samples, entropy, gae, minibatch_order, normalized, ppo_loss
+from lifeq_jax.rl.ppo import PPO, Samples, entropy, gae, minibatch_order, normalized_advantage, ppo_loss
 from tests.conftest import GOLDEN
 
 CASES = json.loads((GOLDEN / "blip_rl_cases.json").read_text())
@@ -39,7 +39,9 @@ def test_recorded_returns(golden, case, use_gae, use_limits):
 def test_recorded_normalization(golden, case):
     arrays, constants = golden("blip_rl_gae"), CASES["blip_rl_gae"][case]
     reward, value, last, done, truncated = rollout(arrays, case)
-    found = normalized(gae(reward, value, last, done, truncated & False, constants["gamma"], constants["gae_lambda"]))
+    found = normalized_advantage(
+        gae(reward, value, last, done, truncated & False, constants["gamma"], constants["gae_lambda"])
+    )
     np.testing.assert_allclose(found, arrays[f"{case}_adv_norm"][..., 0], rtol=1e-5, atol=1e-6)
 
 
@@ -93,9 +95,9 @@ def test_recorded_losses_gradients_and_adam_step(golden, case):
     np.testing.assert_allclose(grads["value"], arrays[f"{case}_grad_values"][:, 0], rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(grads["logits"], arrays[f"{case}_grad_logits"], rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(optax.tree.norm(grads), arrays[f"{case}_grad_norm"], rtol=1e-5)
-    weights = adam(constant(given["lr"]), epsilon=given["eps"])
+    weights = adam_by_progress(constant(given["lr"]), epsilon=given["eps"])
     nothing = optax.with_extra_args_support(optax.identity())
-    optimizer = chain(nothing, weights, weights, nothing, given["max_grad_norm"])
+    optimizer = method_chain(nothing, weights, weights, nothing, given["max_grad_norm"])
     updates, _ = optimizer.update(grads, optimizer.init(params), params, progress=jnp.zeros(()))
     after = optax.apply_updates(params, updates)
     np.testing.assert_allclose(after["value"], arrays[f"{case}_values_after"][:, 0], rtol=1e-5, atol=1e-7)

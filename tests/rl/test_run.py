@@ -114,15 +114,16 @@ def test_the_configuration_reads_back(finished):
         run_games(other, folder, quiet)
 
 
-@pytest.mark.parametrize("moment", [("epoch", "3"), ("save", "4")])
-def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path, moment):
+@pytest.mark.exact
+def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
     folder = tmp_path / "killed"
-    assert train_killed(RECIPE, folder, *moment) == -9
+    assert train_killed(RECIPE, folder, "save", "4") == -9
     assert not (folder / "summary.json").exists()
     run_games(RECIPE, folder, quiet)
     same(folder, finished[0])
 
 
+@pytest.mark.exact
 def test_seeds_are_runs_of_their_own(finished, tmp_path):
     content = run_games_seeds(RECIPE, (0, 1), tmp_path, quiet)
     assert content["seeds"] == [0, 1]
@@ -177,7 +178,8 @@ def test_games_on_the_host_are_learned_too_and_resume(monkeypatch, tmp_path):
     assert opened == closed
     assert set(opened) == {2, 3}  # halves of four, and an evaluation's three
     row = rows_of(tmp_path / "whole", "metrics.csv")[-1]
-    assert all(float(row[name]) > 0 for name in ("acting_seconds", "waiting_seconds", "learning_seconds"))
+    times = [float(row[name]) for name in ("acting_seconds", "waiting_seconds", "learning_seconds")]
+    assert min(times) >= 0 and sum(times) > 0  # a wait may be shorter than what is written
 
 
 @pytest.mark.skipif(not ALE, reason="needs ale-py and gymnasium (extra rl)")

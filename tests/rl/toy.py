@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lifeq_jax.rl.games import Emulator, Environments, Game, Outcome
-from lifeq_jax.rl.heads import head_of, heads_of
+from lifeq_jax.rl.heads import game_heads, head_of
 
 SHAPE = (1, 1, 2)
-HEAD = head_of(heads_of((2, 3)), 1)  # outputs 2 3 4 are the actions, 6 is the value
+HEAD = head_of(game_heads((2, 3)), 1)  # outputs 2 3 4 are the actions, 6 is the value
 
 
 def counter(length=5, limit=False):

@@ -9,10 +9,10 @@ import numpy as np
 from lifeq_jax.core.config import Data, Part, Recipe, Stage
 from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.report.groups import group_runs
-from lifeq_jax.runs.columns import CLASSES, DISTANCES, LAYERS, METRICS, file_columns
+from lifeq_jax.runs.columns import CLASSES, CONFUSION, DISTANCES, LAYERS, METRICS, file_columns
 from lifeq_jax.runs.folder import open_run_folder, write_summary
 from lifeq_jax.runs.read import read_run
-from lifeq_jax.runs.write import RunFiles, class_rows, distance_row, layer_rows
+from lifeq_jax.runs.write import RunFiles, class_rows, confusion_rows, distance_row, layer_rows
 
 MATRIX = [[0.9, 0.1, 0.0], [0.95, 0.8, 0.2], [0.5, 0.85, 0.7]]
 SHARES = {"oscillating": [0.004, 0.01, 0.02, 0.002], "frozen": [0.0, 0.1, 0.2, 0.3]}  # of the last four epochs
@@ -20,6 +20,7 @@ BIN = {("float", 1): 5, ("four", 1): 0, ("four", 2): 10}  # where all 8 tracked 
 SIZES = {0: (400, 150, 50, 10), 1: (400, 150, 50, 10), 2: (300, 80, 30, 0)}  # task -> training images of classes 1 to 4
 EQUAL = dict.fromkeys(range(3), (50,) * 4)
 CORRECT = {0: (18, 16, 10, 2), 1: (20, 14, 12, 4), 2: (20, 10, 8, 0)}  # of 20 images each, after the last task
+SIZES_OF_LAYERS = {"stem/dense": [8, None, 12], "stem/act": [None, 4, 0], "classifier/dense": [32, 32, 60]}
 LAYER_BITS = {  # layer -> values, mean frozen bits of 20 after each task, units, dead units after each task
     "stem/dense/kernel": (12, (2, 4, 6), 3, (2, 1, 0)),
     "stem/dense/bias": (3, (0, 1, 2), None, None),
@@ -75,10 +76,13 @@ def make_run(
                 measured |= running | shares
                 if task == 0 and (place := BIN | {("four", 1): first}).get((stage, epoch)) is not None:
                     files.append(DISTANCES, distance_row(row, 8 * np.eye(20, dtype=int)[place[stage, epoch]]))
-            files.append(METRICS, row | {"loss": 0.5} | measured)
+            speed = {"images_per_second": 100.0 * epoch, "state_megabytes": 2.5}
+            files.append(METRICS, row | {"loss": 0.5} | speed | measured)
         ends = (stage, task) == ("four", last)
         for other in range(last + 1):
-            files.append(CLASSES, *class_rows(stage, task, other, *_classes(other, sizes, lost if ends else 20)))
+            known, confusion = _classes(other, sizes, lost if ends else 20)
+            files.append(CLASSES, *class_rows(stage, task, other, known, confusion))
+            files.append(CONFUSION, *confusion_rows(stage, task, other, confusion))
         if more is not None:
             files.append(LAYERS, *layer_rows(stage, task, _layers(task if stage == "four" else 2, more)))
     files.close()
@@ -94,7 +98,8 @@ def summary(config: Recipe, matrix) -> dict:
         "finished": True,
         **dict(name=config.name, seed=config.seed, method=config.method.name, loss=config.loss.name, stages=stages),
         "metrics": continual_metrics(np.array(matrix)) | {"balanced_accuracy": float(np.mean(matrix[-1]))},
-        **dict(seconds=61.5, commit="abc1234", machine="2 cores"),
+        **dict(seconds=61.5, peak_megabytes=250.0, commit="abc1234", machine="2 cores"),
+        "network": {"parameters": 1000, "bytes": 1250, "layers": SIZES_OF_LAYERS},
     }
 
 

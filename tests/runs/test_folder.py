@@ -30,10 +30,10 @@ def make_seeds(folder, *seeds, **kwargs):
 def test_another_recipe_is_refused_by_its_key(tmp_path):
     open_run_folder(tmp_path, recipe())
     open_run_folder(tmp_path, recipe())
-    with pytest.raises(Refusal, match=r"belongs to a recipe with stages\.1\.epochs=2, this one has 9; choose another"):
+    with pytest.raises(Refusal, match=r"belongs to a recipe with stages\.1\.epochs=2, this one has 1; choose another"):
         stages = recipe().stages
         open_run_folder(
-            tmp_path, dataclasses.replace(recipe(), stages=(stages[0], dataclasses.replace(stages[1], epochs=9)))
+            tmp_path, dataclasses.replace(recipe(), stages=(stages[0], dataclasses.replace(stages[1], epochs=1)))
         )
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.runs.classes import most_training_images, read_classes
-from lifeq_jax.runs.columns import CLASS_COLUMNS, CLASSES, DISTANCES, LAYERS, METRICS
+from lifeq_jax.runs.columns import CLASS_COLUMNS, CLASSES, CONFUSION, DISTANCES, LAYERS, METRICS
 from lifeq_jax.runs.folder import CONFIG, MATRIX, SUMMARY, write_diverged
 from lifeq_jax.runs.layers import read_layers
 from lifeq_jax.runs.read import read_run, read_runs
 from tests.runs import folders
 from tests.runs.folders import CORRECT, LAYER_BITS, SHARES, SIZES, make_run, recipe, rewrite
 
-JSON, CSV = (CONFIG, SUMMARY), (MATRIX, METRICS, DISTANCES, CLASSES, LAYERS)
+JSON, CSV = (CONFIG, SUMMARY), (MATRIX, METRICS, DISTANCES, CLASSES, CONFUSION, LAYERS)
 
 
 @pytest.fixture
@@ -37,6 +37,28 @@ def test_reads_what_was_written(tmp_path):
     np.testing.assert_array_equal(run.matrix, folders.MATRIX)
     assert run.stages == {"float": (0.9, 0.1, 0.0), "four": (0.5, 0.85, 0.7)}
     assert (run.seconds, run.commit, run.machine) == (61.5, "abc1234", "2 cores")
+    assert run.network[:2] + run.network[3:] == (1000, 1250, 250.0)
+    assert run.network.layers["stem/act"] == (None, 4, 0)
+    expected = np.zeros((10, 10), int)
+    for label, right in enumerate(np.sum(list(CORRECT.values()), axis=0), start=1):
+        expected[label, label : label + 2] = right, 60 - right
+    np.testing.assert_array_equal(run.confusion, expected)
+    np.testing.assert_array_equal(run.history.images_per_second, [100.0, 200.0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"network": None}, "network=None is missing or not an object"),
+        ({"network": {"parameters": -1}}, "network.parameters=-1 is not a whole number"),
+        ({"network": {"parameters": 1, "bytes": 1, "layers": {"a": [4, "x", 1]}}}, "network.layers.a=[4, 'x', 1] is"),
+        ({"peak_megabytes": "much"}, "peak_megabytes='much' is missing or not a number from 0"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(folder, change, line):
+    path = folder / SUMMARY
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert refusal(read_run, folder).startswith(f"{path}: {line}")
 
 
 def test_the_matrix_keeps_every_digit_and_tasks_to_come_may_be_empty(tmp_path):
@@ -241,6 +263,10 @@ STEM = "stem/dense/kernel"
         (CLASSES, of({"correct": "21"}, images="20"), ", row 2: correct=21 is more than images=20"),
         (CLASSES, of({"stage": "float"}), " lacks rows of stage four after task 2"),
         (CLASSES, of({}, after="2", task="2"), " lacks rows of stage four after task 2"),
+        (CONFUSION, of({"images": "x"}), ", row 1: images='x' is not a whole number"),
+        (CONFUSION, of({"predicted": "10"}), ", row 1: predicted=10 is out of range; choose from 0 to 9"),
+        (CONFUSION, of({"stage": "float"}), " lacks rows of stage four after task 2"),
+        (METRICS, of({"images_per_second": "-1"}), ", row 1: images_per_second='-1' is not a number from 0"),
         (LAYERS, of({"after": "x"}), ", row 1: after='x' is not a whole number"),
         (LAYERS, of({"value": "few"}), f", row 1: bits of {STEM}, value='few' is not a number"),
         (LAYERS, of({"quantity": "drift", "value": "nan"}), f", row 1: drift of {STEM}, value='nan' is not finite"),

@@ -3,11 +3,20 @@
 import jax.numpy as jnp
 
 from lifeq_jax.core.config import Recipe
+from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.methods.base import StageStart
+from lifeq_jax.models import resnet
 from lifeq_jax.train.build import Built, complete
 from lifeq_jax.train.stage import Moment, Watch
 from lifeq_jax.train.step import TrainState, fresh_state
 from lifeq_jax.train.world import World, make_world, read_source
+
+
+def one_block(
+    num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 4
+) -> resnet.ResNet:
+    """A ResNet of a stem and one block: the least with convolutions, batch norm, a shortcut and its sum."""
+    return resnet.ResNet(num_classes, quantizers, (1,), width, axis_name=axis_name)
 
 
 def silent(line: str) -> None:

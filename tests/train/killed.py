@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lifeq_jax.core.game_recipe import GameRecipe, read_any
 from lifeq_jax.rl.run import run_games
-from lifeq_jax.train.mesh import join_processes
 from lifeq_jax.train.run import run_recipe
 from lifeq_jax.train.stage import Moment, Watch
 
@@ -43,7 +42,7 @@ def kill_inside(function, number: int):
 
 
 def main(config: str, run: str, what: str, number: str = "0") -> None:
-    """Arms the kill and trains, as one of several processes where the environment names them."""
+    """Arms the kill and trains."""
     if what == "save":
         # orbax commits a checkpoint by renaming it: dying just before leaves all its files under a temporary name
         Path.rename = kill_inside(Path.rename, int(number))
@@ -52,8 +51,6 @@ def main(config: str, run: str, what: str, number: str = "0") -> None:
     if isinstance(recipe, GameRecipe):
         run_games(recipe, run, watch=watch)
         return
-    if recipe.parallel == "mesh":
-        join_processes()
     run_recipe(recipe, run, watch=watch)
 
 

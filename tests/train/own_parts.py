@@ -7,7 +7,7 @@ from flax import linen as nn
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, DenseUnit
 from lifeq_jax.losses.base import Examples, Loss
-from lifeq_jax.losses.classify import cross_entropy
+from lifeq_jax.losses.classify import cross_entropy_of_labels
 from lifeq_jax.methods.base import Method
 from lifeq_jax.quant.base import Codes, Quantizer
 from lifeq_jax.quant.rounding import from_grid
@@ -68,7 +68,7 @@ def coarse(bits: int, *, reach: float = 0.5) -> Quantizer:
 def smoothed(amount: float = 0.1) -> Loss:
     def loss(examples: Examples) -> jax.Array:
         uniform = -jnp.mean(jax.nn.log_softmax(examples.logits), axis=-1)
-        return (1 - amount) * cross_entropy(examples.logits, examples.label) + amount * uniform
+        return (1 - amount) * cross_entropy_of_labels(examples.logits, examples.label) + amount * uniform
 
     return loss
 

@@ -36,7 +36,7 @@ def recipe(photos, **data) -> Recipe:
     return Recipe(
         name="photos",
         data=Data(*where, **{**given, **data}),
-        model=Part("resnet8", {"width": 4}),
+        model=Part("tests.train.jobs:one_block", {"width": 4}),
         stages=(Stage("w4a4", 4, 4, 4, 0.1),),
         importance_data="train",
     )

@@ -39,7 +39,7 @@ def test_every_method_builds_from_its_defaults(recipe, name):
     [
         ({"loss": Part("mse")}, "recipe.loss.name='mse' is unknown; choose from balanced_softmax, ball_log_prior"),
         ({"loss": Part("focal", {"beta": 1.0})}, "recipe.loss.args.beta=1.0 is no argument of 'focal'; it takes: "),
-        ({"method": Part("gem")}, "recipe.method.name='gem' is unknown; choose from blip, ewc"),
+        ({"method": Part("gem")}, "recipe.method.name='gem' is unknown; choose from agem, blip"),
         ({"model": Part("vgg")}, "recipe.model.name='vgg' is unknown; choose from alexnet_32"),
         ({"weight_quantizer": Part("x")}, "recipe.weight_quantizer.name='x' is unknown; choose from activation"),
         ({"method": Part("ewc", {"lam": 1.0})}, "recipe.method.args.lam=1.0 is no argument of 'ewc'; it takes: decay"),
@@ -79,7 +79,7 @@ def test_validation_images_are_in_no_training_rows(recipe, changed):
 
 
 def test_without_replay_a_task_trains_on_its_own_rows(recipe, changed):
-    world = world_of(changed(recipe, {"replay": False}, method=Part("ewc"), importance_data="train"))
+    world = world_of(changed(recipe, {"replay": False}, method=Part("ewc")))
     assert not any(rows.train.is_replay.any() for rows in world.tasks)
     assert [len(rows.memory.index) for rows in world.tasks] == [len(rows.train.index) for rows in world.tasks]
 

@@ -27,21 +27,30 @@ def nans_are_let_through():
         yield
 
 
-def exploding(method: Method, task: int, step: int) -> Method:
+def exploding(method: Method, task: int, step: int, mended: bool = False) -> Method:
     """The method, whose penalty has an infinite gradient in one step of one task, though the loss before the update is
-    finite. It counts tasks and steps in a state of its own."""
+    finite; `mended`: in none. It counts tasks and steps in a state of its own, where the one stands too: so all moments
+    are one program, compiled once."""
+
+    def init(start):
+        counts = (jnp.zeros((), jnp.int32) for _ in range(2))
+        return method.init(start), (*counts, jnp.array([task, step], jnp.int32))
 
     def penalty(state, params, weights):
-        own, (tasks, steps) = state
-        here = (tasks == task) & (steps == step)
+        own, (tasks, steps, where) = state
+        here = (tasks == where[0]) & (steps == where[1]) & (not mended)
         total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
         flat = total - jax.lax.stop_gradient(total)  # its value is 0, its slope 1
         root = jnp.sqrt(jnp.where(here, flat, 1.0))  # at 0 its slope is infinite
         return method.penalty(own, params, weights) + jnp.where(here, root, 0.0)
 
     def end_task(state, end):
-        own, (tasks, _) = state
-        return method.end_task(own, end), (tasks + 1, jnp.zeros((), jnp.int32))
+        own, (tasks, _, where) = state
+        return method.end_task(own, end), (tasks + 1, jnp.zeros((), jnp.int32), where)
+
+    def observe(state, info):
+        own, (tasks, steps, where) = state
+        return method.observe(own, info), (tasks, steps + 1, where)
 
     def with_own(link):
         def update(updates, state, params=None, *, method_state, **extra):
@@ -50,10 +59,10 @@ def exploding(method: Method, task: int, step: int) -> Method:
         return link._replace(update=update)
 
     return method._replace(
-        init=lambda start: (method.init(start), (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))),
+        init=init,
         penalty=penalty,
         example_loss=lambda state, *rest: method.example_loss(state[0], *rest),
-        observe=lambda state, info: (method.observe(state[0], info), (state[1][0], state[1][1] + 1)),
+        observe=observe,
         end_task=end_task,
         settle=lambda state, params: method.settle(state[0], params),
         measure=lambda state, params: method.measure(state[0], params),
@@ -64,10 +73,11 @@ def exploding(method: Method, task: int, step: int) -> Method:
 
 
 @pytest.fixture(scope="module")
-def small(recipe, changed):
+def small(recipe, changed, few):
     """Two tasks of two epochs each."""
     return changed(
         recipe,
+        {"csv": few},
         stages=(Stage("float", 32, 32, 2, 0.01, tasks=2),),
         model=Part("mlp", {"hidden": 8}),
         optimizer=Optimizer(schedule="constant"),
@@ -103,7 +113,8 @@ MOMENTS = {"epoch": (0, 0, 0), "task": (0, 1, 1), "run": (1, 1, 3)}
 def test_an_update_that_overflows_in_a_last_step_is_never_saved(small, steps, tmp_path, monkeypatch, name, moment):
     task, epoch, saved = MOMENTS[moment]
     last = (epoch + 1) * steps[task] - 1
-    monkeypatch.setitem(METHODS, "exploding", lambda: exploding(METHODS[name](**MILD.get(name, {})), task, last))
+    method = METHODS[name](**MILD.get(name, {}))
+    monkeypatch.setitem(METHODS, "exploding", lambda: exploding(method, task, last))
     recipe = dataclasses.replace(small, method=Part("exploding"))
     place = f"task {task + 1} epoch {epoch + 1}"
     text = f"stage float: the loss or the update is not finite at step {last} of {place} of seed 0; "
@@ -116,9 +127,7 @@ def test_an_update_that_overflows_in_a_last_step_is_never_saved(small, steps, tm
     assert not (tmp_path / "run/summary.json").exists()
     if saved:
         assert_all_finite(tmp_path / "run")
-    monkeypatch.setitem(
-        METHODS, "exploding", lambda: exploding(METHODS[name](**MILD.get(name, {})), 9, 0)
-    )  # as after a correction
+    monkeypatch.setitem(METHODS, "exploding", lambda: exploding(method, task, last, mended=True))
     assert run_recipe(recipe, tmp_path / "run", silent)["finished"]
     assert_all_finite(tmp_path / "run")
     assert not (tmp_path / "run/diverged.json").exists()
@@ -152,14 +161,14 @@ def test_what_a_method_makes_of_a_task_is_looked_at_before_it_is_saved(small, tm
 @pytest.mark.parametrize("abreast", [True, False])
 def test_a_seed_that_diverges_stops_alone(small, tmp_path, monkeypatch, capsys, abreast):
     monkeypatch.setattr(drive, "vmap_is_faster", lambda: abreast)
-    given = run._given
+    given = run.start_weights
 
     def poisoned(recipe, fresh, log):
         params, batch_stats = given(recipe, fresh, log)
         scale = 1e20 if recipe.seed == 1 else 1.0  # its loss overflows in the first step
         return jax.tree.map(lambda leaf: scale * leaf, params), batch_stats
 
-    monkeypatch.setattr(run, "_given", poisoned)
+    monkeypatch.setattr(run, "start_weights", poisoned)
     recipe = dataclasses.replace(small, method=Part("finetune"))
     said = []
     content = run_seeds(recipe, (0, 1, 2), tmp_path, said.append)
@@ -184,7 +193,7 @@ def test_a_seed_that_diverges_makes_the_exit_code_1(tmp_path, monkeypatch, capsy
         "unfinished": {"1": "diverged: x"},
     }
     monkeypatch.setattr(drive, "run_seeds", lambda *args: content)
-    assert main(["train", "configs/lifequant/resnet20_digits.py", "--seeds", "0,1", "--run", str(tmp_path)]) == 1
+    assert main(["train", "lifequant/resnet20_digits", "--seeds", "0,1", "--run", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert "seed 1 diverged: x" in said.err and said.err.count("\n") == 1
     assert "bwt" in said.out

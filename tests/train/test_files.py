@@ -8,7 +8,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress
 
 LAYERS, STAGES, MARKS = {"a/kernel": {"bits": 1.5}}, {"float": [0.5, 0.25]}, {"metrics.csv": [12, "ab"]}
-PROGRESS = Progress(1, 0, False, [[0.5, 0.25]], [0.5, 0.2], LAYERS, WORST, 5, 1.0, STAGES, 1.5, 0.5, MARKS)
+PROGRESS = Progress(1, 0, False, [[0.5, 0.25]], [0.5, 0.2], LAYERS, WORST, 5, 1.0, STAGES, 1.5, 0.5, MARKS, [0.1])
 NETWORK = {"params": {"layer": {"kernel": jnp.arange(6.0).reshape(2, 3)}}, "batch_stats": {"mean": jnp.ones(2)}}
 TRAINING = {"state": {"step": jnp.array(3, jnp.int32), "method_state": (), "opt": (jnp.ones(2),)}, "best": ()}
 

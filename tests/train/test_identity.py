@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,14 @@ from tests.train.jobs import silent, stopping
 
 
 @pytest.fixture
-def small(recipe, changed, digits, tmp_path):
-    """A recipe of one task in two epochs, on a copy of the digits in tmp_path."""
-    shutil.copytree(digits, tmp_path, dirs_exist_ok=True)
+def small(recipe, changed, digits, few, tmp_path):
+    """A recipe of one task in two epochs, on a copy of its images in tmp_path."""
+    shutil.copytree(Path(few).parent, tmp_path, dirs_exist_ok=True)
+    for kind in ("train", "test"):
+        for row in (tmp_path / f"tasks_{kind}0.csv").read_text().splitlines()[1:]:
+            image = tmp_path / "images" / row.split(",")[0]
+            image.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(digits / image.relative_to(tmp_path), image)
     where = {"root": str(tmp_path / "images"), "csv": str(tmp_path / "tasks"), "num_tasks": 1, "replay": False}
     one = {
         "importance_data": "train",

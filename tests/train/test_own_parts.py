@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lifeq_jax.core.config import Part
-from lifeq_jax.core.recipe_file import load_recipe
+from lifeq_jax.core.recipe_file import RECIPES, load_recipe
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.report.write import write_report
 from lifeq_jax.runs.read import read_run
@@ -64,7 +64,7 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(own, tmp_path):
 def test_a_file_beside_the_recipe_is_found(tmp_path):
     (tmp_path / "recipes").mkdir()
     shutil.copy(OWN, tmp_path / "recipes" / "mine.py")
-    text = Path("configs/lifequant/resnet20_digits.py").read_text()
+    text = (RECIPES / "lifequant/digits.py").read_text()
     start = text.index("model=Part(")
     end = text.index(")", start) + 1
     (tmp_path / "recipes/r.py").write_text(text[:start] + 'model=Part("mine.py:small_net")' + text[end:])

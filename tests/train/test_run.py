@@ -12,12 +12,18 @@ from PIL import Image
 from lifeq_jax.core.config import Optimizer, Part, Stage
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
-from lifeq_jax.data.tables import read_table
+from lifeq_jax.data.tables import read_image_table
 from lifeq_jax.runs.folder import only_writer
 from lifeq_jax.runs.rows import read_rows
 from lifeq_jax.train import stage as stage_module
 from lifeq_jax.train.run import run_recipe
 from tests.train.killed_runs import latest_weights, metrics, train_killed
+
+
+@pytest.fixture(scope="module")
+def recipe(recipe, changed):
+    """The tiny recipe with a network that learns."""
+    return changed(recipe, model=Part("resnet8", {"width": 4}))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +51,8 @@ def finished(recipe, tmp_path_factory):
 def test_a_run_leaves_all_its_files(finished, recipe):
     folder, summary, _ = finished
     names = {path.name for path in folder.iterdir()}
-    files = {"config.json", "metrics.csv", "per_class.csv", "layers.csv", "accuracy_matrix.csv", "summary.json"}
-    assert files | {"tensorboard", "checkpoints"} <= names
+    files = {"config.json", "metrics.csv", "per_class.csv", "confusion.csv", "layers.csv"}
+    assert files | {"tensorboard", "checkpoints", "accuracy_matrix.csv", "summary.json"} <= names
     assert summary["finished"] and set(summary["stages"]) == {"float", "w4a4"}
     matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)
     assert matrix.shape == (3, 3)
@@ -55,9 +61,21 @@ def test_a_run_leaves_all_its_files(finished, recipe):
     assert list((folder / "tensorboard").iterdir())
 
 
+def test_the_summary_tells_the_size_of_the_network(finished):
+    folder, summary, _ = finished
+    params, stats = latest_weights(folder)
+    leaves = named_leaves(params)
+    four = sum(leaf.size for name, leaf in leaves.items() if name.endswith("conv/kernel"))
+    rest = sum(leaf.size for leaf in [*leaves.values(), *named_leaves(stats).values()]) - four
+    size = summary["network"]
+    assert (size["parameters"], size["bytes"]) == (sum(x.size for x in leaves.values()), four / 2 + 4 * rest)
+    assert size["layers"]["stem/conv"] == [4, None, leaves["stem/conv/kernel"].size]
+    assert 50 < summary["peak_megabytes"] < 100_000
+
+
 def test_classes_are_counted_at_the_end_of_every_task(finished, digits):
     folder, summary, _ = finished
-    rows = read_rows(folder / "per_class.csv")[1]
+    rows, mistaken = (read_rows(folder / name)[1] for name in ("per_class.csv", "confusion.csv"))
     ends = {(row["stage"], int(row["after"]), int(row["task"])): [] for row in rows}
     for row in rows:
         ends[row["stage"], int(row["after"]), int(row["task"])].append(row)
@@ -68,9 +86,12 @@ def test_classes_are_counted_at_the_end_of_every_task(finished, digits):
             [[int(row[name]) for name in ("class", "train_images", "images", "correct")] for row in classes]
         ).T
         for kind, counts in (("train", train), ("test", images)):
-            table = read_table(digits / f"tasks_{kind}{task}.csv")
+            table = read_image_table(digits / f"tasks_{kind}{task}.csv")
             np.testing.assert_array_equal(counts, np.bincount(table.label)[labels])
             assert counts.sum() == len(table.label)
+        found = [row for row in mistaken if (row["stage"], row["after"], row["task"]) == (stage, str(after), str(task))]
+        assert sum(int(row["images"]) for row in found) == images.sum()
+        assert sum(int(row["images"]) for row in found if row["class"] == row["predicted"]) == correct.sum()
         if stage == "w4a4":
             assert correct.sum() / images.sum() == pytest.approx(matrix[after, task], rel=1e-6)
             epochs = [row for row in metrics(folder) if (row["stage"], row["task"]) == (stage, str(after))]
@@ -90,6 +111,17 @@ def test_training_learns_every_task(finished):
     assert (np.diag(matrix) > 0.5).all()
 
 
+def test_forward_transfer_is_measured_against_the_start_of_the_last_stage(finished, recipe, changed, tmp_path):
+    folder, summary, _ = finished
+    matrix = np.loadtxt(folder / "accuracy_matrix.csv", delimiter=",", skiprows=1)
+    wanted = np.mean([matrix[0, 1] - summary["untrained"][1], matrix[1, 2] - summary["untrained"][2]])
+    assert summary["metrics"]["fwt"] == pytest.approx(wanted)
+    still = dict(stages=(Stage("w4", 4, 4, 1, 0.0),), optimizer=Optimizer(weight_decay=0.0))
+    model = dict(model=Part("mlp", {"hidden": 8}), method=Part("finetune"))
+    idle = run_recipe(changed(recipe, **still, **model), tmp_path / "idle", lambda line: None)
+    assert idle["stages"] == {"w4": idle["untrained"]} and idle["metrics"]["fwt"] == 0.0
+
+
 def test_a_finished_run_returns_at_once(finished, recipe):
     folder, summary, _ = finished
     said = []
@@ -97,7 +129,7 @@ def test_a_finished_run_returns_at_once(finished, recipe):
     assert said == [f"{folder} is finished already; nothing to do"]
 
 
-@pytest.mark.parametrize("moment", [("epoch", "1"), ("epoch", "5"), ("save", "8")])
+@pytest.mark.parametrize("moment", [("epoch", "5"), ("save", "8")])
 def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, moment):
     whole, *_ = finished
     folder = tmp_path / "run"

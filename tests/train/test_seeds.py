@@ -105,8 +105,7 @@ def test_every_seed_has_its_own_permutations(short, changed, tmp_path, monkeypat
 CONTROLLED = {"weight_quantizer": Part("lsq"), "oscillation": Part("freeze", {"threshold": 0.1, "threshold_end": 0.1})}
 
 
-@pytest.mark.parametrize("method", [*sorted(METHODS), "frozen lsq"])
-@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize(("method", "length"), [*((name, 3) for name in [*sorted(METHODS), "frozen lsq"]), ("ewc", 1)])
 def test_an_epoch_of_every_method_abreast_equals_single_ones(short, method, length, monkeypatch):
     monkeypatch.setattr(loop, "piece_length", lambda: length)
     fields = CONTROLLED if method == "frozen lsq" else {"method": Part(method)}
@@ -142,5 +141,5 @@ def test_what_cannot_run_side_by_side_is_refused(short, changed, tmp_path, capsy
     with pytest.raises(Refusal, match="--seeds trains on one device, and recipe.parallel='mesh'; choose 'none'"):
         run_seeds(changed(short, parallel="mesh"), (1, 2), tmp_path)
     assert not list(tmp_path.iterdir())
-    assert main(["train", "configs/lifequant/resnet20_digits.py", "--seeds", "1;2"]) == 2
+    assert main(["train", "lifequant/resnet20_digits", "--seeds", "1;2"]) == 2
     assert "--seeds '1;2' is not a list of numbers like 0,1,2" in capsys.readouterr().err

@@ -59,6 +59,7 @@ def test_a_run_in_pieces_equals_a_run_step_by_step(small, in_pieces, monkeypatch
         np.testing.assert_allclose(ours[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.exact
 def test_a_run_in_pieces_resumes_bit_for_bit(small, in_pieces, tmp_path):
     run_recipe(small, tmp_path / "unbroken", silent)
     with pytest.raises(KeyboardInterrupt):
