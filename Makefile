@@ -36,9 +36,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check lifeq_jax benchmarks docs examples tests notebooks
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m build --quiet --no-isolation --wheel --outdir .cache/dist
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --ignore tests/train/test_mesh.py
-	# processes that must hear of each other in time have the cores to themselves
-	$(VENV)/bin/python -m pytest -n 0 tests/train/test_mesh.py
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 	LIFEQ_TEST_XLA=default $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m exact tests/train tests/rl tests/data
 	$(SITE)
 

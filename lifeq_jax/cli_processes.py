@@ -14,6 +14,7 @@ RESUMES = "the same command, started again for all processes, resumes the run at
 # as the coordination service of JAX and the libraries that carry sums between processes say that others are gone
 FATAL = re.compile(r"^F\d{4} [\d:.]+ .*JAX distributed service detected fatal errors", re.MULTILINE)
 UNHEALTHY = re.compile(r"unhealthy \(stopped sending heartbeats\):\n((?:\S*\d+\n)+)")
+TIMED_OUT = re.compile(r"Task (\d+) heartbeat timeout")  # so named where the others wait for each other's end
 LOST = re.compile(r"gloo|nccl|coordination service|barrier|UNAVAILABLE|DEADLINE_EXCEEDED", re.IGNORECASE)
 VERDICT = 11  # seconds until JAX has certainly noticed a missing process, see `HEARTBEAT` in train/mesh.py
 FAREWELL = 3  # seconds that a process which ends by itself waits for the others to end too
@@ -69,7 +70,8 @@ def gone(fatal: str) -> str | None:
     if not FATAL.search(fatal):
         return None
     named = UNHEALTHY.search(fatal)
-    numbers = re.findall(r"(\d+)\n", named[1]) if named else ["0"]  # else the service itself, which process 0 runs
+    numbers = re.findall(r"(\d+)\n", named[1]) if named else sorted(set(TIMED_OUT.findall(fatal)), key=int)
+    numbers = numbers or ["0"]  # the service itself, which process 0 runs
     return f"process {', '.join(numbers)} has died or was stopped"
 
 

@@ -116,6 +116,7 @@ def whole_run(
     version = commit()  # now, since the checkout may have changed when the run ends
     start = start_weights(recipe, stages[0].built.network.init(recipe.seed), log)
     open_run_folder(folder, recipe, writes=is_writer())
+    wait_for_all("config.json")  # which only one of them has written
     with ExitStack() as held:
         if is_writer():
             held.enter_context(only_writer(folder))

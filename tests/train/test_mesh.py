@@ -169,7 +169,7 @@ def test_every_method_on_eight_devices_equals_one():
 def command(short, changed, tmp_path_factory):
     """command(run folder, number) -> process `number` of two that train a small network, by the command line."""
     folder = tmp_path_factory.mktemp("command")
-    stages = (Stage("float", 32, 32, 3, 0.05, tasks=2),)
+    stages = (Stage("float", 32, 32, 12, 0.05, tasks=2),)  # longer than a kill takes
     small = changed(short, parallel="mesh", model=Part("mlp", {"hidden": 16}), stages=stages)
     (folder / "config.json").write_text(to_json(small))
     lines = (
@@ -191,11 +191,11 @@ def command(short, changed, tmp_path_factory):
     return both
 
 
-@pytest.mark.skip(reason="fails in some runs: a process ends before its first epochs; cause not found yet")
 def test_when_one_of_two_processes_dies_the_other_says_so_and_both_resume(command, tmp_path):
-    for number, epoch in ((1, "task 1/2  epoch 1/3"), (0, "task 1/2  epoch 3/3")):
+    # epoch 2 is saved when epoch 3 is told; where the second start goes on depends on how fast the first one was
+    for number, told in ((1, "epoch 3/12"), (0, "epoch ")):
         processes = command(tmp_path / "run")
-        while epoch not in (line := processes[0].stdout.readline()):
+        while f"  {told}" not in (line := processes[0].stdout.readline()):
             assert line, processes[0].communicate()
         processes[number].kill()
         killed_at = time.monotonic()
@@ -208,10 +208,10 @@ def test_when_one_of_two_processes_dies_the_other_says_so_and_both_resume(comman
     assert not (tmp_path / "run" / "summary.json").exists()
 
     first, second = (process.communicate(timeout=600) for process in command(tmp_path / "run"))
-    assert "task 2/2  epoch 3/3" in first[0] and "task 1/2  epoch 1/3" not in first[0]
+    assert "task 2/2  epoch 12/12" in first[0] and "task 1/2  epoch 1/12" not in first[0]
     assert "epoch" not in second[0]
     unbroken, _ = (process.communicate(timeout=600) for process in command(tmp_path / "unbroken"))
-    assert "task 1/2  epoch 1/3" in unbroken[0]
+    assert "task 1/2  epoch 1/12" in unbroken[0]
     assert metrics(tmp_path / "run") == metrics(tmp_path / "unbroken")
     ours, whole = (checkpointed(tmp_path / name, "float") for name in ("run", "unbroken"))
     for name, leaf in whole.items():
