@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# BLIP and its baselines on MinAtar, breakout and then space invaders, seeds 0 to 4; `make blip-rl`. Run again, it resumes.
+# BLIP and its baselines on MinAtar, breakout and then space invaders, seeds 0 to 4. Needs `.venv/bin/pip install -e '.[rl]'`.
+# Run again, it resumes.
 #   alone/breakout, alone/space_invaders   each game by itself: what the others are measured by
 #   finetune, frozen, ewc, blip            the two games, one after the other
 # STEP=search: prior of BLIP and strength of EWC, seeds 10 and 11, other seeds than those of the result.
