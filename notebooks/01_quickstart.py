@@ -44,8 +44,8 @@ lq.tasks.replay(csv, num_tasks=3, rate=0.2)
 print(lq.tasks.inspect(csv))
 
 # %% [markdown]
-# Each task has six to eight of the ten classes and replaces a quarter of those before it. A fifth of its training
-# images is kept for replay: task 2 trains on its own images and on these.
+# Each task has six to eight of the ten classes; one class of the task before is gone, and others have come. A fifth of
+# its training images is kept for replay: task 2 trains on its own images and on these.
 #
 # ## Training
 #

@@ -94,8 +94,8 @@ figure.savefig(figures / "02_weights.png", dpi=150)
 # `minmax` the grid follows the two most extreme weights: most weights share five or six integers, the curve moves
 # with the task, and it differs between seeds.
 #
-# **What it does not do.** A standard space fixes the distribution of a layer's integers, not which weight has which.
-# It is no protection by itself: in the table above, accuracy and forgetting of the four combinations differ by less
-# than the spread of two seeds. Protection comes from LifeQuant's penalty, which this notebook leaves out.  The
-# proximal step (left) lets latent weights grow a little faster toward its standard deviation of 0.5; their integers
-# are the same as without it.
+# **What it does not do.** A standard space fixes the distribution of a layer's integers, not which weight has which. It
+# is no protection by itself: in the table above, the accuracy of the four combinations differs by less than the spread
+# of two seeds, and their forgetting by hardly more. LifeQuant's protection is its penalty, which this notebook leaves
+# out. The proximal step (left) lets latent weights grow a little faster toward its standard deviation of 0.5; their
+# integers are the same as without it.

@@ -58,8 +58,8 @@ recipe = lq.Recipe(
 # %% [markdown]
 # ## Imbalance
 #
-# In each of three tasks the class sizes fall from the largest to the smallest; gamma is their ratio. The validation
-# images fall off in the same way, so the measure is balanced accuracy, the mean over classes.
+# In each of three tasks the class sizes fall from the largest to the smallest; gamma is their ratio. Test images do not
+# fall off. The measure is balanced accuracy, the mean over classes, on test images, which choose nothing here.
 
 # %%
 swept = lq.sweep(recipe, {"data.csv": [str(sets[one, rate]) for one in gammas], "loss": losses}, runs, seeds, on="test")

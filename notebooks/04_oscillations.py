@@ -42,7 +42,8 @@ seeds = (0, 1)
 # %% [markdown]
 # ## The toy problem
 #
-# One weight $w$ at a time: minimize $\frac{1}{2}(q(w) - w^*)^2$, with $w^*$ a tenth of a step above a grid point.
+# One weight $w$ at a time: minimize $\frac{1}{2}(q(w) - w^*)^2$, with $w^*$ a tenth or three tenths of a step above a
+# grid point.
 
 # %%
 lq.fast_cpu()
@@ -102,10 +103,10 @@ panels[-1].legend(frameon=False, fontsize=8)
 figure.savefig(figures / "04_weight.png", dpi=150)
 
 # %% [markdown]
-# **What to see.** Of 500 weights of the 3-bit layer the one that jumps most often without control (*track*), in the
-# run of the first seed, under each control. Blue: the latent weight on the quantizer's grid; orange: the integer it
-# is rounded to. While the latent weight rests near 0.5 the integer jumps in almost every step. Freezing begins after
-# a quarter of the task, at step 140: the weight is put on its integer and stays. Dampening grows from the same step
+# **What to see.** Of 500 weights of the 3-bit layer the one that jumps most often without control (*track*), in the run
+# of the first seed, under each control. Blue: the latent weight on the quantizer's grid; orange: the integer it is
+# rounded to. While the latent weight rests near 0.5 the integer jumps in almost every step. Freezing begins after a
+# quarter of the task, at about step 140: the weight is put on its integer and stays. Dampening grows from the same step
 # on and has hardly moved this weight by step 300.
 
 # %%
