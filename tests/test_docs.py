@@ -68,6 +68,15 @@ def test_commands_that_need_nothing_run(tmp_path, monkeypatch, capsys):
     assert {words[1] for words in done} >= {"start", "train", "report", "export", "predict"}
 
 
+def test_every_make_target_that_is_named_is_one():
+    targets = set(re.findall(r"^([\w-]+):", Path("Makefile").read_text(), re.MULTILINE))
+    named = {}
+    for page in [*PAGES, Path("CONTRIBUTING.md"), *Path("results").glob("*.md"), *Path("results").glob("*.sh")]:
+        for name in re.findall(r"(?:`|^)make (?:[A-Z]+=\S+ )*([\w-]+)", page.read_text(), re.MULTILINE):
+            named[name] = page
+    assert {"quickstart", "test", "ablation"} <= named.keys() <= targets, named
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_to_files(page):
     text = re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL)
