@@ -34,7 +34,7 @@ def add_sweep(commands) -> None:
     )
     sweep.add_argument("--run", type=Path, help="folder of the sweep (default: runs/<name>_sweep)")
     sweep.epilog = (
-        "example: lifeq-jax sweep lifequant/resnet20_digits --grid method.name=finetune,ewc "
+        "example: lifeq-jax sweep lifequant/resnet20_digits --grid method.name=finetune,er_ace "
         "--grid stages.2.weight-bits=2,4 --seeds 0,1 --data.validation 0.2\n"
         "Every key of the recipe can be overridden: --data.validation 0.2 --stages.0.epochs 5 ... A run that diverges "
         "is a result: the table names it with its reason, and the exit code is 0. It is 1 where no run finished."

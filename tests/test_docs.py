@@ -1,6 +1,7 @@
 """README and docs/: every command is run here, or is marked with what it needs; every link inside them leads somewhere.
 
-A block of commands below a line `<!-- needs ... -->` is parsed, its recipe's keys too; every other one is run."""
+A block of commands below a line `<!-- needs ... -->` is parsed, its recipe's keys and the cells of its sweep too; every
+other one is run."""
 
 import re
 import shlex
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lifeq_jax.api.cells import make_cells
 from lifeq_jax.cli import _parser, main
 from lifeq_jax.cli_keys import override
+from lifeq_jax.cli_sweep import parse_grid
 from lifeq_jax.core.game_recipe import load_any
 from lifeq_jax.core.recipe_file import listed_recipes
 from tests.test_house import ALLOWED
@@ -45,7 +48,9 @@ def test_commands_that_are_not_run_are_right(page, capsys):
         own = words[words.index("lifeq-jax") + 1 :]
         options, rest = _parser().parse_known_args(own)
         if options.takes_keys and str(options.recipe) in RECIPES and not any(".py:" in word for word in rest):
-            override(load_any(options.recipe), rest)
+            recipe = override(load_any(options.recipe), rest)
+            if own[0] == "sweep":
+                make_cells(recipe, dict(parse_grid(recipe, words) for words in options.grid), options.on)
         else:
             assert options.takes_keys or not rest
 
