@@ -9,8 +9,9 @@ other epoch, the best epoch kept, weights frozen, two seeds in one program. A ru
 or while a checkpoint is half written, and two in five runs are killed twice. Children are forks of a process that has
 only imported the package, so that most of the time goes to training.
 
-Compared: all CSV files but images per second, config.json, data.json, summary.json without times, the numbers of the
-checkpoints, what their folders are called, and all arrays of the newest checkpoint of every stage by bytes and type.
+Compared: all CSV files but images per second, config.json, data.json, summary.json without times, memory and commit,
+the numbers of the checkpoints, what their folders are called, and all arrays of the newest checkpoint of every stage by
+bytes and type.
 Prints kills and equal ends; exits with 1 where they differ."""
 
 import argparse
@@ -32,6 +33,7 @@ from typing import NamedTuple
 from lifeq_jax.api.speed import fast_cpu
 from lifeq_jax.core.config import Data, Part, Recipe, Stage
 from lifeq_jax.methods import METHODS
+from lifeq_jax.runs.columns import METRICS
 
 VARIANTS: tuple[dict, ...] = (
     {},
@@ -40,7 +42,7 @@ VARIANTS: tuple[dict, ...] = (
     {"oscillation": Part("freeze", {"threshold": 0.05, "threshold_end": 0.02, "momentum": 0.1})},
     {"seeds": (0, 1)},
 )
-TIMES = ("seconds", "method_seconds")
+OF_A_PROCESS = ("seconds", "method_seconds", "peak_megabytes", "commit")  # in summary.json
 PATIENCE = 900  # seconds that a run may take
 
 
@@ -160,15 +162,15 @@ def state_of(folder: Path) -> dict[str, object]:
     state: dict[str, object] = {}
     for run in sorted(path.parent for path in folder.glob("**/config.json")):
         name = str(run.relative_to(folder))
-        for file in ("weight_distance.csv", "per_class.csv", "layers.csv", "accuracy_matrix.csv", "config.json"):
+        tables = sorted(path.name for path in run.glob("*.csv") if path.name != METRICS)
+        for file in (*tables, "config.json", "data.json"):
             state[f"{name}/{file}"] = (run / file).read_text()
-        state[f"{name}/data.json"] = (run / "data.json").read_text()
-        state[f"{name}/metrics.csv"] = metrics(run)
+        state[f"{name}/{METRICS}"] = metrics(run)
         summary = json.loads((run / "summary.json").read_text())
-        state[f"{name}/summary.json"] = {key: value for key, value in summary.items() if key not in TIMES}
+        state[f"{name}/summary.json"] = {key: value for key, value in summary.items() if key not in OF_A_PROCESS}
         state[f"{name}/files"] = sorted(str(path.relative_to(run)) for path in run.glob("checkpoints/*/*"))
         state[f"{name}/parts"] = sorted(path.name for path in run.glob(".*.part"))
-        for stage in ("w32", "w4"):
+        for stage in sorted(path.name for path in (run / "checkpoints").iterdir()):
             for leaf, array in checkpointed(run, stage).items():
                 state[f"{name}/{stage}/{leaf}"] = (str(array.dtype), array.shape, array.tobytes())
     return state
