@@ -54,6 +54,7 @@ def _open_again(seed: Seed, stage: Compiled) -> None:
                 f"stages.{stage.number}.epochs cannot be raised: the stage is finished, and "
                 f"{seed.recipe.method.name!r} has changed its network in the end; choose another --run folder"
             )
+        wait_for_all("the checkpoint before")  # all have read it; one of them writes a newer one now
         progress: Progress = items.progress
         task, name = progress.task - 1, stage.stage.name
         epochs = int(items.training["state"]["step"]) // seed.world.steps(task)

@@ -151,10 +151,20 @@ def test_a_wait_for_other_processes_says_whom_where_and_how_long(monkeypatch):
 
 
 def test_processes_that_meet_at_once_say_nothing(monkeypatch, capsys):
+    made = []
+
+    class Timer(threading.Timer):
+        def start(self):
+            made.append(self)
+            super().start()
+
+    monkeypatch.setattr(threading, "Timer", Timer)
     monkeypatch.setattr(jax.distributed, "initialize", lambda **given: None)
-    before = threading.active_count()
+    monkeypatch.setattr(mesh, "SILENT", 600)
     join_processes()
-    assert capsys.readouterr().out == "" and threading.active_count() <= before + 1
+    (timer,) = made
+    timer.join(60)  # it was cancelled, else it would still wait
+    assert not timer.is_alive() and capsys.readouterr().out == ""
 
 
 def test_every_method_on_eight_devices_equals_one():
@@ -216,6 +226,11 @@ def test_when_one_of_two_processes_dies_the_other_says_so_and_both_resume(comman
     ours, whole = (checkpointed(tmp_path / name, "float") for name in ("run", "unbroken"))
     for name, leaf in whole.items():
         np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
+
+    both = command(tmp_path / "run", "--stages.0.epochs", "13")  # all read the last checkpoint before one writes anew
+    told = [process.communicate(timeout=600) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert len(metrics(tmp_path / "run")) == 12 + 13 and "13 epochs of task 2 instead of 12" in told[0][0]
 
 
 def test_two_processes_refuse_in_a_line_each(command, tmp_path):
