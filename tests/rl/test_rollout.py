@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lifeq_jax.rl import host
 from lifeq_jax.rl.games import Outcome
-from lifeq_jax.rl.host import begin_halves, make_act, open_halves, rollout_halves
+from lifeq_jax.rl.host import Seconds, begin_halves, make_act, open_halves, rollout_halves
 from lifeq_jax.rl.ppo import PPO, gae, normalized_advantage
 from lifeq_jax.rl.rollout import Returns, add_returns, begin, no_returns, rollout, samples_of
 from tests.rl.toy import HEAD, SHAPE, counter, in_turn, on_host
@@ -101,14 +102,32 @@ def on_the_host(game, num_envs=ENVS, steps=STEPS):
 
 
 def test_on_the_host_as_compiled():
-    last, found, seconds = on_the_host(on_host(counter()))
+    last, found, _ = on_the_host(on_host(counter()))
     after, compiled = played()
     assert jax.tree.structure(found) == jax.tree.structure(compiled)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(compiled), strict=True):
         assert isinstance(a, np.ndarray)
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert np.array_equal(np.concatenate(last), after.image)
-    assert min(seconds) >= 0
+
+
+def test_the_time_of_a_rollout_is_divided_between_agent_and_game(monkeypatch):
+    now = [0.0]
+
+    def taking(seconds, function):
+        def call(*args):
+            now[0] += seconds
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(host, "perf_counter", lambda: now[0])
+    halves = open_halves(on_host(counter()), ENVS)
+    groups = [half._replace(receive=taking(1.0, half.receive)) for half in halves]
+    images = begin_halves(groups, ENVS, jax.random.key(5))
+    act = taking(0.25, make_act(in_turn))
+    *_, seconds = rollout_halves(act, 0, HEAD, groups, images, jax.random.key(1), STEPS)
+    assert seconds == Seconds(acting=0.25 * 2 * STEPS, waiting=1.0 * 2 * STEPS)
 
 
 def test_one_half_plays_while_the_agent_chooses_for_the_other():
