@@ -34,9 +34,15 @@ def _render(options: argparse.Namespace) -> None:
     from lifeq_jax.rl.render import write_film
 
     agent = read_agent(options.run, options.task, options.stage)
+    _print_notes(agent.notes)
     seen = observations(agent, options.steps, options.seed, options.drawn)
     frames = write_film(seen, agent.name, options.out)
     print(f"film of {agent.name}, {frames} steps: {options.out}")
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}")
 
 
 def eval_game(options: argparse.Namespace) -> None:
@@ -51,6 +57,7 @@ def eval_game(options: argparse.Namespace) -> None:
     if options.episodes < 2:
         raise Refusal(f"--episodes {options.episodes} is too few; choose 2 or more")
     agent = read_agent(options.run, options.task, options.stage, options.after_task)
+    _print_notes(agent.notes)
     scores = score_agent(agent, options.episodes, options.seed, options.drawn)
     bits = f"weights {agent.stage.weight_bits} bits, activations {agent.stage.act_bits}"
     print(f"stage {agent.stage.name} ({bits}), {agent.name}, {options.episodes} games")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lifeq_jax.api.opened import images_of, open_run
+from lifeq_jax.api.runs import folder_of
 from lifeq_jax.api.shown import MarkdownTable
 from lifeq_jax.export.check import Agreement, Flips
 from lifeq_jax.export.export import choose_formats, export_network
@@ -56,7 +57,7 @@ def export(
         >>> found.flips.flipped
         0
     """
-    folder = run.folder if isinstance(run, Run) else Path(run)
+    folder = folder_of(run)
     choose_formats(formats)  # refuses before anything is read
     opened = open_run(folder, stage, after_task)
     name = opened.stage if after_task is None else f"{opened.stage}_task{after_task}"

@@ -8,7 +8,6 @@ import numpy as np
 
 from lifeq_jax.core.config import Recipe, Stage
 from lifeq_jax.core.game_recipe import read_any
-from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.data.heads import ABSENT, Heads, to_outputs
@@ -17,9 +16,9 @@ from lifeq_jax.export.check import Images, StageWeights
 from lifeq_jax.export.image import InputSpec, read_pixels
 from lifeq_jax.export.manifest import About
 from lifeq_jax.runs.folder import CONFIG
-from lifeq_jax.train.build import build_model, complete
-from lifeq_jax.train.identity import CODE, changed_since
-from lifeq_jax.train.reached import notes, reached
+from lifeq_jax.train.build import build_model
+from lifeq_jax.train.identity import changed_since, with_own_code
+from lifeq_jax.train.reached import notes, reached, stage_of
 from lifeq_jax.train.world import read_sequence
 
 
@@ -41,9 +40,9 @@ def open_run(folder: Path, stage_name: str | None = None, after_task: int | None
     recipe = read_any(folder / CONFIG)
     if not isinstance(recipe, Recipe):
         raise Refusal(f"{folder} is a run of games; export knows networks that classify images")
-    recipe = complete(in_folder(recipe, folder / CODE))
+    recipe = with_own_code(recipe, folder)
     with reached(folder, stage_name, after_task) as checkpoints:
-        stage = next(item for item in recipe.stages if item.name == (stage_name or recipe.stages[-1].name))
+        stage = stage_of(recipe, folder, stage_name)
         _refuse(recipe, stage)
         (params, batch_stats), said = checkpoints.weights(), notes(checkpoints)
         changed = changed_since(folder, recipe, Path(recipe.data.root))

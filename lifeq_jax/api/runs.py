@@ -139,6 +139,11 @@ def _told(recipe: Recipe) -> Row:
     }
 
 
+def folder_of(run: Run | str | Path) -> Path:
+    """The folder of a run, which is given itself or by its folder."""
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
 def results(folder: Path) -> Row:
     """Metrics, seconds and status of a finished run, from its summary."""
     summary = read_summary(folder)

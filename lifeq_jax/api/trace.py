@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from lifeq_jax.api.runs import folder_of
 from lifeq_jax.api.shown import Pictures
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.core.lookup import check_choice
-from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.core.types import PyTree
@@ -24,8 +24,7 @@ from lifeq_jax.quant.codes import kernel_codes, relax
 from lifeq_jax.report.oscillation_plots import draw_trace
 from lifeq_jax.runs.folder import CONFIG
 from lifeq_jax.runs.read import Run
-from lifeq_jax.train.build import complete
-from lifeq_jax.train.identity import CODE
+from lifeq_jax.train.identity import with_own_code
 from lifeq_jax.train.loop import Place
 from lifeq_jax.train.reached import reached
 from lifeq_jax.train.run import csvs, start_weights
@@ -79,8 +78,8 @@ def trace(run: Run | str | Path, weights: Chosen, steps: int, stage: str | None 
         >>> found.latent.shape, bool((abs(found.position - found.codes) <= 0.5).all())
         ((4, 3), True)
     """
-    folder = run.folder if isinstance(run, Run) else Path(run)
-    recipe = complete(in_folder(read_recipe(folder / CONFIG), folder / CODE))
+    folder = folder_of(run)
+    recipe = with_own_code(read_recipe(folder / CONFIG), folder)
     names = [item.name for item in recipe.stages]
     if recipe.optimizer.patience:
         raise Refusal(f"optimizer.patience={recipe.optimizer.patience}: such a run cannot be traced")

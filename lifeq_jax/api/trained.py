@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from lifeq_jax.api.runs import folder_of
 from lifeq_jax.core.config import Recipe, Stage, read_recipe
-from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch, PyTree
 from lifeq_jax.data.tables import naming_rows
@@ -20,11 +20,11 @@ from lifeq_jax.quant import codes
 from lifeq_jax.quant.base import Codes
 from lifeq_jax.runs.folder import CONFIG
 from lifeq_jax.runs.read import Run
-from lifeq_jax.train.build import build_network, complete, layer_bits
-from lifeq_jax.train.identity import CODE
+from lifeq_jax.train.build import build_network, layer_bits
+from lifeq_jax.train.identity import with_own_code
 from lifeq_jax.train.loop import batches
 from lifeq_jax.train.network import Network
-from lifeq_jax.train.reached import reached
+from lifeq_jax.train.reached import reached, stage_of
 from lifeq_jax.train.run import csvs
 from lifeq_jax.train.world import World, make_world, read_source
 
@@ -156,9 +156,9 @@ def trained(run: Run | str | Path, stage: str | None = None, after_task: int | N
         >>> lq.trained(folder, "float").codes
         {}
     """
-    folder = run.folder if isinstance(run, Run) else Path(run)
-    recipe = complete(in_folder(read_recipe(folder / CONFIG), folder / CODE))
+    folder = folder_of(run)
+    recipe = with_own_code(read_recipe(folder / CONFIG), folder)
     with reached(folder, stage, after_task) as checkpoints:
         params, batch_stats = checkpoints.weights()
-    chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
+    chosen = stage_of(recipe, folder, stage)
     return Trained(recipe, chosen, params, batch_stats)

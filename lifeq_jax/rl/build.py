@@ -8,11 +8,13 @@ import jax
 
 from lifeq_jax.core.config import Stage
 from lifeq_jax.core.game_recipe import GameRecipe, Games
+from lifeq_jax.core.own import is_own
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.layers.quant import LayerBits, bit_table
 from lifeq_jax.methods.base import Method, StageStart
 from lifeq_jax.models import MODELS
+from lifeq_jax.models.loading import variable_shapes
 from lifeq_jax.rl import make_game
 from lifeq_jax.rl.games import Emulator, Game
 from lifeq_jax.rl.heads import Head, game_heads
@@ -20,7 +22,7 @@ from lifeq_jax.rl.learn import objective
 from lifeq_jax.rl.play import Player, Spans, player, share
 from lifeq_jax.rl.ppo import PPO
 from lifeq_jax.rl.rollout import ActorCritic
-from lifeq_jax.train.build import build_method, build_model, build_optimizer, build_schedule
+from lifeq_jax.train.build import build_method, build_model, build_optimizer, build_schedule, check_quantizes
 from lifeq_jax.train.network import Network, network
 from lifeq_jax.train.step import TrainState, fresh_state, make_step
 
@@ -101,7 +103,11 @@ def compile_stage(recipe: GameRecipe, number: int, world: World) -> Compiled:
 def build_network(recipe: GameRecipe, stage: Stage, world: World) -> Network:
     """The pure functions of the recipe's network at the stage's bit-widths."""
     model, plain = (_model(recipe, bits, stage.act_bits, world) for bits in (stage.weight_bits, 32))
-    return network(model, recipe.games.image, plain=plain)
+    built = network(model, recipe.games.image, plain=plain)
+    check_quantizes(recipe, stage, built)
+    if variable_shapes(model, recipe.games.image)["batch_stats"]:
+        raise Refusal(f"recipe.model.name={recipe.model.name!r} has batch norm, which agents have not")
+    return built
 
 
 def layer_bits(recipe: GameRecipe, stage: Stage) -> dict[str, LayerBits]:
@@ -111,7 +117,7 @@ def layer_bits(recipe: GameRecipe, stage: Stage) -> dict[str, LayerBits]:
 
 def _model(recipe: GameRecipe, weight_bits: int, act_bits: int, world: World) -> Any:
     agents = [name for name, maker in MODELS.items() if "num_values" in inspect.signature(maker).parameters]
-    if recipe.model.name not in agents:
+    if recipe.model.name not in agents and not is_own(recipe.model.name):
         raise Refusal(f"recipe.model.name={recipe.model.name!r} plays no games; choose from {', '.join(agents)}")
     given = dict(num_classes=world.num_outputs, num_values=len(world.games))
     return build_model(recipe, weight_bits, act_bits, **given)

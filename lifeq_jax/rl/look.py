@@ -11,7 +11,6 @@ import numpy as np
 from lifeq_jax.core.config import Stage
 from lifeq_jax.core.game_recipe import GameRecipe, read_any
 from lifeq_jax.core.keys import Stream, key_for
-from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import PyTree
 from lifeq_jax.rl.build import build_network, evaluate_of, make_world
@@ -22,9 +21,8 @@ from lifeq_jax.rl.host import make_act, seed_of
 from lifeq_jax.rl.rollout import ActorCritic, begin, play_on
 from lifeq_jax.rl.tasks import Progress
 from lifeq_jax.runs.folder import CONFIG
-from lifeq_jax.train.build import complete
-from lifeq_jax.train.identity import CODE
-from lifeq_jax.train.reached import reached
+from lifeq_jax.train.identity import with_own_code
+from lifeq_jax.train.reached import notes, reached, stage_of
 
 
 class Agent(NamedTuple):
@@ -37,6 +35,7 @@ class Agent(NamedTuple):
     params: PyTree
     head: Head
     recipe: GameRecipe
+    notes: tuple[str, ...]  # warnings about the checkpoint, a line each
 
 
 def read_agent(folder: Path, task: int, stage: str | None = None, after_task: int | None = None) -> Agent:
@@ -48,16 +47,17 @@ def read_agent(folder: Path, task: int, stage: str | None = None, after_task: in
     recipe = read_any(folder / CONFIG)
     if not isinstance(recipe, GameRecipe):
         raise Refusal(f"{folder} is no run on games")
-    recipe = complete(in_folder(recipe, folder / CODE))
+    recipe = with_own_code(recipe, folder)
     names = recipe.games.names
     if task not in range(len(names)):
         raise Refusal(f"--task {task} is not a game of the run; choose from 0 to {len(names) - 1}")
     with reached(folder, stage, after_task, Progress) as checkpoints:
-        params, _ = checkpoints.weights()
+        (params, _), said = checkpoints.weights(), notes(checkpoints)
     world = make_world(recipe)
-    chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
+    chosen = stage_of(recipe, folder, stage)
     evaluate = evaluate_of(build_network(recipe, chosen, world))
-    return Agent(chosen, names[task], world.games[task], evaluate, params, head_of(world.heads, task), recipe)
+    head = head_of(world.heads, task)
+    return Agent(chosen, names[task], world.games[task], evaluate, params, head, recipe, tuple(said))
 
 
 def _manner(agent: Agent, drawn: bool) -> Manner:

@@ -27,7 +27,7 @@ from lifeq_jax.rl.rollout import pixels
 from lifeq_jax.runs.columns import LAYERS, METRICS, SCORES
 from lifeq_jax.runs.write import Row, RunFiles, layer_rows
 from lifeq_jax.train.calibrate import calibrate
-from lifeq_jax.train.checkpoint import Checkpoints, has_checkpoint
+from lifeq_jax.train.checkpoint import Checkpoints, begun_stages, stage_folder
 from lifeq_jax.train.finite import check_finite
 from lifeq_jax.train.loop import Place
 from lifeq_jax.train.stage import Answer, Log, Moment, Saved, Watch
@@ -114,11 +114,10 @@ def train_run(seed: Seed, stages: Sequence[Compiled]) -> Generator[Ask, Answer, 
 
     Raises:
         Diverged: a loss, an update or a state to be saved is not finite."""
-    folder, progress = seed.folder / "checkpoints", None
+    progress: Progress | None = None
     params, _ = stages[0].network.init(seed.recipe.seed)
-    begun = [number for number, stage in enumerate(stages) if has_checkpoint(folder / stage.stage.name)]
-    for stage in stages[max(begun, default=0) :]:
-        with closing(Checkpoints(folder / stage.stage.name, Progress)) as checkpoints:
+    for stage in stages[max(begun_stages(seed.folder, seed.recipe.stages), default=0) :]:
+        with closing(Checkpoints(stage_folder(seed.folder, stage.stage.name), Progress)) as checkpoints:
             params = load_float(params, stage.network.init(seed.recipe.seed)[0])
             progress = yield from train_stage(stage, seed, checkpoints, params, progress)
             params, _ = checkpoints.weights()
@@ -131,6 +130,8 @@ def train_stage(
 ) -> Generator[Ask, Answer, Progress]:
     """Learns the games of a stage; `before` is the progress of the stage before, None for the first."""
     progress: Progress = checkpoints.progress() or begin_stage(before)
+    if note := checkpoints.note():
+        seed.log(note)
     if progress.done:
         return progress
     num_games, epochs = stage.stage.tasks or len(seed.world.games), stage.stage.epochs

@@ -180,12 +180,17 @@ def build_network(recipe: Recipe, stage: Stage, axis_name: str | None = None) ->
     model, plain = (build_model(recipe, bits, stage.act_bits, **given) for bits in (stage.weight_bits, 32))
     shared = build_model(recipe, stage.weight_bits, stage.act_bits, axis_name=axis_name, **given)
     built = network(model, image_shape(recipe), plain=plain, shared=shared)
+    check_quantizes(recipe, stage, built)
+    return built
+
+
+def check_quantizes(recipe: Recipe | GameRecipe, stage: Stage, built: Network) -> None:
+    """Refuses a network of one's own that stays in floating point in a stage of fewer bits."""
     if is_own(recipe.model.name) and stage.weight_bits != 32 and not built.table:
         raise Refusal(
             f"recipe.model.name={recipe.model.name!r}: stage {stage.name} has {stage.weight_bits}-bit weights, and "
             f"none of its layers quantizes any under {recipe.quant_setup!r}; make them of ConvUnit and DenseUnit"
         )
-    return built
 
 
 def layer_bits(recipe: Recipe, stage: Stage) -> dict[str, LayerBits]:

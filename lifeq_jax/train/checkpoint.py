@@ -1,6 +1,7 @@
 """Checkpoints of a stage: the whole train state, and where in the sequence it stands."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lifeq_jax.core.config import Stage
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import digest_of_arrays, map_named, named_leaves
 from lifeq_jax.core.types import PyTree
@@ -60,6 +62,17 @@ class Items(NamedTuple):
 def has_checkpoint(folder: Path) -> bool:
     """Whether the checkpoint folder of a stage holds one."""
     return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
+
+
+def stage_folder(run: Path, stage: str) -> Path:
+    """Where a run folder has the checkpoints of a stage."""
+    return run / "checkpoints" / stage
+
+
+def begun_stages(run: Path, stages: Sequence[Stage]) -> list[int]:
+    """The numbers of the stages that have a checkpoint, ascending. Stages before the newest of them are finished, even
+    if their checkpoints are gone."""
+    return [number for number, stage in enumerate(stages) if has_checkpoint(stage_folder(run, stage.name))]
 
 
 def kept_network(run: Path, stage: str, task: int) -> Path:

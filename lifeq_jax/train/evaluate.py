@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from lifeq_jax.core.config import Recipe, read_recipe
-from lifeq_jax.core.own import in_folder
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.heads import to_outputs
 from lifeq_jax.data.tables import catalog, naming_rows, read_image_table, rows_of
@@ -16,12 +15,12 @@ from lifeq_jax.models.loading import refuse_misfits
 from lifeq_jax.runs.classes import most_training_images
 from lifeq_jax.runs.columns import CLASSES
 from lifeq_jax.runs.folder import CONFIG
-from lifeq_jax.train.build import build_network, complete
+from lifeq_jax.train.build import build_network
 from lifeq_jax.train.classify import make_score
-from lifeq_jax.train.identity import CODE, changed_since
+from lifeq_jax.train.identity import changed_since, with_own_code
 from lifeq_jax.train.loop import evaluate_rows, score_feeds_of
 from lifeq_jax.train.mesh import Devices
-from lifeq_jax.train.reached import notes, reached
+from lifeq_jax.train.reached import notes, reached, stage_of
 from lifeq_jax.train.world import World, for_tasks, open_images, read_sequence
 
 
@@ -55,10 +54,10 @@ def evaluate_run(
     `root` is the folder the CSV's paths are relative to, by default that of the recipe. `task` is the task of the
     images; it must be given if tasks differ in more than their rows (heads per task, permuted pixels, normalization by
     task), and is refused if missing there."""
-    recipe = complete(in_folder(read_recipe(folder / CONFIG), folder / CODE))
+    recipe = with_own_code(read_recipe(folder / CONFIG), folder)
     with reached(folder, stage, after_task) as checkpoints:
         (params, batch_stats), said = checkpoints.weights(), notes(checkpoints)
-    chosen = next(item for item in recipe.stages if item.name == (stage or recipe.stages[-1].name))
+    chosen = stage_of(recipe, folder, stage)
     network = build_network(recipe, chosen)
     refuse_misfits((params, batch_stats), network.init(recipe.seed))
     where = root or Path(recipe.data.root)

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from lifeq_jax.core.config import read_recipe, to_json
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.runs.columns import CLASSES, CONFUSION, LAYERS
 from lifeq_jax.runs.folder import CONFIG, SUMMARY, longer_stages
-from lifeq_jax.train.checkpoint import Checkpoints, Progress, has_checkpoint
+from lifeq_jax.train.checkpoint import Checkpoints, Progress, begun_stages, stage_folder
 from lifeq_jax.train.mesh import is_writer, wait_for_all
 from lifeq_jax.train.selection import fresh_patience
 from lifeq_jax.train.stage import Compiled, Seed
@@ -24,7 +23,7 @@ def go_on_longer(seed: Seed, stages: Sequence[Compiled]) -> None:
         Refusal: a later stage has begun with what the stage had reached, or the method has concluded it."""
     config = seed.folder / CONFIG
     longer = longer_stages(read_recipe(config), seed.recipe)
-    newest = max((n for n in range(len(stages)) if has_checkpoint(_checkpoints(seed.folder, stages[n]))), default=-1)
+    newest = max(begun_stages(seed.folder, seed.recipe.stages), default=-1)
     for number in longer:
         if number < newest:
             raise Refusal(
@@ -39,13 +38,9 @@ def go_on_longer(seed: Seed, stages: Sequence[Compiled]) -> None:
         write_whole(config, to_json(seed.recipe))
 
 
-def _checkpoints(run: Path, stage: Compiled) -> Path:
-    return run / "checkpoints" / stage.stage.name
-
-
 def _open_again(seed: Seed, stage: Compiled) -> None:
     """Writes a checkpoint in which the last task of a finished stage is under way, after the epochs it had."""
-    with closing(Checkpoints(_checkpoints(seed.folder, stage))) as checkpoints:
+    with closing(Checkpoints(stage_folder(seed.folder, stage.stage.name))) as checkpoints:
         items = checkpoints.items()
         if items is None or not items.progress.done:
             return

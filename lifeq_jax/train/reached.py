@@ -5,11 +5,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.config import Recipe, Stage
 from lifeq_jax.core.game_recipe import GameRecipe, read_any
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.runs.folder import CONFIG, status
-from lifeq_jax.train.checkpoint import Checkpoints, Progress, has_checkpoint, kept_network
+from lifeq_jax.train.checkpoint import Checkpoints, Progress, has_checkpoint, kept_network, stage_folder
 
 
 @contextmanager
@@ -23,15 +23,12 @@ def reached(
         Refusal: the stage has not begun, no checkpoint is whole, the stage was trained to its end and its last
             checkpoint is gone, or there is no network of that task."""
     recipe = read_any(folder / CONFIG)
-    names = [item.name for item in recipe.stages]
-    if stage is not None and stage not in names:
-        raise Refusal(f"run folder {folder} has no stage {stage!r}; choose from {', '.join(names)}")
-    name = stage or names[-1]
+    names, name = [item.name for item in recipe.stages], stage_of(recipe, folder, stage).name
     if after_task is not None:
         with closing(Checkpoints(_kept(folder, recipe, name, after_task), record)) as checkpoints:
             yield checkpoints
         return
-    path = folder / "checkpoints" / name
+    path = stage_folder(folder, name)
     if not has_checkpoint(path):
         raise Refusal(f"{path} holds no checkpoint: this stage of the run has not begun")
     later = names[names.index(name) + 1 :]
@@ -43,6 +40,16 @@ def reached(
                 f"left is {checkpoints.place()}"
             )
         yield checkpoints
+
+
+def stage_of(recipe: Recipe | GameRecipe, folder: Path, name: str | None) -> Stage:
+    """The stage of that name of a run folder's recipe; None: the last. Refuses an unknown name."""
+    stages = {stage.name: stage for stage in recipe.stages}
+    if name is None:
+        return recipe.stages[-1]
+    if name not in stages:
+        raise Refusal(f"run folder {folder} has no stage {name!r}; choose from {', '.join(stages)}")
+    return stages[name]
 
 
 def _kept(folder: Path, recipe: Recipe | GameRecipe, stage: str, task: int) -> Path:

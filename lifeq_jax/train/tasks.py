@@ -25,7 +25,7 @@ from lifeq_jax.runs.columns import CLASSES, CONFUSION, DISTANCES, LAYERS, METRIC
 from lifeq_jax.runs.write import class_rows, confusion_rows, distance_row, layer_rows
 from lifeq_jax.train.build import is_float
 from lifeq_jax.train.calibrate import calibrate
-from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress, has_checkpoint
+from lifeq_jax.train.checkpoint import WORST, Checkpoints, Progress, begun_stages, stage_folder
 from lifeq_jax.train.classify import Score
 from lifeq_jax.train.finite import check_finite
 from lifeq_jax.train.loop import EpochResult, Place, augmented_images
@@ -46,8 +46,8 @@ def train_run(seed: Seed, stages: Sequence[Compiled], start: Weights) -> Generat
         Diverged: a loss, an update or a state to be saved is not finite."""
     progress: Progress | None = None
     given = start
-    for stage in stages[_newest(seed, stages) :]:
-        with closing(Checkpoints(seed.folder / "checkpoints" / stage.stage.name)) as checkpoints:
+    for stage in stages[max(begun_stages(seed.folder, seed.recipe.stages), default=0) :]:
+        with closing(Checkpoints(stage_folder(seed.folder, stage.stage.name))) as checkpoints:
             start = carried(start, stage.built.network.init(seed.recipe.seed))
             floating = last_float_network(seed.recipe, seed.folder, seed.world, stage.number, given)
             progress = yield from train_stage(stage, seed, checkpoints, start, floating, progress)
@@ -110,13 +110,6 @@ def train_stage(
     return progress._replace(files=seed.files.marks())
 
 
-def _newest(seed: Seed, stages: Sequence[Compiled]) -> int:
-    """The number of the newest stage with a checkpoint; earlier stages are finished, even if their checkpoints are
-    gone."""
-    begun = [n for n, item in enumerate(stages) if has_checkpoint(seed.folder / "checkpoints" / item.stage.name)]
-    return max(begun, default=0)
-
-
 @contextmanager
 def naming_stage(name: str, checkpoints: Checkpoints) -> Iterator[None]:
     """Adds to a Diverged the name of the stage, and whether a checkpoint is kept."""
@@ -156,7 +149,7 @@ def last_float_network(recipe: Recipe, folder: Path, world: World, number: int, 
         return None
     for stage in reversed(recipe.stages[:number]):
         if is_float(stage):
-            with closing(Checkpoints(folder / "checkpoints" / stage.name)) as checkpoints:
+            with closing(Checkpoints(stage_folder(folder, stage.name))) as checkpoints:
                 return FloatNetwork(*checkpoints.weights(), stage.tasks or len(world.tasks))
     return FloatNetwork(*given, len(world.tasks))
 

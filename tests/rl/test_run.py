@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from lifeq_jax.core.config import Part, Stage
 from lifeq_jax.core.game_recipe import GameRecipe, Games, load_any, read_any
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.rl import GAMES, make_game
+from lifeq_jax.rl.look import read_agent
 from lifeq_jax.rl.run import run_games, run_games_seeds
 from lifeq_jax.rl.tasks import Progress
 from tests.rl.toy import on_host
+from tests.train.jobs import stopping
 from tests.train.killed_runs import checkpointed, metrics, train_killed
 
 RECIPE = GameRecipe(
@@ -120,6 +123,20 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
     assert train_killed(RECIPE, folder, "save", "4") == -9
     assert not (folder / "summary.json").exists()
     run_games(RECIPE, folder, quiet)
+    same(folder, finished[0])
+
+
+@pytest.mark.exact
+def test_a_damaged_checkpoint_is_named_and_the_older_one_used(finished, tmp_path):
+    folder, said = tmp_path / "run", []
+    with pytest.raises(KeyboardInterrupt):
+        run_games(RECIPE, folder, quiet, stopping("checkpoint", 3))
+    shutil.rmtree(folder / "checkpoints" / "float" / "3" / "network")
+    damaged, stands = read_agent(folder, 0).notes
+    assert "checkpoints/float/3 cannot be read: " in damaged and damaged.endswith("; the older 2 is used")
+    assert stands == "the stage is not finished; this is after 1 tasks"
+    run_games(RECIPE, folder, said.append)
+    assert said[0] == damaged
     same(folder, finished[0])
 
 
