@@ -8,9 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.timing import BenchmarkResult, check_counts, columns_of, load, surroundings
+from benchmarks.timing import BenchmarkResult, columns_of, load, surroundings
 from benchmarks.work import bench_recipe, on_noise
 from lifeq_jax.core.config import Optimizer, Part, Recipe
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.run import run_recipe
 from lifeq_jax.train.stage import Moment
 
@@ -24,7 +25,8 @@ def bench_tasks(tasks: int, batch_size: int, bits: int) -> BenchmarkResult:
 
     Resident memory and open files at the end of a task, the largest of GROUP tasks; processor seconds of a task of all
     threads, their median. Refuses fewer than 3 GROUP tasks."""
-    check_counts(tasks=tasks - 3 * GROUP + 1)
+    if tasks < 3 * GROUP:
+        raise Refusal(f"tasks={tasks} is out of range; choose {3 * GROUP} or more")
     before = load()
     methods = {"EWC": Part("ewc"), "LifeQuant": Part("lifequant", {"history": "online"})}
     rows = {}

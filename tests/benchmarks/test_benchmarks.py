@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import beside_torch, exported, start, steps
+from benchmarks import beside_torch, exported, start, steps, tasks
 from benchmarks.__main__ import main
 from benchmarks.epochs import epochs, ready
 from benchmarks.work import bench_recipe, lifequant, operations
@@ -131,6 +131,20 @@ def test_input_compares_the_inputs_that_are_installed(measured, monkeypatch, nam
     assert ("tf.data" in found) == ("tf.data" not in names)
 
 
+def test_tasks_compares_the_first_the_middle_and_the_last(measured, monkeypatch):
+    monkeypatch.setattr(tasks, "GROUP", 2)
+    found = measured("tasks", "--tasks", "6", "--batch-size", "2")
+    rows = [f"{name}, tasks {where}" for name in ("EWC", "LifeQuant") for where in ("2 to 3", "3 to 4", "5 to 6")]
+    for column in ("resident_megabytes", "processor_seconds", "open_files"):
+        assert list(found[column]) == rows and min(found[column].values()) > 0
+    assert (found["tasks"], found["batch_size"], found["bits"]) == (6, 2, 4)
+
+
+def test_a_group_of_tasks_is_told_by_its_largest_and_its_middle():
+    seen = [(900.0, 1.0, 90), (5.0, 2.0, 7), (8.0, 2.5, 8), (6.0, 5.5, 6)]  # the first is the end of the task before
+    assert tasks._of(seen) == {"resident_megabytes": 8.0, "processor_seconds": 1.0, "open_files": 8}
+
+
 def test_compile_divides_the_time_of_fresh_processes(measured):
     found = measured("compile", *MLP)
     for cache in ("cold", "warm", "warm again"):
@@ -201,6 +215,8 @@ def test_the_float_network_computes_what_the_integers_stand_for(tmp_path):
         ("seeds --model mlp --steps 0", "steps=0"),
         ("input --model mlp --repeats 0", "repeats=0"),
         ("compile --model resnet21", "resnet21"),  # before it starts a process
+        ("tasks --tasks 29", "tasks=29 is out of range; choose 30 or more"),
+        ("tasks --batch-size 0", "batch_size=0"),
         ("fisher --model vgg", "model='vgg' is unknown; choose from alexnet_32, resnet18_84"),
         (f"oscillation {DIGITS} --bits 4", "recipe.bits is an unknown key"),
         ("speed", "invalid choice: 'speed'"),
