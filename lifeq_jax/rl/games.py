@@ -37,9 +37,8 @@ class Environments(NamedTuple):
 
     reset: Callable[[int], np.ndarray]  # seed -> observations (N, H, W, C) uint8
     send: Callable[[np.ndarray], None]  # actions (N,) int32; returns at once
-    receive: Callable[
-        [], tuple[np.ndarray, Outcome]
-    ]  # waits for the step begun by `send`; after the end of a game, the observation is that of a new one
+    receive: Callable[[], tuple[np.ndarray, Outcome]]
+    """waits for the step begun by `send`; after the end of a game, the observation is that of a new one"""
     close: Callable[[], None]
 
 

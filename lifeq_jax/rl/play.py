@@ -69,9 +69,8 @@ class GameEpochResult(NamedTuple):
     mean_return: float  # of those; NaN where none ended
     steps: int  # of play
     seconds: float
-    parts: (
-        tuple[float, float, float] | None
-    )  # seconds of acting, waiting for the game, learning; None: one program does all
+    parts: tuple[float, float, float] | None
+    """seconds of acting, waiting for the game, learning; None: one program does all"""
 
 
 PlayedBatches = Iterator[tuple[Any, Any]]  # (observations (B, H, W, C) uint8, actions (B,) of the game)

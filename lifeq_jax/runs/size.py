@@ -22,9 +22,7 @@ class Size(NamedTuple):
     parameters: int
     bytes: int  # weights at the bits of their layers, all else as float32
     layers: dict[str, LayerSize]  # by path, in the order of calls
-    peak_megabytes: (
-        float  # the most memory that the process which trained it took, or its first accelerator, 10^6 bytes
-    )
+    peak_megabytes: float  # most memory of the process that trained it, or of its first accelerator, 10^6 bytes
 
 
 def read_size(path: Path, summary: dict[str, Any]) -> Size:

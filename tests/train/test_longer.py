@@ -101,3 +101,5 @@ def test_seeds_train_on_together(runs, of, tmp_path):
     with pytest.raises(Refusal, match="seed1 belongs to another recipe than seed"):
         run_seeds(of(1, 3), (0,), tmp_path, silent)
     assert len(metrics(tmp_path / "seed0")) == 5
+    assert run_seeds(of(1, 3), (0, 1), tmp_path, silent)["seeds"] == [0, 1]
+    assert len(metrics(tmp_path / "seed0")) == len(metrics(tmp_path / "seed1")) == 6
