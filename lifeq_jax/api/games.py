@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifeq_jax.api.runs import Row, results
-from lifeq_jax.core.game_recipe import GameRecipe
+from lifeq_jax.core.game_recipe import GameRecipe, check_kind
 from lifeq_jax.report.games import write_games_report
 from lifeq_jax.rl.run import run_games, run_games_seeds
 from lifeq_jax.runs.games import GameRun, read_game_runs
@@ -58,6 +58,7 @@ def train_games(
         >>> found.finished[0].matrix.shape, found.rows()[0]["method"]
         ((2, 2), 'finetune')
     """
+    check_kind(recipe, GameRecipe, "lq.train trains on images, and lq.load_recipe gives a recipe by its name")
     folder = Path(folder)
     if seeds is None:
         run_games(recipe, folder, log)

@@ -12,6 +12,7 @@ from lifeq_jax.api.cells import GridPoint, ParamGrid, make_cells
 from lifeq_jax.api.runs import Row, results
 from lifeq_jax.api.shown import MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, digest
+from lifeq_jax.core.game_recipe import check_kind
 from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.metrics.continual import mean_and_std
 from lifeq_jax.report.points import draw_points
@@ -144,6 +145,7 @@ def sweep(
         >>> len(swept.rows()), swept.rows()[-1]["method"]
         (8, 'ewc(strength=10.0)')
     """
+    check_kind(recipe, Recipe, "sweeps are of images, and lq.load_recipe gives a recipe by its name")
     made = Sweep(tuple(make_cells(recipe, grid, on)), tuple(seeds), Path(folder))
     with tqdm(total=len(made.cells) * len(made.seeds), desc="sweep", unit="run") as bar:
         for cell in made.cells:

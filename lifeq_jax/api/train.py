@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lifeq_jax.api.runs import Runs, read
 from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.game_recipe import check_kind
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.train.drive import run_seeds
 from lifeq_jax.train.run import run_recipe, unwatched
@@ -41,6 +42,7 @@ def train(
         >>> [row["seed"] for row in runs.rows()]
         [0, 1]
     """
+    check_kind(recipe, Recipe, "lq.train_games learns games, and lq.load_recipe gives a recipe by its name")
     folder = Path(folder)
     if seeds is None:
         run_recipe(recipe, folder, log, watch)

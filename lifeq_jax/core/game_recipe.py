@@ -122,6 +122,12 @@ class GameRecipe(Checked):
         return replaced(self, values)
 
 
+def check_kind(recipe: Any, kind: type[Checked], instead: str) -> None:
+    """Refuses what is no recipe of this kind; `instead` says what takes the other."""
+    if not isinstance(recipe, kind):
+        raise Refusal(f"recipe is a {type(recipe).__name__}, not a {kind.__name__}; {instead}")
+
+
 def load_any(place: str | Path) -> Recipe | GameRecipe:
     """The recipe at a place, of images or of games. Refuses what `load_recipe` refuses.
 

@@ -53,3 +53,18 @@ def test_an_unknown_argument_of_a_method_is_refused_before_anything_is_written(r
     with pytest.raises(lq.Refusal, match="recipe.method.args.power=1.0 is no argument of 'ewc'"):
         lq.train(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_another_kind_of_recipe_is_refused_by_what_takes_it(recipe, tmp_path):
+    games, place = lq.load_recipe("blip_rl/minatar_pair"), tmp_path / "run"
+    with pytest.raises(lq.Refusal, match="^recipe is a GameRecipe, not a Recipe; lq.train_games learns games"):
+        lq.train(games, place, seeds=(0, 1))
+    with pytest.raises(
+        lq.Refusal, match="^recipe is a str, not a Recipe; .* lq.load_recipe gives a recipe by its name"
+    ):
+        lq.train("lifequant/resnet20_digits", place)
+    with pytest.raises(lq.Refusal, match="^recipe is a GameRecipe, not a Recipe; sweeps are of images"):
+        lq.sweep(games, {"seed": [1]}, place)
+    with pytest.raises(lq.Refusal, match="^recipe is a Recipe, not a GameRecipe; lq.train trains on images"):
+        lq.train_games(recipe, place)
+    assert not place.exists()
