@@ -1,4 +1,4 @@
-"""Continual-learning metrics, computed from an accuracy matrix."""
+"""Continual-learning metrics, functions of an accuracy matrix that lifeq_jax.metrics.continual describes."""
 
 from lifeq_jax.metrics.continual import CONTINUAL
 

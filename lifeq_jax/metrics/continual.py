@@ -1,9 +1,10 @@
 """Continual-learning metrics of an accuracy matrix.
 
-A is (T, T); A[i, j] is the accuracy on the test set of task j after training task i. Formulas count tasks from 1 to T,
-as in the papers; arrays from 0. Entries above the diagonal (j > i, a task not trained yet) may hold anything, NaN too;
-only `fwt` reads them. Every result has the unit of A. Papers use one name for several formulas; here each has its own
-name."""
+A metric takes `matrix`, the accuracies A, (T, T): A[i, j] is the accuracy on the test set of task j after training task
+i. It returns a number in the unit of A, and refuses a matrix that is not square, is empty, or is not finite on or below
+the diagonal. Entries above the diagonal (j > i, a task not trained yet) may hold anything, NaN too; only `fwt` reads
+them. Formulas count tasks from 1 to T, as in the papers; arrays from 0. Papers use one name for several formulas; here
+each has its own name."""
 
 from collections.abc import Callable, Sequence
 
@@ -49,17 +50,8 @@ def average_accuracy(matrix: np.ndarray) -> float:
     Mean over all tasks at the end: ACC of GEM (Lopez-Paz and Ranzato 2017) and of BLIP
     (`print_log_acc_bwt`).
 
-    Args:
-        matrix: A, (T, T).
-
-    Returns:
-        The metric, in the unit of A.
-
-    Raises:
-        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
-
     Example:
-        >>> lq.metrics.average_accuracy(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        >>> lq.metrics.average_accuracy(matrix=np.array([[1.0, 0.0], [0.5, 0.75]]))
         0.625
     """
     return float(check_matrix(matrix)[-1].mean())
@@ -70,17 +62,8 @@ def learning_accuracy(matrix: np.ndarray) -> float:
 
     How well each task is learned at its own time: LA of MER (Riemer et al. 2019).
 
-    Args:
-        matrix: A, (T, T).
-
-    Returns:
-        The metric, in the unit of A.
-
-    Raises:
-        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
-
     Example:
-        >>> lq.metrics.learning_accuracy(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        >>> lq.metrics.learning_accuracy(matrix=np.array([[1.0, 0.0], [0.5, 0.75]]))
         0.875
     """
     return float(np.diag(check_matrix(matrix)).mean())
@@ -91,17 +74,8 @@ def bwt(matrix: np.ndarray) -> float:
 
     Backward transfer of GEM (Lopez-Paz and Ranzato 2017), as Mammoth reports it; negative is forgetting.
 
-    Args:
-        matrix: A, (T, T).
-
-    Returns:
-        The metric, in the unit of A.
-
-    Raises:
-        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
-
     Example:
-        >>> lq.metrics.bwt(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        >>> lq.metrics.bwt(matrix=np.array([[1.0, 0.0], [0.5, 0.75]]))
         -0.5
     """
     return _mean_of_old(change_per_task(matrix))
@@ -113,17 +87,8 @@ def bwt_over_all(matrix: np.ndarray) -> float:
     BLIP's BWT (`utils.py::print_log_acc_bwt`): the last task's 0 counts in the mean, so it is (T-1)/T of
     `bwt`.
 
-    Args:
-        matrix: A, (T, T).
-
-    Returns:
-        The metric, in the unit of A.
-
-    Raises:
-        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
-
     Example:
-        >>> lq.metrics.bwt_over_all(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        >>> lq.metrics.bwt_over_all(matrix=np.array([[1.0, 0.0], [0.5, 0.75]]))
         -0.25
     """
     return float(change_per_task(matrix).mean())
@@ -135,17 +100,8 @@ def forgetting(matrix: np.ndarray) -> float:
     The form of Mammoth: the end counts in the maximum, so it is never negative. Chaudhry et al. 2018 (RWalk)
     take the maximum over i < T only; the two differ for a task that is at its best at the end.
 
-    Args:
-        matrix: A, (T, T).
-
-    Returns:
-        The metric, in the unit of A.
-
-    Raises:
-        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
-
     Example:
-        >>> lq.metrics.forgetting(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        >>> lq.metrics.forgetting(matrix=np.array([[1.0, 0.0], [0.5, 0.75]]))
         0.5
     """
     return _mean_of_old(forgetting_per_task(matrix))
@@ -157,17 +113,8 @@ def first_minus_last(matrix: np.ndarray) -> float:
     Avalanche's forgetting of a task, first recorded minus last, averaged as in GEM. It equals -`bwt`, so it can be
     negative.
 
-    Args:
-        matrix: A, (T, T).
-
-    Returns:
-        The metric, in the unit of A.
-
-    Raises:
-        Refusal: A is not square, is empty, or is not finite on or below the diagonal.
-
     Example:
-        >>> lq.metrics.first_minus_last(np.array([[1.0, 0.0], [0.5, 0.75]]))
+        >>> lq.metrics.first_minus_last(matrix=np.array([[1.0, 0.0], [0.5, 0.75]]))
         0.5
     """
     return _mean_of_old(-change_per_task(matrix))
