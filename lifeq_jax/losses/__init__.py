@@ -1,4 +1,6 @@
-"""Losses by name: makers of functions from `Examples` to one value per example, in nats."""
+"""Losses by name: makers of functions from `Examples` to one value per example, in nats.
+
+A maker refuses an argument that is out of range or not one of its choices."""
 
 from collections.abc import Callable
 
@@ -8,9 +10,6 @@ from lifeq_jax.losses.base import Loss
 
 def cross_entropy() -> Loss:
     """Softmax cross-entropy, `classify.cross_entropy_of_labels`.
-
-    Returns:
-        The loss, `Examples` -> (B,) nats.
 
     Example:
         >>> [round(float(value), 3) for value in lq.losses.cross_entropy()(examples)]
@@ -22,9 +21,6 @@ def cross_entropy() -> Loss:
 def ball_log_prior() -> Loss:
     """BaLL of the LifeQuant paper's figure, also called Balanced Softmax: `balanced.log_prior`.
 
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
     Example:
         >>> [round(float(value), 3) for value in lq.losses.ball_log_prior()(examples)]
         [0.105, 1.386]
@@ -35,9 +31,6 @@ def ball_log_prior() -> Loss:
 def ball_shift() -> Loss:
     """BaLL of LifeQuant's ResNet-20, cross-entropy of z + softmax(z) w: `balanced.shift`.
 
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
     Example:
         >>> lq.losses.ball_shift()(examples).shape
         (2,)
@@ -47,9 +40,6 @@ def ball_shift() -> Loss:
 
 def ball_scale() -> Loss:
     """BaLL of LifeQuant's MobileNetV2, cross-entropy of z w: `balanced.scale`.
-
-    Returns:
-        The loss, `Examples` -> (B,) nats.
 
     Example:
         >>> lq.losses.ball_scale()(examples).shape

@@ -23,8 +23,9 @@ def ball_weights(counts: jax.Array) -> jax.Array:
 def log_prior(logits: jax.Array, label: jax.Array, counts: jax.Array) -> jax.Array:
     """-log(s_y e^z_y / sum_k s_k e^z_k), s = max(counts, 1): logits (B, K), label (B,), counts (K,) -> (B,) nats.
 
-    Holds: equal counts give the cross-entropy. In training a rare class must win by a margin; tests compare plain
-    logits. Source: the LifeQuant paper's figure; first published as Balanced Softmax, Ren et al., NeurIPS 2020."""
+    Holds: equal counts give the cross-entropy. In training a rare class must win by a margin; at test time plain logits
+    are compared. Source: the LifeQuant paper's figure; first published as Balanced Softmax, Ren et al., NeurIPS 2020.
+    """
     prior = jnp.log(jnp.maximum(counts, 1.0)).reshape(1, -1)
     return cross_entropy_of_labels(logits + prior, label)
 

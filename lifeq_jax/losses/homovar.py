@@ -46,20 +46,13 @@ class Homogeneity(NamedTuple):
 def homovar(alpha: float = 0.05, beta: float = 0.999, statistics: str = "batch") -> Loss:
     """w_y mean_k BCE(softmax_k, one_hot(y)_k) in nats; the class weights w get no gradient.
 
-    alpha in (0, 1), level of the test; beta in (0, 1), of a class whose size fits or cannot be tested; statistics: a
-    row of STATISTICS. Weights add up to the number of classes with images; a class without weighs 0. Holds: finite,
-    with a finite gradient, for any counts and any batch. Source: ClimbQ utils/lt_loss.py.
+    Weights add up to the number of classes with images; a class without weighs 0. Holds: finite, with a finite
+    gradient, for any counts and any batch. Source: ClimbQ utils/lt_loss.py.
 
     Args:
         alpha: level of the test, in (0, 1).
         beta: of a class that passes or cannot be tested, in (0, 1).
         statistics: row of STATISTICS.
-
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
 
     Example:
         >>> lq.losses.homovar(alpha=0.01)(examples).shape

@@ -16,17 +16,10 @@ from lifeq_jax.losses.classify import cross_entropy_of_labels
 def class_balanced(beta: float = 0.999) -> Loss:
     """w_y CE with w_c = (1 - beta) / (1 - beta^n_c), scaled to add up to the number of classes with images.
 
-    beta in (0, 1): toward 0 all weights are 1, toward 1 they are proportional to 1 / n_c. Source: Cui et al., CVPR
-    2019, eq. (10), softmax cross-entropy; the paper tries 0.9, 0.99, 0.999, 0.9999.
+    Source: Cui et al., CVPR 2019, eq. (10), softmax cross-entropy; the paper tries beta 0.9, 0.99, 0.999, 0.9999.
 
     Args:
-        beta: see above, in (0, 1).
-
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
+        beta: in (0, 1): toward 0 all weights are 1, toward 1 they are proportional to 1 / n_c.
 
     Example:
         >>> lq.losses.class_balanced(beta=0.99)(examples).shape
@@ -42,18 +35,12 @@ def class_balanced(beta: float = 0.999) -> Loss:
 
 
 def focal(gamma: float = 2.0) -> Loss:
-    """(1 - p_y)^gamma CE: well-classified examples count less. gamma >= 0; 0 is the cross-entropy.
+    """(1 - p_y)^gamma CE: well-classified examples count less.
 
     Source: Lin et al., ICCV 2017, eq. (4), with the softmax in place of the sigmoid. It uses no class sizes.
 
     Args:
-        gamma: 0 or more.
-
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
+        gamma: 0 or more; 0 is the cross-entropy.
 
     Example:
         >>> lq.losses.focal(gamma=1.0)(examples).shape
@@ -84,12 +71,6 @@ def ldam(max_margin: float = 0.5, scale: float = 1.0, defer: float = 0.8, beta: 
         defer: share of the task, 0 to 1.
         beta: as in `class_balanced`.
 
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> lq.losses.ldam(max_margin=1.0)(examples).shape
         (2,)
@@ -110,19 +91,13 @@ def ldam(max_margin: float = 0.5, scale: float = 1.0, defer: float = 0.8, beta: 
 
 
 def logit_adjustment(tau: float = 1.0) -> Loss:
-    """CE of z + tau log(n_c / N), n_c at least 1: in training a rare class must win by a margin; tests compare plain
-    logits. tau = 1 is Balanced Softmax (`balanced.log_prior`), 0 the cross-entropy.
+    """CE of z + tau log(n_c / N), n_c at least 1.
 
-    Source: Menon et al., ICLR 2021, eq. (10).
+    In training a rare class must win by a margin; at test time plain logits are compared. Source: Menon et al., ICLR
+    2021, eq. (10).
 
     Args:
-        tau: 0 or more.
-
-    Returns:
-        The loss, `Examples` -> (B,) nats.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
+        tau: 0 or more; 1 is Balanced Softmax (`balanced.log_prior`), 0 the cross-entropy.
 
     Example:
         >>> lq.losses.logit_adjustment(tau=0.5)(examples).shape

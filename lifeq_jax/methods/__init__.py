@@ -1,7 +1,8 @@
 """Continual-learning methods, distillations and oscillation controls by name.
 
-Every maker of METHODS works without arguments, of DISTILLATIONS with the float network as a function, of OSCILLATIONS
-with a table of quantizers alone."""
+Makers of METHODS take keyword arguments that all have defaults, makers of DISTILLATIONS also the float network as a
+function, makers of OSCILLATIONS a table of quantizers. A maker returns a `Method`, and refuses an argument that is out
+of range or not one of its choices."""
 
 from collections.abc import Callable
 

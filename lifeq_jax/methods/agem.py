@@ -11,9 +11,6 @@ def agem() -> Method:
     after the projection and may still raise that loss. Source: Chaudhry et al., Efficient Lifelong Learning with A-GEM,
     ICLR 2019, algorithm 1; its memory batch is the replayed part of the batch. No state.
 
-    Returns:
-        The method.
-
     Example:
         >>> lq.methods.agem().needs_replay
         True

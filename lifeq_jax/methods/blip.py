@@ -76,7 +76,7 @@ def blip(
     network computes with (importance.FISHERS; by default exact, unscaled, with labels sampled from the network); (2)
     the number of bits that it adds; (3) the latent weights rounded to all their frozen bits. Training moves a weight
     only within the cell of its frozen bits. Scales and shifts of norms learn in the first task only; the recipe's
-    norm_tasks=1 does the same for statistics.
+    norm_tasks=1 does the same for statistics. Source: Shi et al., CVPR 2021. State: Frozen.
 
     Args:
         prior: Fisher information before the first task, per input of a layer: the original's F_prior times B^2, by
@@ -88,12 +88,6 @@ def blip(
         max_bits: most bits that a value may freeze, 1 to 20.
         reach, widest: limit weights to reach / sqrt(fan-in); widest: of fan-in or outputs, as in the original's agents.
         head: protects the classifier too, if tasks share it; False: each has its own, as in the original.
-
-    Returns:
-        The method, with the state `Frozen`. Source: Shi et al., CVPR 2021.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
 
     Example:
         >>> lq.methods.blip(max_bits=8).concludes

@@ -41,12 +41,6 @@ def derpp(alpha: float = 0.2, beta: float = 0.5) -> Method:
         alpha: weight of the stored logits, 0 or more.
         beta: weight of a replayed example's loss, 0 or more.
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> lq.methods.derpp(alpha=0.1).needs_replay
         True

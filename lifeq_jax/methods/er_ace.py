@@ -24,12 +24,6 @@ def er_ace(full: float = 0.1) -> Method:
     Args:
         full: see above; 0 to 1.
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> lq.methods.er_ace(full=0.0).needs_replay
         True

@@ -13,9 +13,6 @@ def frozen() -> Method:
     Where each task has its own head, forgetting has three causes left: batch norm's running statistics (the recipe's
     `norm_tasks=1` keeps them), the quantizers of the head, and weight decay.
 
-    Returns:
-        The method.
-
     Example:
         >>> int(lq.methods.frozen().init(lq.StageStart({}, num_tasks=2, num_classes=4)))
         0

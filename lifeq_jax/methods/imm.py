@@ -39,12 +39,6 @@ def imm(strength: float = 0.01, unseen: str = "newest") -> Method:
         strength: finite, 0 or more.
         unseen: newest or zero, see above.
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> lq.methods.imm(strength=1.0).concludes
         True

@@ -37,6 +37,10 @@ def lifequant(
 ) -> Method:
     """Penalty sum s (w_q - w_s)^2, s = F strength / (1 + F strength / limit), and the proximal step as constraint.
 
+    Original: space="latent", loss="ball_shift" or "cross_entropy", limit=inf, prox=0 (its quantizer normalizes
+    anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
+    an Anchor.
+
     Args:
         strength: finite, 0 or more.
         fisher: batch, empirical or sampled. A batch of B gives about 1/B of the other two and needs B times the
@@ -52,15 +56,6 @@ def lifequant(
         act_range: the original's argument of that name.
         limit: bound of s (penalty.bounded). On latent weights it acts multiplied by the square of the quantizer's
             slope, (range_ / 4 / std)^2, hence the small default.
-
-    Returns:
-        The method, with an `Anchor` as its state.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices, or noise is asked for with another Fisher.
-
-    Original: space="latent", loss="ball_shift" or "cross_entropy", limit=inf, prox=0 (its quantizer normalizes
-    anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`.
 
     Example:
         >>> lq.methods.lifequant(prox=-1.0)

@@ -70,12 +70,6 @@ def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
         strength: finite, 0 or more.
         temperature: of both softmaxes, above 0.
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> lq.methods.lwf(temperature=2.0).needs_replay
         False

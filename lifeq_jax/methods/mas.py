@@ -27,12 +27,6 @@ def mas(strength: float = 1.0, history: str = "online", decay: float = 1.0) -> M
         history: per_task, online, averaged or recomputed, as in `ewc`.
         decay: of the old importances, in [0, 1].
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> method = lq.methods.mas(strength=2.0)
         >>> float(method.penalty(method.init(lq.StageStart({"w": np.float32(1)}, 1, 2)), {"w": 3.0}, {"w": 3.0}))

@@ -33,12 +33,6 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
         decay: of the moving average F, in [0, 1].
         clamp: see above.
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> method = lq.methods.rwalk(eps=0.01)
         >>> float(method.penalty(method.init(lq.StageStart({"w": np.float32(1)}, 1, 2)), {"w": 3.0}, {"w": 3.0}))

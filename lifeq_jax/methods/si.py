@@ -21,12 +21,6 @@ def si(strength: float = 1.0, eps: float = 0.1, clamp: bool = True) -> Method:
         eps: damping, above 0.
         clamp: see above.
 
-    Returns:
-        The method.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> method = lq.methods.si(eps=0.01)
         >>> float(method.penalty(method.init(lq.StageStart({"w": np.float32(1)}, 1, 2)), {"w": 3.0}, {"w": 3.0}))

@@ -1,7 +1,7 @@
 """Learning-rate schedules by name, as functions of the share of a task that is done; annealing of other numbers.
 
-Every maker of the table takes the initial rate and returns progress (0..1) -> rate. Progress is data, not a constant
-of the compiled step, so tasks of different lengths share one compilation."""
+Every maker of the table takes `learning_rate`, the rate at progress 0, and returns progress (a scalar, 0..1) -> rate.
+Progress is data, not a constant of the compiled step, so tasks of different lengths share one compilation."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,14 +14,7 @@ ProgressSchedule = Callable[[jax.Array], jax.Array]
 
 
 def constant(learning_rate: float, milestones: Sequence[float] = (), factor: float = 1.0) -> ProgressSchedule:
-    """The same rate throughout; milestones and factor have no effect.
-
-    Args:
-        learning_rate: the rate at progress 0.
-        milestones, factor: no effect.
-
-    Returns:
-        progress (an array of shares of the task, 0..1) -> rates.
+    """`learning_rate` throughout; milestones and factor have no effect.
 
     Example:
         >>> [round(float(lq.optim.constant(0.5)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
@@ -31,20 +24,10 @@ def constant(learning_rate: float, milestones: Sequence[float] = (), factor: flo
 
 
 def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), factor: float = 0.1) -> ProgressSchedule:
-    """Multiplies the rate by `factor` from each milestone on, a share of the task in (0, 1).
-
-    LifeQuant's epochs 10 and 20 of 30 are the default.
+    """`learning_rate`, multiplied by `factor` at each milestone.
 
     Args:
-        learning_rate: the rate at progress 0.
-        milestones: shares of the task in (0, 1).
-        factor: multiplies the rate at each milestone.
-
-    Returns:
-        progress (a scalar, 0..1) -> rate.
-
-    Raises:
-        Refusal: a milestone is outside (0, 1).
+        milestones: shares of the task, refused outside (0, 1); the default is LifeQuant's epochs 10 and 20 of 30.
 
     Example:
         >>> rate = lq.optim.step(1.0, milestones=(0.5,), factor=0.5)
@@ -59,14 +42,7 @@ def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), fac
 
 
 def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> ProgressSchedule:
-    """Half a cosine from the rate down to 0; milestones and factor have no effect.
-
-    Args:
-        learning_rate: the rate at progress 0.
-        milestones, factor: no effect.
-
-    Returns:
-        progress (an array of shares of the task, 0..1) -> rates.
+    """Half a cosine from `learning_rate` down to 0; milestones and factor have no effect.
 
     Example:
         >>> [round(float(lq.optim.cosine(1.0)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
@@ -76,14 +52,7 @@ def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float
 
 
 def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> ProgressSchedule:
-    """A straight line from the rate down to 0; milestones and factor have no effect.
-
-    Args:
-        learning_rate: the rate at progress 0.
-        milestones, factor: no effect.
-
-    Returns:
-        progress (an array of shares of the task, 0..1) -> rates.
+    """A straight line from `learning_rate` down to 0; milestones and factor have no effect.
 
     Example:
         >>> [round(float(lq.optim.linear(1.0)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]

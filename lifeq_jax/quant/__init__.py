@@ -1,4 +1,7 @@
-"""Quantizers: pure functions from arrays to arrays on a grid, by name."""
+"""Quantizers: pure functions from arrays to arrays on a grid, by name.
+
+A maker takes `bits`, 1 to 8, or 32 for the identity, and returns a `Quantizer`. It refuses other bits, and an argument
+that is out of range or not one of its choices."""
 
 from collections.abc import Callable
 

@@ -48,14 +48,7 @@ def cdf(bits: int, *, levels: str = "exact") -> Quantizer:
     two outermost half as much. Source: ClimbQ (NeurIPS 2022), weight_quantize_fn.
 
     Args:
-        bits: 1 to 8, or 32 for the identity.
         levels: exact or open, see above.
-
-    Returns:
-        The quantizer.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
 
     Example:
         >>> quantizer = lq.quantizers.cdf(2)
@@ -144,17 +137,10 @@ def cdf_activation(
     Source: ClimbQ (NeurIPS 2022), class distribution scaling, activation_quantize_fn.
 
     Args:
-        bits: 1 to 8, or 32 for the identity.
         act_range: largest output.
         ratio: sample_normalized, class or none, see above.
         eval_ratio: p in evaluation, 0 to 1.
         levels: as in `cdf`.
-
-    Returns:
-        The quantizer.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
 
     Example:
         >>> quantizer = lq.quantizers.cdf_activation(2)

@@ -144,13 +144,8 @@ def lsq(
     scale gradients. ranges: row of RANGES, with percentile, momentum, candidates, margin as in `ranges.Options`.
 
     Source: LSQ (Esser et al., 2020), equations 1 to 5; LSQ+ (Bhalgat et al., 2020) for the zero point; the form is that
-    of Overcoming Oscillations (ICML 2022), which clamps after rounding.
-
-    Returns:
-        The quantizer; its `init` gives the learned state for the smallest and largest value of a tensor.
-
-    Raises:
-        Refusal: bits is 1, or an argument is out of range or not one of the choices.
+    of Overcoming Oscillations (ICML 2022), which clamps after rounding. `init` gives the learned state for the smallest
+    and largest value of a tensor. Refuses 1 bit.
 
     Example:
         >>> quantizer = lq.quantizers.lsq(2)

@@ -43,15 +43,8 @@ def proxq(bits: int, *, range_: float = 2.0, levels: str = "exact") -> Quantizer
     (ICCV 2023), weight_quantize_fn.
 
     Args:
-        bits: 1 to 8, or 32 for the identity.
         range_: width of the grid, positive.
         levels: exact or open, see above.
-
-    Returns:
-        The quantizer.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
 
     Example:
         >>> quantizer = lq.quantizers.proxq(2)

@@ -25,15 +25,6 @@ def dorefa(bits: int) -> Quantizer:
     Holds for 2..8 bits: idempotent, |y - x| <= 1 / (2 n). Source: uniform_quantize of all LifeQuant and ClimbQ
     programs.
 
-    Args:
-        bits: 1 to 8, or 32 for the identity.
-
-    Returns:
-        The quantizer.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
-
     Example:
         >>> quantizer = lq.quantizers.dorefa(2)
         >>> x = np.array([-1.0, -0.25, 0.25, 1.0], np.float32)
@@ -44,21 +35,14 @@ def dorefa(bits: int) -> Quantizer:
 
 
 def activation(bits: int, *, normalize: bool = False) -> Quantizer:
-    """clamp(x, 0, 1) on the DoReFa grid; 1 bit gives 1 where x > 0, else 0. Gradient: 1 on [0, 1], 0 outside.
+    """clamp(x, 0, 1) on the DoReFa grid of `bits` bits; 1 bit gives 1 where x > 0, else 0.
 
-    normalize=True first maps the whole tensor, over the batch too, to mean 0 and standard deviation 1/2; the gradient
-    flows through both statistics. This is the variant of LifeQuant's mobilenet-v2-cifar-100, in which an output depends
-    on the rest of its batch even in evaluation. Source: activation_quantize_fn.
+    Gradient: 1 on [0, 1], 0 outside. Source: activation_quantize_fn.
 
     Args:
-        bits: 1 to 8, or 32 for the identity.
-        normalize: see above.
-
-    Returns:
-        The quantizer.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
+        normalize: first map the whole tensor, over the batch too, to mean 0 and standard deviation 1/2; the gradient
+            flows through both statistics. This is the variant of LifeQuant's mobilenet-v2-cifar-100, in which an output
+            depends on the rest of its batch even in evaluation.
 
     Example:
         >>> quantizer = lq.quantizers.activation(2)
@@ -84,15 +68,6 @@ def minmax(bits: int) -> Quantizer:
     """x on 2**bits levels, evenly spaced from -max|x| to max|x| of the whole tensor. Gradient: that of x.
 
     Plain uniform quantization, the baseline of ProxQ. Holds: |y - x| <= max|x| / (2**bits - 1).
-
-    Args:
-        bits: 1 to 8, or 32 for the identity.
-
-    Returns:
-        The quantizer.
-
-    Raises:
-        Refusal: an argument is out of range or not one of the choices.
 
     Example:
         >>> quantizer = lq.quantizers.minmax(2)
