@@ -1,4 +1,4 @@
-"""Every recipe of the package loads with the settings that it had, its networks build, and a reader finds his way."""
+"""Every recipe of the package loads with the settings on record, its network builds, its file says how to run it."""
 
 import ast
 import dataclasses
@@ -45,7 +45,7 @@ def settings(record):
 
 @pytest.mark.parametrize("name", LISTED)
 def test_settings_are_those_on_record(name):
-    """Recipes follow from each other and from constants of data sets; nobody shall change one who edits another."""
+    """Recipes follow from each other and from constants of data sets; an edit of one must not change another unseen."""
     recipe = load_any(name)
     assert settings(recipe) == SETTINGS[name]
     assert recipe.name == name.replace("/", "_")

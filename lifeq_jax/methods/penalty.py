@@ -101,9 +101,7 @@ class Accumulation(NamedTuple):
 HISTORIES: dict[str, Accumulation] = {
     "per_task": Accumulation(add_quadratic, slice(-1, None)),  # one quadratic per task, each around its own end
     "online": Accumulation(move_anchor, slice(-1, None)),  # one, around the newest point; old importances decay
-    "averaged": Accumulation(
-        move_anchor, slice(-1, None), averaged
-    ),  # one, around the newest point; mean over tasks: BLIP
+    "averaged": Accumulation(move_anchor, slice(-1, None), averaged),  # the same; mean over tasks: BLIP
     "recomputed": Accumulation(replace_anchor, slice(None)),  # one, over the data of all tasks so far: the original
 }
 

@@ -13,7 +13,7 @@ from tests import vectors
 from tests.methods import recorded, tiny, trainer
 
 FACTS, STAGES = vectors.scalars("blip_baselines_train"), vectors.cases("blip_baselines_train")
-SIZE, RATE, EPOCHS = (FACTS.get(key, 1) for key in ("loader_batch", "lr", "nepochs"))
+SIZE, RATE = (FACTS.get(key, 1) for key in ("loader_batch", "lr"))
 
 
 def unmerged():

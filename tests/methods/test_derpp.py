@@ -74,7 +74,7 @@ def test_only_the_examples_own_head_counts():
     np.testing.assert_allclose(values, jnp.mean(jnp.square(logits - kept), axis=1), rtol=1e-5)
 
 
-def test_kept_logits_never_learn():
+def test_the_stored_logits_pull_those_of_replayed_images_alone():
     state = ended(derpp(), toy.init(1))
     seen = forward(toy.init(2), toy.with_replay(1), toy.apply)
 

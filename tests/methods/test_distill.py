@@ -12,6 +12,8 @@ from lifeq_jax.methods import METHODS
 from lifeq_jax.methods.base import FloatNetwork
 from lifeq_jax.methods.combine import combine
 from lifeq_jax.methods.distill import divergence, from_float
+from lifeq_jax.optim.chain import method_chain, sgd_by_progress
+from lifeq_jax.optim.schedules import constant
 from tests.methods import toy, trainer
 from tests.methods.trainer import forward, start
 
@@ -65,11 +67,11 @@ def test_the_low_bit_network_follows_the_float_one(name):
     """Labels alone fix signs of logits, a teacher fixes logits."""
     teacher, batch, image = toy.init(7), toy.data(0), toy.data(0, seed=1).image
     taught = batch._replace(label=jnp.argmax(toy.apply_weights(teacher, batch.image).logits, axis=-1))
-    net, base = trainer.network(toy.apply, toy.quantize, toy.QUANTIZED), toy.sgd_by_progress(toy.constant(0.1), 0.9)
+    net, base = trainer.network(toy.apply, toy.quantize, toy.QUANTIZED), sgd_by_progress(constant(0.1), 0.9)
 
     def agreement(distillation):
         method = combine(METHODS[name](), distillation)
-        optimizer = toy.method_chain(method.gradients, base, base, method.constraint)
+        optimizer = method_chain(method.gradients, base, base, method.constraint)
         first = dict(float_network=FloatNetwork(teacher, {}, 1))
         (end,) = trainer.train(net, method, optimizer, toy.init(), [[taught] * 100], toy.counts(), None, **first)
         found, wanted = toy.apply(end[0], image).logits, toy.apply_weights(teacher, image).logits

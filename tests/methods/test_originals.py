@@ -129,9 +129,7 @@ def test_the_original_never_acts_along_a_path(arrays, request, method):
 
 
 def check_criterion(arrays, method, state, task):
-    """What the next task minimizes, and its gradient, at the recorded point."""
-    if f"t{task}_phi_x" not in arrays:
-        return
+    """What the task after `task` minimizes, and its gradient, at the recorded point."""
     batch, point = tiny.whole_batch(arrays, f"t{task}_phi", task + 1), tiny.tree(arrays, f"t{task}_phi")
     value, gradient = jax.value_and_grad(tiny.criterion(method, state, batch))(point)
     np.testing.assert_allclose(value, arrays[f"t{task}_loss"], rtol=1e-5)
@@ -146,7 +144,8 @@ def test_ewc_of_blip():
         params = tiny.tree(arrays, f"t{task}_theta")
         state = method.end_task(state, tiny.task_end(arrays, facts["loader_batch"], task, params))
         recorded.close(jax.tree.map(lambda f: FACTOR * f, state.importance), tiny.tree(arrays, f"t{task}_fisher"))
-        check_criterion(arrays, method, state, task)
+        if task + 1 < len(facts["heads"]):
+            check_criterion(arrays, method, state, task)
 
 
 def test_imm_of_blip():
@@ -162,7 +161,8 @@ def test_imm_of_blip():
             recorded.close(state.merged.params, tiny.tree(arrays, f"t{task}_intended"))
         # The original never goes on with what it merged.
         state = state._replace(merged=state.merged._replace(params=params))
-        check_criterion(arrays, method, state, task)
+        if task + 1 < len(facts["heads"]):
+            check_criterion(arrays, method, state, task)
 
 
 @pytest.mark.parametrize("case", vectors.cases("blip_baseline_lwf"))

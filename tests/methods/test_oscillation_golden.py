@@ -122,9 +122,8 @@ class Trace:
         def objective(params):
             weights = codes.quantize_kernels(self.table, params)
             logits, margin = self.forward(params, weights, image)
-            return jnp.mean(cross_entropy_of_labels(logits, label)) + self.method.penalty(
-                state, params, weights
-            ), margin
+            loss = jnp.mean(cross_entropy_of_labels(logits, label))
+            return loss + self.method.penalty(state, params, weights), margin
 
         (loss, margin), grads = jax.value_and_grad(objective, has_aux=True)(params)
         quantized = codes.mask(self.table, params)

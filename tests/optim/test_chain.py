@@ -116,10 +116,8 @@ PARAMS = {
 
 
 def test_learned_state_takes_adam_and_everything_else_sgd():
-    transform, params = (
-        method_chain(NOTHING, sgd_by_progress(constant(RATE), 0.9, DECAY), adam_by_progress(constant(RATE)), NOTHING),
-        PARAMS,
-    )
+    base, learned = sgd_by_progress(constant(RATE), 0.9, DECAY), adam_by_progress(constant(RATE))
+    transform, params = method_chain(NOTHING, base, learned, NOTHING), PARAMS
     state = transform.init(params)
     for i, g in enumerate(GRADS):
         updates, state = transform.update(
