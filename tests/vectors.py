@@ -46,26 +46,32 @@ def _manifests() -> dict[str, Any]:
     return {name: entry for found in documents for name, entry in found.get("files", found).items()}
 
 
+def _some(found: Any, what: str) -> Any:
+    """`found`, which the committed vectors must not leave empty: a test over no cases would pass unseen."""
+    assert found or ROOT != DEFAULT, f"{ROOT} holds no {what}"
+    return found
+
+
 def _entry(name: str) -> dict[str, Any]:
-    found = _manifests().get(f"{name}.npz")
-    assert found or ROOT != DEFAULT, f"{name}.npz is not in the manifest of {ROOT}"
+    found = _some(_manifests().get(f"{name}.npz"), f"manifest with {name}.npz")
     return found or {"scalars": {}, "cases": {}}
 
 
 def names(pattern: str) -> list[str]:
     """The names of the files PATTERN.npz."""
-    return sorted(file.stem for file in ROOT.rglob(f"{pattern}.npz"))
+    return _some(sorted(file.stem for file in ROOT.rglob(f"{pattern}.npz")), f"{pattern}.npz")
 
 
 def keys(name: str, pattern: str) -> list[tuple[Any, ...]]:
     """The groups of `pattern` in each key of NAME.npz that it matches, numbers as int."""
-    found = (re.fullmatch(pattern, key) for key in (arrays(name) if names(name) or ROOT == DEFAULT else ()))
-    return [tuple(int(g) if g and g.isdigit() else g for g in match.groups()) for match in found if match]
+    matches = [re.fullmatch(pattern, key) for key in (arrays(name) if names(name) else ())]
+    found = [tuple(int(g) if g and g.isdigit() else g for g in match.groups()) for match in matches if match]
+    return _some(found, f"key like {pattern} in {name}.npz")
 
 
 def cases(name: str) -> dict[str, Any]:
     """The cases of NAME.npz: {case: its arguments}."""
-    return _entry(name)["cases"]
+    return _some(_entry(name)["cases"], f"cases of {name}.npz")
 
 
 def scalars(name: str, prefix: str = "") -> dict[str, Any]:
