@@ -1,4 +1,4 @@
-"""The text of a recipe for a folder that has been started with."""
+"""The text of the recipe file that `lifeq-jax start` writes."""
 
 import json
 from pathlib import Path

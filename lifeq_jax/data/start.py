@@ -8,33 +8,35 @@ import numpy as np
 from PIL import Image
 
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data.decode import first_line
 from lifeq_jax.data.lifelong import make_domains, make_lifelong
 from lifeq_jax.data.prepare import Prepared, prepare
 from lifeq_jax.data.replay import make_replay
 from lifeq_jax.data.walk import SPLIT_NAMES, image_tree, readable_endings
 
 TEST_SHARE = 0.2  # of each class, where there is no test split
-LARGEST = 64  # side of the images that a small network is given without being asked to
+REPLAY_SHARE = 0.2  # of each task, for the tasks after it
+LARGEST = 64  # side of the images, unless another is asked for: a small network trains on them in minutes
 
 
 class Look(NamedTuple):
-    """What lies in a folder of images."""
+    """Layout, classes and image sizes of a folder of images."""
 
     folder: Path
     splits: tuple[str, ...]  # folders that are splits; none: a test split has to be made
-    tasks: tuple[str, ...]  # folders that are tasks: those of splits or of the whole, where classes lie deeper
+    tasks: tuple[str, ...]  # folders that are tasks: those that lie above the class folders, below any split
     images: Counter[str]  # of each class
     sides: np.ndarray  # (N, 2) int64, height and width
 
     @property
     def layout(self) -> str:
-        """The kind of tree."""
+        """The levels of folders, for a reader: <split>/<class>/<file>."""
         return "/".join(["<split>"] * bool(self.splits) + ["<task>"] * bool(self.tasks) + ["<class>", "<file>"])
 
     @property
     def size(self) -> int | None:
-        """The side to bring all images to: a power of two, not above the median of their shorter sides. None: all are
-        one small square as they are."""
+        """The side to which images are resized, the largest power of two up to the median of their shorter sides, from
+        8 to LARGEST. None: all images are squares of one size up to LARGEST already."""
         (height, width), short = self.sides[0], float(np.median(self.sides.min(axis=1)))
         if (self.sides == height).all() and height == width <= LARGEST:
             return None
@@ -42,7 +44,7 @@ class Look(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What training needs to know of a prepared folder."""
+    """A prepared folder, with what a recipe says of it."""
 
     look: Look
     prepared: Prepared
@@ -56,10 +58,10 @@ class Started(NamedTuple):
 
 
 def look(folder: Path) -> Look:
-    """Reads the names and sizes of all images: `<class>/`, `<split>/<class>/`, `<task>/<class>/` or both before it.
+    """Reads the names and sizes of all images, in folders `<class>`, which may lie in `<split>`, `<task>`, or both.
 
-    Refuses a folder without images, images outside class folders, some of whose images are in splits and others not,
-    with a test split and no `train`, and files that are no images."""
+    Refuses a folder without images, and one with images outside class folders, with images both in splits and in none,
+    with a split but no `train`, with tasks and splits but no `test`, or with files that are no images."""
     paths = image_tree(folder, readable_endings(), splits=False).images
     parts = [PurePosixPath(path).parts for path in paths]
     splits = tuple(name for name in SPLIT_NAMES if any(part[0] == name for part in parts))
@@ -83,14 +85,15 @@ def _sides(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Refusal(f"{path} is not a readable image ({str(error).splitlines()[0]})") from None
+        raise Refusal(f"{path} is not a readable image ({first_line(error)})") from None
 
 
 def start(found: Look, out: Path, *, tasks: int | None = None, size: int | None = None, seed: int = 0) -> Started:
-    """Writes `<out>/images` and `<out>/tasks_<split>{i}.csv`; what is there already stays, as in `prepare`.
+    """Writes `<out>/images`, unless `prepare` finds it complete, and `<out>/tasks_<split>{i}.csv`.
 
-    tasks: so many, of about equally many classes, where folders do not say which; None: one. size: of the images, where
-    not the one that `Look` has. Refuses other `tasks` than the folders', and what `prepare` and `make_lifelong` do."""
+    tasks: their number if the folder has no task folders, with about equally many classes in each; None: one. size:
+    side of the images; None: that of `Look`. Refuses another number than that of the task folders, and what `prepare`,
+    `make_domains` and `make_lifelong` refuse."""
     if found.tasks and tasks not in (None, len(found.tasks)):
         raise Refusal(f"--tasks {tasks}: {found.folder} has the tasks {', '.join(found.tasks)}")
     divided = len(found.splits) > 1
@@ -110,7 +113,7 @@ def start(found: Look, out: Path, *, tasks: int | None = None, size: int | None 
         made = make_lifelong(root, csv, num_tasks=tasks or 1, diminish_rate=1.0, seed=seed)
     number = len(made.images["train"])
     if number > 1:
-        make_replay(csv, num_tasks=number, rate=TEST_SHARE, seed=seed)
+        make_replay(csv, num_tasks=number, rate=REPLAY_SHARE, seed=seed)
     side = size or found.size or int(found.sides[0, 0])
     mean, std = moments(root / "train")
     return Started(found, prepared, csv, made.classes, made.images["train"], made.images["test"], side, mean, std)
@@ -119,7 +122,8 @@ def start(found: Look, out: Path, *, tasks: int | None = None, size: int | None 
 def moments(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels of a prepared folder, in 0..1, to three digits.
 
-    One channel where every image is gray, whatever the files are; 0.001 at least, which a blank channel has not."""
+    One channel if every image is gray, even in files with colors. A deviation is 0.001 at least: inputs are divided by
+    it, and that of a blank channel is 0."""
     total, squares, pixels, gray = np.zeros(3), np.zeros(3), 0, True
     for path in image_tree(folder, splits=False).images:
         with Image.open(folder / path) as image:
