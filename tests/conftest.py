@@ -32,7 +32,6 @@ gc.set_threshold(100_000, 20, 100)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from tests import vectors  # noqa: E402
@@ -81,4 +80,4 @@ def memory():
 @pytest.fixture(scope="session")
 def golden():
     """golden(name) -> the arrays of NAME.npz in the folder of golden vectors, by their key."""
-    return lambda name: np.load(vectors.path(f"{name}.npz"))
+    return vectors.arrays

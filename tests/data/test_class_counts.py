@@ -1,5 +1,4 @@
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -7,15 +6,15 @@ import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.class_counts import balanced_weights, write_counts
+from tests import vectors
 
-GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv"
 SETS = {"A": 3, "B": 3, "C": 2}
 
 
 @pytest.fixture
 def counts_set(tmp_path):
     def copy(name):
-        for path in (GOLDEN_CSV / f"counts_{name}").glob("*.csv"):
+        for path in vectors.path(f"counts_{name}").glob("*.csv"):
             shutil.copy(path, tmp_path / f"toy_{path.name}")
         for task in range(SETS[name]):  # what training reads beside them
             shutil.copy(tmp_path / f"toy_train{task}.csv", tmp_path / f"toy_test{task}.csv")
@@ -27,7 +26,7 @@ def counts_set(tmp_path):
 
 def test_sets_are_all_that_the_golden_file_holds(golden):
     names = {f"{name}/task{task}" for name, tasks in SETS.items() for task in range(tasks)}
-    assert {key.rsplit("/", 1)[0] for key in golden("lq_class_weights").files} == names
+    assert {key.rsplit("/", 1)[0] for key in golden("lq_class_weights")} == names
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -50,7 +49,7 @@ def test_counts_of_the_original_csv_files(golden, counts_set, name):
         assert {int(k): v for k, v in written["counts"].items()} == dict(
             zip(classes, arrays[f"{name}/task{task}/counts"].tolist(), strict=True)
         )
-        theirs = json.loads((GOLDEN_CSV / f"counts_{name}" / path.name).read_text())
+        theirs = json.loads((vectors.path(f"counts_{name}") / path.name).read_text())
         assert written["weights"] == pytest.approx(theirs, rel=1e-6)
 
 

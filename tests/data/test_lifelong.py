@@ -1,4 +1,3 @@
-import pathlib
 import re
 
 import numpy as np
@@ -7,14 +6,14 @@ import pytest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.lifelong import class_windows, make_domains, make_lifelong
 from lifeq_jax.data.tables import read_image_table, task_csv
+from tests import vectors
 
-GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv"
 NAME = re.compile(r"n(\d+)_T(\d+)_r([\d.]+)_s(\d+)")
 
 
 def cases(arrays):
     """{case: (classes, tasks, rate, seed)} of the golden file."""
-    names = sorted({key.split("/")[0] for key in arrays.files})
+    names = sorted({key.split("/")[0] for key in arrays})
     parts = {name: NAME.fullmatch(name).groups() for name in names}
     return {name: (int(n), int(tasks), float(rate), int(seed)) for name, (n, tasks, rate, seed) in parts.items()}
 
@@ -119,7 +118,7 @@ def test_csv_files_of_the_original(case, golden, tmp_path):
     assert made.classes == tuple(golden("lq_lifelong_split")[f"{case}/class_names"])
     for task in [*range(num_tasks), None]:
         ours, theirs = (
-            read_image_table(task_csv(p, "train", task)) for p in (prefix, GOLDEN_CSV / f"lifelong_{case}/toy")
+            read_image_table(task_csv(p, "train", task)) for p in (prefix, vectors.path(f"lifelong_{case}") / "toy")
         )
         np.testing.assert_array_equal(ours.label, theirs.label)
         for start in range(0, len(ours.path), 5):

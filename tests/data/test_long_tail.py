@@ -1,6 +1,5 @@
 import itertools
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -21,8 +20,8 @@ from lifeq_jax.data.long_tail import (
 )
 from lifeq_jax.data.replay import make_replay
 from lifeq_jax.data.tables import load_tasks, read_image_table, table_of, task_csv, write_table
+from tests import vectors
 
-GOLDEN_CSV = pathlib.Path(__file__).parent.parent / "golden" / "csv" / "longtail_eq5_g10"
 GENERATED = [
     *("eq5_g10", "ragged6_g10", "ragged6_g50"),
     *(f"{name}_g{gamma}" for name in ("eq10", "cifar10", "eq100") for gamma in (10, 50, 100, 200)),
@@ -48,7 +47,7 @@ def gamma_of(case):
 
 
 def test_cases_are_all_that_the_golden_file_holds(golden):
-    keys = set(golden("cq_longtail_counts").files)
+    keys = set(golden("cq_longtail_counts"))
     assert {key for key in keys if key.endswith("/lt_counts")} == {f"{case}/lt_counts" for case in GENERATED}
     assert {key for key in keys if key.startswith(("main_chain/", "shipped/"))} == {*CHAINS, *SHIPPED}
     assert {key.split("/")[0] for key in keys if "/picks/" in key} == set(DRAWN)
@@ -86,7 +85,7 @@ def test_train_csv_of_the_original_row_by_row(golden, tmp_path):
         for file in arrays[f"{case}/glob/label{label}"]
     ]
     write_table(tmp_path / "toy.csv", thin(table_of(*zip(*pairs, strict=True)), 10, "truncated"))
-    assert (tmp_path / "toy.csv").read_text() == (GOLDEN_CSV / "toy_train10.csv").read_text()
+    assert (tmp_path / "toy.csv").read_text() == (vectors.path("longtail_eq5_g10") / "toy_train10.csv").read_text()
 
 
 def test_exponential_by_hand():

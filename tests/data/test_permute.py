@@ -1,14 +1,10 @@
-import json
-import pathlib
-
 import numpy as np
 import pytest
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.permute import permutations
 from lifeq_jax.data.sampling import shuffled
-
-GOLDEN = json.loads((pathlib.Path(__file__).parent.parent / "golden" / "blip_task_sequences.json").read_text())
+from tests import vectors
 
 
 def test_permutations_of_the_original(golden):
@@ -27,7 +23,7 @@ def test_a_permuted_image_of_the_original(golden):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_seeds_of_all_orders_of_the_original(seed):
-    order = GOLDEN["all_orders"][str(seed)]["pmnist"]
+    order = vectors.document("blip_task_sequences")["all_orders"][str(seed)]["pmnist"]
     expected = [np.random.RandomState(100 * r + task).permutation(9) for task, r in enumerate(order)]
     np.testing.assert_array_equal(permutations(10, 9, seed), expected)
 

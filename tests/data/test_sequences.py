@@ -1,6 +1,3 @@
-import json
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -14,8 +11,7 @@ from lifeq_jax.data.sequences import (
     make_sequence,
 )
 from lifeq_jax.data.tables import load_tasks, read_image_table, task_csv
-
-GOLDEN = json.loads((pathlib.Path(__file__).parent.parent / "golden" / "blip_task_sequences.json").read_text())
+from tests import vectors
 
 
 def names_of(tree):
@@ -70,7 +66,7 @@ def test_digits_go_in_order_whatever_the_seed(roots, tmp_path):
     root = roots("mnist5")
     for seed in (0, 7):
         make_sequence("mnist5", root, tmp_path / f"five{seed}", seed=seed)
-        assert classes_in(tmp_path / f"five{seed}", 5) == GOLDEN["mnist5"]["classes"]
+        assert classes_in(tmp_path / f"five{seed}", 5) == vectors.document("blip_task_sequences")["mnist5"]["classes"]
     make_sequence("mnist2", root, tmp_path / "two")
     assert classes_in(tmp_path / "two", 2, "test") == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     make_sequence("pmnist", root, tmp_path / "permuted")
@@ -85,12 +81,11 @@ def test_cifar10_pairs_by_hand(roots, tmp_path):
 
 def test_the_alternating_order_of_the_original(golden, roots, tmp_path):
     make_sequence("cifar_alternating", roots("cifar_alternating"), tmp_path / "toy")
-    written = classes_in(tmp_path / "toy", 10)
-    for labels, group, name in zip(
-        written, golden("blip_task_sequences")["cifar_ids"], GOLDEN["cifar"]["names"], strict=True
-    ):
+    written, recorded = classes_in(tmp_path / "toy", 10), vectors.document("blip_task_sequences")["cifar"]
+    groups = golden("blip_task_sequences")["cifar_ids"]
+    for labels, group, name in zip(written, groups, recorded["names"], strict=True):
         first = 0 if name.startswith("cifar10-") else 10
-        assert labels == [first + label for label in GOLDEN["cifar"]["classes"][name]]
+        assert labels == [first + label for label in recorded["classes"][name]]
         assert labels[0] == (2 * group if group < 5 else 10 + 20 * (group - 5))
     paths = read_image_table(task_csv(tmp_path / "toy", "train", 1)).path.tolist()
     assert paths[:3] == ["cifar100/train/c060/0.png", "cifar100/train/c060/1.png", "cifar100/train/c061/0.png"]
@@ -102,12 +97,12 @@ def test_the_five_data_sets_of_the_original(golden, roots, tmp_path):
     assert classes_in(tmp_path / "toy", 5) == [list(range(10 * place, 10 * place + 10)) for place in order]
     tables = [read_image_table(task_csv(tmp_path / "toy", "test", task)) for task in range(5)]
     folders = [table.path[0].split("/")[0] for table in tables]
-    assert folders == [name.replace("-", "_") for name in GOLDEN["mixture5"]["names"]]
+    assert folders == [name.replace("-", "_") for name in vectors.document("blip_task_sequences")["mixture5"]["names"]]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_orders_of_other_seeds(seed):
-    orders = GOLDEN["all_orders"][str(seed)]
+    orders = vectors.document("blip_task_sequences")["all_orders"][str(seed)]
     assert [task[0] // 10 for task in groups_shuffled(50, 5, seed)] == orders["mixture5"]
     groups = [task[0] // 2 if len(task) == 2 else 5 + (task[0] - 10) // 20 for task in alternating(110, 10, seed)]
     assert groups == orders["cifar"]

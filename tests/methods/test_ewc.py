@@ -1,4 +1,4 @@
-"""EWC against the original and by its histories."""
+"""EWC by its histories, and what it refuses."""
 
 import jax
 import jax.numpy as jnp

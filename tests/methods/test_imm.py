@@ -1,4 +1,4 @@
-"""IMM by modes: the merge against the original's formula, what no Fisher has seen, and where training ends."""
+"""IMM by modes: the merge by hand, what no Fisher has seen, and where training ends."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""LifeQuant against the original, by its defining expectation, and what protecting the quantized weights means."""
+"""LifeQuant: its noise, its defining expectation, and what protecting the quantized weights means."""
 
 import math
 

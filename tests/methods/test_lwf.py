@@ -1,4 +1,4 @@
-"""LwF: distillation of every old head against the original, the heads it knows, and a teacher that never learns."""
+"""LwF: the heads that it knows, the first task, padding, and a teacher that never learns."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""MAS against the original and by hand."""
+"""MAS: its importance by hand, without labels, and added up over tasks."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""RWalk along the original's recorded path, and by hand."""
+"""RWalk: its moving average and its score by hand."""
 
 import jax
 import jax.numpy as jnp

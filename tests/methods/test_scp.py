@@ -1,4 +1,4 @@
-"""SCP against the original with its recorded vectors, and the variant that was meant."""
+"""SCP: what its random vectors estimate, and its two variants."""
 
 import jax
 import jax.numpy as jnp

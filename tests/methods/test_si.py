@@ -1,4 +1,4 @@
-"""SI along the original's recorded path, and by hand."""
+"""SI: its path and score by hand."""
 
 import jax.numpy as jnp
 import numpy as np

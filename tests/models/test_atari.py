@@ -1,4 +1,3 @@
-import json
 import math
 
 import jax
@@ -14,12 +13,12 @@ from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import initialize, variable_shapes
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.bit_alloc import layer_constants
-from tests.conftest import GOLDEN
+from tests import vectors
 from tests.models.blip_layout import channels_last
 from tests.torch_layout import to_array, to_image
 
 FLOAT = quantizers("convolutions", QUANTIZERS["proxq"], QUANTIZERS["activation"], 32, 32)
-ORIGINAL = json.loads((GOLDEN / "blip_rl_qpolicy_shapes.json").read_text())
+ORIGINAL = vectors.document("blip_rl_qpolicy_shapes")
 LAYERS = {"main.0": "stem/conv", "main.2": "convs_0/conv", "main.4": "convs_1/conv", "main.7": "dense/dense"}
 ACTIONS = (14, 18, 18, 18, 18, 6)
 GAMES = len(ACTIONS)
