@@ -83,10 +83,10 @@ def scalars(name: str, prefix: str = "") -> dict[str, Any]:
     return {key: v[0] if key in has_meaning else v for key, v in found.items()}
 
 
-def close(found: Any, expected: Any, rtol: float = 1e-5, share: float | None = None, name: str = "") -> None:
+def close(found: Any, expected: Any, rtol: float = 1e-5, share: float | None = None) -> None:
     """Equal up to `rtol` of each value, or up to `share` (`rtol`, if None) of the largest."""
     atol = (rtol if share is None else share) * np.max(np.abs(expected), initial=0.0)
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=name)
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
 def double(tree: Any) -> Any:

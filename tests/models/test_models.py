@@ -78,12 +78,7 @@ BLOCKS = (BlockShape(3, 8, 8, 1, jax.nn.relu, 8), BlockShape(5, 16, 8, 2, hard_s
 SHAPE = (8, 8, 1)
 LARGER = {"alexnet_32": (19, 19, 1), "alexnet_84": (35, 35, 1), "atari": (36, 36, 1)}  # the smallest that they take
 POOLING = ["mobilenet_v2_cifar", "resnet8"]
-COMPILED = [
-    "alexnet_32",
-    "inverted_residual",
-    "mlp",
-    *POOLING,
-]  # the others are the same code at other depths
+COMPILED = ["alexnet_32", "inverted_residual", "mlp", *POOLING]  # the others are the same code at other depths
 SETUPS = ["convolutions", "LSQ_paper", "LSQ"]  # one of each position
 rows = pytest.mark.parametrize("name", sorted(MODELS))
 
