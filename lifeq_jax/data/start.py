@@ -46,7 +46,6 @@ class Look(NamedTuple):
 class Started(NamedTuple):
     """A prepared folder, with what a recipe says of it."""
 
-    look: Look
     prepared: Prepared
     csv: Path  # what the names of the task files begin with
     classes: tuple[str, ...]
@@ -116,7 +115,7 @@ def start(found: Look, out: Path, *, tasks: int | None = None, size: int | None 
         make_replay(csv, num_tasks=number, rate=REPLAY_SHARE, seed=seed)
     side = size or found.size or int(found.sides[0, 0])
     mean, std = moments(root / "train")
-    return Started(found, prepared, csv, made.classes, made.images["train"], made.images["test"], side, mean, std)
+    return Started(prepared, csv, made.classes, made.images["train"], made.images["test"], side, mean, std)
 
 
 def moments(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,4 +1,6 @@
-"""Optimizers: optax transforms whose learning rate is a function of the share of a task that is done."""
+"""Optimizers: optax transforms whose learning rate is a function of the share of a task that is done.
+
+A row of SCHEDULES makes that function from `learning_rate`, the rate at the start; see lifeq_jax.optim.schedules."""
 
 from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
 from lifeq_jax.optim.schedules import SCHEDULES
