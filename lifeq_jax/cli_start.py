@@ -37,6 +37,8 @@ def _start(options: argparse.Namespace) -> None:
     print(started.prepared)
     for number, counts in enumerate(zip(started.train_images, started.test_images, strict=True)):
         print(f"task {number}: {counts[0]} training and {counts[1]} test images")
+    for note in started.notes:
+        print(note)
     print(f"mean {started.mean}, standard deviation {started.std} of the training images")
     path, run = out / RECIPE, Path("runs") / name / "seed0"
     next_ = (f"train {path}", f"export {run}", f"predict {run}/export/w4a4 IMAGE...")

@@ -75,6 +75,12 @@ def test_classes_are_divided_among_tasks(photos, tmp_path, capsys):
     assert all(task.replay is not None and len(task.replay.path) for task in tasks[:1])
 
 
+def test_tasks_of_a_single_class_are_told(photos, tmp_path, capsys):
+    code, lines, _ = started(capsys, photos, "--tasks", 4, "--out", tmp_path / "out")
+    told = {f"tasks 0, 1, 2, 3 have a single class in {split}" for split in ("train", "test")}
+    assert code == 0 and told <= set(lines)
+
+
 def test_folders_of_tasks_and_gray_images(tmp_path, capsys):
     for task in ("sketch", "print"):
         for name in ("a", "b"):

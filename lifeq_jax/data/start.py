@@ -54,6 +54,7 @@ class Started(NamedTuple):
     side: int
     mean: tuple[float, ...]  # of each channel, one where all images are gray, pixels in 0..1
     std: tuple[float, ...]
+    notes: tuple[str, ...]  # warnings for the user, a line each
 
 
 def look(folder: Path) -> Look:
@@ -115,7 +116,8 @@ def start(found: Look, out: Path, *, tasks: int | None = None, size: int | None 
         make_replay(csv, num_tasks=number, rate=REPLAY_SHARE, seed=seed)
     side = size or found.size or int(found.sides[0, 0])
     mean, std = moments(root / "train")
-    return Started(prepared, csv, made.classes, made.images["train"], made.images["test"], side, mean, std)
+    counts = (made.images["train"], made.images["test"])
+    return Started(prepared, csv, made.classes, *counts, side, mean, std, made.notes)
 
 
 def moments(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
