@@ -95,8 +95,8 @@ class Method(NamedTuple):
     continues from, and `measure` returns numbers about them, by leaf and quantity, for layers.csv.
     `gradients` is the first link of the optax chain and `constraint` the last; both get as extra arguments
     `method_state=`, `progress=`, `quantized=` (a tree of bools like the parameters: which leaves a quantizer acts on),
-    `batch=` and `gradient_of=`: a function of weights (B,), in place of the batch's, that gives the gradient of the
-    weighted mean of `example_loss`, over all devices. Each call costs a pass backward."""
+    `batch=`, `batch_gradient=`, the gradient of the weighted mean of `example_loss` over all devices, and
+    `gradient_of=`, that gradient as a function of other weights (B,) of the examples, which costs a pass backward."""
 
     init: Callable[[StageStart], PyTree] = lambda start: ()
     penalty: Callable[[PyTree, PyTree, PyTree], jax.Array] = lambda state, params, weights: jnp.zeros(())

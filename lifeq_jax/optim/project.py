@@ -22,14 +22,15 @@ def follow_new_examples() -> optax.GradientTransformationExtraArgs:
     """Replaces the gradient of the batch by that of its new examples, `projected` against that of its replayed ones.
 
     Other terms of the updates, such as the gradient of a penalty, stay. Costs two more backward passes.
-    `update` takes `batch=` and `gradient_of=` (methods.base.Method)."""
+    `update` takes `batch=`, `batch_gradient=` and `gradient_of=` (methods.base.Method)."""
 
-    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, batch: Batch, gradient_of, **_):
-        whole, new, replayed = (
-            gradient_of(jnp.where(counts, batch.weight, 0.0))
-            for counts in (jnp.full_like(batch.is_replay, True), ~batch.is_replay, batch.is_replay)
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, *, batch: Batch, batch_gradient, gradient_of, **_
+    ):
+        new, replayed = (
+            gradient_of(jnp.where(counts, batch.weight, 0.0)) for counts in (~batch.is_replay, batch.is_replay)
         )
-        changed = jax.tree.map(lambda u, w, p: u - w + p, updates, whole, projected(new, replayed))
+        changed = jax.tree.map(lambda u, g, p: u - g + p, updates, batch_gradient, projected(new, replayed))
         return changed, state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

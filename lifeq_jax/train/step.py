@@ -126,8 +126,8 @@ def make_step(
         objective: what is minimized; `lq.classification` makes that of a classifier.
         network: its `quantize` is used by the method's penalty, its `quantized` by the links of the optimizer.
         method: adds its penalty; its `observe` gets the step.
-        optimizer: an optax chain that takes progress=, rate_factor=, method_state=, quantized=, batch= and
-            gradient_of=, as described in `Method`; `lq.optim.method_chain` makes one.
+        optimizer: an optax chain that takes progress=, rate_factor=, method_state=, quantized=, batch=,
+            batch_gradient= and gradient_of=, as described in `Method`; `lq.optim.method_chain` makes one.
         axis_name: the step runs under pmap or shard_map over this axis, each device on a part of the batch. Losses and
             gradients are those of the whole batch even where padding is spread unevenly over the devices; running
             statistics are the devices' mean; each device draws its own noise.
@@ -182,6 +182,7 @@ def make_step(
             method_state=state.method_state,
             quantized=network.quantized,
             batch=batch,
+            batch_gradient=grads,
             gradient_of=gradient_of,
         )
         params = optax.apply_updates(state.params, updates)

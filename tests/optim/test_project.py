@@ -41,13 +41,13 @@ def test_it_never_goes_against_the_reference_and_moves_no_farther_than_it_must()
 
 def test_the_link_puts_the_new_examples_in_place_of_all_and_keeps_the_rest():
     batch, params = toy.with_replay(1), tree(0, 0, 0)
-    by_group = {68.0: tree(1, 1, 1), 64.0: tree(3, 4, 0), 4.0: tree(-1, 0, 0)}
+    whole, by_group = tree(1, 1, 1), {64.0: tree(3, 4, 0), 4.0: tree(-1, 0, 0)}
 
     def gradient_of(weight):
         return by_group[float(jnp.sum(weight))]
 
     link, penalty = follow_new_examples(), tree(10, 20, 30)
-    updates = jax.tree.map(jnp.add, by_group[68.0], penalty)
-    found, _ = link.update(updates, link.init(params), params, batch=batch, gradient_of=gradient_of, progress=0.0)
+    updates, given = jax.tree.map(jnp.add, whole, penalty), dict(batch_gradient=whole, gradient_of=gradient_of)
+    found, _ = link.update(updates, link.init(params), params, batch=batch, progress=0.0, **given)
     jax.tree.map(np.testing.assert_allclose, found, tree(10, 24, 30))
     assert float(total(found)) == 64.0
