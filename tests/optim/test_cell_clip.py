@@ -63,7 +63,7 @@ def draw(seed, bound):
     return params, updates, Anchored(jnp.asarray(anchor), jnp.asarray(bits, jnp.int32), jnp.float32(bound))
 
 
-@settings(max_examples=30)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10**6), bound=st.sampled_from(BOUNDS) | st.floats(2**-6, 8, width=32))
 def test_codes_are_the_anchors_after_every_update(seed, bound):
     params, updates, state = draw(seed, bound)

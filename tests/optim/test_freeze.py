@@ -122,7 +122,7 @@ def problem(quantizer, seed, share, size=0.7):
 
 
 @pytest.mark.parametrize("name", sorted(FIXED | MOVING))
-@settings(max_examples=8)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.0, 0.1, 0.5, 0.97, 1.0]))
 def test_held_codes_land_and_stay(name, seed, share):
     quantizer = (FIXED | MOVING)[name]
