@@ -66,7 +66,7 @@ class FastWriter(Writer):
         x, weight = self.tensors[op.inputs[0]], self.program.weights[op.tensors["weight"]]
         span = max(x.integers.high, 0) + x.zero
         room = LARGEST // int(np.abs(weight.integers).max()) if span <= LARGEST else 1
-        sign = np.where(self.array(codes, "multiplier") < 0, -1, 1)
+        sign = np.sign(self.array(codes, "multiplier"))  # 0: the channel has one code whatever comes in
         found = search(self, codes, room)
         self.fused += 1
         self.misplaced += found.misplaced
