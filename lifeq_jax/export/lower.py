@@ -22,7 +22,7 @@ from lifeq_jax.export.function import NAMES, Function, limited
 from lifeq_jax.export.graph import Graph, Node, geometry, sub_tree, trace_graph
 from lifeq_jax.export.grid import weight_of
 from lifeq_jax.export.materialize import fixed_exponent, interval_of, on_fixed, on_grid, to_integers
-from lifeq_jax.export.program import IMAGE, Integers, Program, Weight
+from lifeq_jax.export.program import IMAGE, Integers, Program, sums
 from lifeq_jax.export.quantized import Staged, quantize
 from lifeq_jax.quant.codes import LEARNED
 
@@ -116,7 +116,7 @@ class _Lowering:
         weight, weight_step = weight_of(module.weight.codes(own.get(LEARNED, {}), own["kernel"]), module.weight.bits)
         name = f"{node.where}/codes"
         self.builder.weights[name] = weight
-        low, high = _reach(weight, x, padded)
+        low, high = sums(weight, *((min(x.low, 0), max(x.high, 0)) if padded else (x.low, x.high)))
         shape = self.graph.shapes[node.output][1:]
         found = self.builder.emit(kind, (x,), shape, low.min(), high.max(), weight=name, **arguments)
         slope = np.asarray(step * weight_step)
@@ -269,11 +269,3 @@ class _Lowering:
             for name, array in (("step", base.slope), ("bias", base.offset))
         }
         self.builder.emit("dequantize", (base.integers,), base.integers.shape, 0, 0, tensors=tensors)
-
-
-def _reach(weight: Weight, x: Integers, padded: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest sum of every output channel, int64 (C,)."""
-    low, high = (min(x.low, 0), max(x.high, 0)) if padded else (x.low, x.high)
-    positive = np.maximum(weight.integers, 0).reshape(-1, weight.values.shape[-1]).sum(axis=0)
-    negative = np.minimum(weight.integers, 0).reshape(-1, weight.values.shape[-1]).sum(axis=0)
-    return positive * low + negative * high, positive * high + negative * low

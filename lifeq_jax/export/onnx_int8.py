@@ -11,10 +11,11 @@ import numpy as np
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.export.onnx_exact import Writer
 from lifeq_jax.export.onnx_graph import BYTE, Tensor, fits_byte
-from lifeq_jax.export.program import Op, Program, users
+from lifeq_jax.export.program import Op, Program, sums, users
 
 LARGEST = BYTE // 2 - 1  # of an int8 weight, either sign
-TRIED = 200  # integers on each side of the nominal bias
+TRIED = np.array(sorted(range(-200, 201), key=abs))  # what is added to the nominal bias
+WIDEST = 16  # times the nominal scale
 PASS = 2**22  # numbers of a search that are in memory at once
 
 
@@ -99,58 +100,79 @@ class FastWriter(Writer):
 
 def search(writer: FastWriter, codes: Op, room: int) -> Fused:
     """Bias and scale of every channel, for accumulators times `room`, from the line of the op `requantize`."""
-    multiplier, bias, shift = (writer.array(codes, use).astype(np.int64) for use in ("multiplier", "bias", "shift"))
-    made = writer.makers[codes.inputs[0]].output
-    channels = made.shape[-1]
-    multiplier, bias, shift = (np.broadcast_to(item, (channels,)) for item in (multiplier, bias, shift))
-    level = np.arange(codes.output.low + 1, codes.output.high + 1, dtype=np.int64)[:, None]
-    size = np.maximum(np.abs(multiplier), 1)
-    place = -((bias - (level << shift)) // size)  # smallest t = sign * accumulator of each level
-    slope = np.where(multiplier == 0, 1.0, np.abs(multiplier) / 2.0**shift)
-    start = np.clip(np.round((bias / 2.0**shift - 0.5) / slope) * 1.0, -(2**30) / room, 2**30 / room)
-    passed = (np.abs(place) <= max(abs(made.low), abs(made.high))) & (multiplier != 0)
-    found_bias, found_scale, misplaced = np.zeros(channels, np.int32), np.ones(channels, np.float32), 0
-    step = max(1, PASS // (max(len(level), 1) * (2 * TRIED + 1)))
-    for first in range(0, channels, step):
-        part = slice(first, first + step)
-        nominal = np.round(start[part] * room)
-        b, s, wrong = _best(place[:, part], level, passed[:, part], room, nominal, slope[part] / room)
-        found_bias[part], found_scale[part], misplaced = b, s, misplaced + wrong
+    product = writer.makers[codes.inputs[0]]
+    channels = product.output.shape[-1]
+    multiplier, bias, shift = (
+        np.broadcast_to(writer.array(codes, use).astype(np.int64), (channels,))
+        for use in ("multiplier", "bias", "shift")
+    )
     flat = multiplier == 0  # one code whatever comes in
-    found_bias = np.where(flat, np.clip(bias >> shift, codes.output.low, codes.output.high), found_bias)
-    found_scale = np.where(flat, 1, found_scale)
-    writer.thresholds += int(passed.sum())
-    return Fused(found_bias.astype(np.int32), found_scale.astype(np.float32), misplaced)
+    x = writer.tensors[product.inputs[0]].integers
+    ends = sums(writer.program.weights[product.tensors["weight"]], min(x.low, 0), max(x.high, 0))
+    low, high = np.sort(np.stack(ends) * np.where(multiplier < 0, -1, 1), axis=0)  # of t = sign * accumulator
+    level = np.arange(codes.output.low + 1, codes.output.high + 1, dtype=np.int64)[:, None]
+    place = -((bias - (level << shift)) // np.maximum(np.abs(multiplier), 1))  # smallest t of each level
+    goal = _Goal(level, np.clip(place, low, high + 1), low, high)
+    slope = np.where(flat, 1.0, np.abs(multiplier) / 2.0**shift)
+    start = np.clip(np.round((bias / 2.0**shift - 0.5) / slope * room), -(2**30), 2**30)
+    found_bias, found_scale, misplaced = np.zeros(channels, np.int32), np.ones(channels, np.float32), 0
+    step = max(1, PASS // (max(len(level), 1) * len(TRIED)))
+    for first in range(0, channels, step):
+        part = np.arange(first, min(first + step, channels))[~flat[first : first + step]]
+        if len(part) and len(level):
+            found = _best(goal.of(part), room, start[part], slope[part] / room)
+            found_bias[part], found_scale[part], misplaced = found.bias, found.scale, misplaced + found.misplaced
+    found_bias[flat] = np.clip(bias >> shift, codes.output.low, codes.output.high)[flat]
+    writer.thresholds += int((goal.reached & goal.missed)[:, ~flat].sum())
+    return Fused(found_bias, found_scale, misplaced)
 
 
-def _best(
-    place: np.ndarray, level: np.ndarray, passed: np.ndarray, room: int, nominal: np.ndarray, slope: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(bias, scale, misplaced) of some channels: the bias that leaves the scale most room."""
-    bias = nominal + np.arange(-TRIED, TRIED + 1)[:, None]  # (tried, C)
-    edge = level - 0.5
-    above = room * place[:, None] + bias
-    below = room * (place[:, None] - 1) + bias
+class _Goal(NamedTuple):
+    """What t = sign * accumulator, from low to high, must give: level[j] from place[j] on, and not below."""
+
+    level: np.ndarray  # (J, 1)
+    place: np.ndarray  # (J, C) from low, always, to high + 1, never
+    low: np.ndarray  # (C,)
+    high: np.ndarray
+
+    @property
+    def reached(self) -> np.ndarray:
+        """(J, C): whether a t gives the level."""
+        return self.place <= self.high
+
+    @property
+    def missed(self) -> np.ndarray:
+        """(J, C): whether a t does not."""
+        return self.place > self.low
+
+    def of(self, part: np.ndarray) -> "_Goal":
+        """That of some channels."""
+        return _Goal(self.level, self.place[:, part], self.low[part], self.high[part])
+
+
+def _best(goal: _Goal, room: int, nominal: np.ndarray, slope: np.ndarray) -> Fused:
+    """Of some channels: the bias that leaves the scale most room, and the middle of that room."""
+    bias = nominal + TRIED[:, None]  # (tried, C)
+    edge = (goal.level - 0.5)[:, None]
+    above, below = room * goal.place[:, None] + bias, room * (goal.place[:, None] - 1) + bias
+    least, most = _limits(edge, above, goal.reached[:, None])
+    least_below, most_below = _limits(-edge, -below, goal.missed[:, None])
+    low = np.maximum(least, least_below)
+    high = np.minimum(np.minimum(most, most_below), WIDEST * slope)
+    chosen, columns = (high - low).argmax(axis=0), np.arange(len(nominal))
+    low, high, bias = low[chosen, columns], high[chosen, columns], bias[chosen, columns]
+    middle = np.where(np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, slope)
+    scale = np.where(middle > 0, middle, slope).astype(np.float32)
+    above, below = ((room * side + bias) * scale.astype(np.float64) for side in (goal.place, goal.place - 1))
+    wrong = goal.reached & (np.rint(above) < goal.level) | goal.missed & (np.rint(below) >= goal.level)
+    return Fused(bias.astype(np.int32), scale, int(wrong.sum()))
+
+
+def _limits(edge: np.ndarray, value: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Between which scales value * scale >= edge for all levels that are asked for; inf and -inf if for none."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        low = np.maximum(
-            _limit(edge[:, None], above, passed[:, None], 1), _limit(-edge[:, None], -below, passed[:, None], 1)
-        )
-        high = np.minimum(
-            _limit(edge[:, None], above, passed[:, None], -1), _limit(-edge[:, None], -below, passed[:, None], -1)
-        )
-    found = np.isfinite(low) & np.isfinite(high)
-    width = np.where(found, np.where(found, high, 0) - np.where(found, low, 0), -np.inf)
-    chosen, columns = width.argmax(axis=0), np.arange(len(nominal))
-    low, high = low[chosen, columns], high[chosen, columns]
-    between = np.where(found[chosen, columns], low, slope) / 2 + np.where(found[chosen, columns], high, slope) / 2
-    scale = np.where(between > 0, between, slope).astype(np.float32)
-    bias = bias[chosen, columns]
-    wrong = np.rint((room * place + bias) * scale.astype(np.float64)) < level
-    wrong |= np.rint((room * (place - 1) + bias) * scale.astype(np.float64)) >= level
-    return bias, scale, int((wrong & passed).sum())
-
-
-def _limit(edge: np.ndarray, value: np.ndarray, passed: np.ndarray, side: int) -> np.ndarray:
-    """The scales with value * scale >= edge for all levels: the largest lower (side 1) or smallest upper (-1) limit."""
-    ratio = np.where(passed & (side * value > 0), edge / value, -side * np.inf)
-    return ratio.max(axis=0) if side > 0 else ratio.min(axis=0)
+        ratio = edge / value
+    never = asked & (value == 0) & (edge > 0)
+    low = np.where(never, np.inf, np.where(asked & (value > 0), ratio, 0)).max(axis=0)
+    high = np.where(never, -np.inf, np.where(asked & (value < 0), ratio, np.inf)).min(axis=0)
+    return low, high

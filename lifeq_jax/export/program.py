@@ -104,3 +104,10 @@ def users(program: Program) -> dict[str, list[Op]]:
 def sources(program: Program) -> dict[str, Integers]:
     """All values of integers by name, the image included."""
     return {IMAGE: program.image} | {op.output.name: op.output for op in program.ops}
+
+
+def sums(weight: Weight, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest sum of every output channel, int64 (C,), of inputs from low to high."""
+    flat = weight.integers.reshape(-1, weight.values.shape[-1])
+    positive, negative = np.maximum(flat, 0).sum(axis=0), np.minimum(flat, 0).sum(axis=0)
+    return positive * low + negative * high, positive * high + negative * low
