@@ -1,8 +1,8 @@
 """Writes a program as fast ONNX: onnxruntime fuses its convolutions to QLinearConv. Close to the program, not equal.
 
 A QLinearConv adds an int32 to the accumulator and multiplies by one float, so thresholds lie at whole accumulators.
-Kernels are scaled up into the free bits of int8, which makes accumulators finer, and bias and multiplier of every
-channel are searched together; the remaining misplaced thresholds are counted."""
+Kernels are scaled up into the free bits of int8, which makes accumulators finer, and factor, bias and multiplier of
+every channel are searched together; the remaining misplaced thresholds are counted."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.export.onnx_exact import Writer
-from lifeq_jax.export.onnx_graph import BYTE, Tensor, fits_byte
+from lifeq_jax.export.onnx_graph import BYTE, EXACT, Tensor, fits_byte
 from lifeq_jax.export.program import Op, Program, sums, users
 
 LARGEST = BYTE // 2 - 1  # of an int8 weight, either sign
@@ -20,11 +20,12 @@ PASS = 2**22  # numbers of a search that are in memory at once
 
 
 class Fused(NamedTuple):
-    """What a QLinearConv computes: round((t + bias) * scale), t the scaled accumulator of the turned kernel."""
+    """What a QLinearConv computes in every channel: round((room * t + bias) * scale), t = sign * accumulator."""
 
-    bias: np.ndarray  # (C,) int32
+    room: np.ndarray  # (C,) by which the kernel is multiplied; 0 where all accumulators give one code
+    bias: np.ndarray  # (C,)
     scale: np.ndarray  # (C,) float32
-    misplaced: int
+    misplaced: np.ndarray  # (C,) thresholds
 
 
 class FastWriter(Writer):
@@ -66,13 +67,12 @@ class FastWriter(Writer):
     def _fused(self, op: Op, codes: Op) -> Tensor:
         x, weight = self.tensors[op.inputs[0]], self.program.weights[op.tensors["weight"]]
         span = max(x.integers.high, 0) + x.zero
-        room = LARGEST // int(np.abs(weight.integers).max()) if span <= LARGEST else 1
-        sign = np.sign(self.array(codes, "multiplier"))  # 0: the channel has one code whatever comes in
-        found = search(self, codes, room)
+        sign, found = np.where(self.array(codes, "multiplier") < 0, -1, 1), search(self, codes)
         self.fused += 1
-        self.misplaced += found.misplaced
-        kernel = self._kernel(op, weight.integers * sign * room, span, found.scale)
-        bias = self.nodes.add("DequantizeLinear", found.bias, found.scale, np.zeros(len(found.bias), np.int32), axis=0)
+        self.misplaced += int(found.misplaced.sum())
+        kernel = self._kernel(op, weight.integers * sign * found.room, span, found.scale)
+        zeros = np.zeros(len(found.bias), np.int32)
+        bias = self.nodes.add("DequantizeLinear", found.bias.astype(np.int32), found.scale, zeros, axis=0)
         value = self.nodes.add("DequantizeLinear", x.as_byte(), np.float32(1), np.uint8(x.zero))
         value = self.nodes.add("Gemm" if op.kind == "dense" else "Conv", value, kernel, bias, **self._how(op))
         zero = max(0, -codes.output.low)
@@ -98,33 +98,37 @@ class FastWriter(Writer):
         return dict(strides=strides, pads=[top, left, bottom, right], group=groups)
 
 
-def search(writer: FastWriter, codes: Op, room: int) -> Fused:
-    """Bias and scale of every channel, for accumulators times `room`, from the line of the op `requantize`."""
+def search(writer: FastWriter, codes: Op) -> Fused:
+    """The same steps as those of the line of the op `requantize`, or nearly.
+
+    The largest room first; where thresholds are misplaced with it, smaller ones, which divide the line differently."""
     product = writer.makers[codes.inputs[0]]
     channels = product.output.shape[-1]
-    multiplier, bias, shift = (
-        np.broadcast_to(writer.array(codes, use).astype(np.int64), (channels,))
-        for use in ("multiplier", "bias", "shift")
-    )
-    flat = multiplier == 0  # one code whatever comes in
-    x = writer.tensors[product.inputs[0]].integers
-    ends = sums(writer.program.weights[product.tensors["weight"]], min(x.low, 0), max(x.high, 0))
-    low, high = np.sort(np.stack(ends) * np.where(multiplier < 0, -1, 1), axis=0)  # of t = sign * accumulator
+    lines = (writer.array(codes, use).astype(np.int64) for use in ("multiplier", "bias", "shift"))
+    multiplier, bias, shift = (np.broadcast_to(item, (channels,)) for item in lines)
+    x, weight = writer.tensors[product.inputs[0]].integers, writer.program.weights[product.tensors["weight"]]
+    sign, slope = np.where(multiplier < 0, -1, 1), np.abs(multiplier) / 2.0**shift
+    low, high = np.sort(np.stack(sums(weight, min(x.low, 0), max(x.high, 0))) * sign, axis=0)
     level = np.arange(codes.output.low + 1, codes.output.high + 1, dtype=np.int64)[:, None]
-    place = -((bias - (level << shift)) // np.maximum(np.abs(multiplier), 1))  # smallest t of each level
+    above = bias - (level << shift)
+    place = np.where(multiplier == 0, np.where(above < 0, high + 1, low), -(above // np.maximum(np.abs(multiplier), 1)))
     goal = _Goal(level, np.clip(place, low, high + 1), low, high)
-    slope = np.where(flat, 1.0, np.abs(multiplier) / 2.0**shift)
-    start = np.clip(np.round((bias / 2.0**shift - 0.5) / slope * room), -(2**30), 2**30)
-    found_bias, found_scale, misplaced = np.zeros(channels, np.int32), np.ones(channels, np.float32), 0
+    passed = goal.reached & goal.missed
+    always = np.where(goal.missed, codes.output.low, level).max(axis=0, initial=codes.output.low)
+    open_ = np.where(passed.any(axis=0), len(level) + 1, 0)  # more than can be misplaced
+    found = Fused(np.zeros(channels, np.int64), always, np.ones(channels, np.float32), open_)
+    largest = LARGEST // np.maximum(np.abs(weight.integers).reshape(-1, channels).max(axis=0), 1)
+    largest = np.clip((EXACT - 1) // np.maximum(np.maximum(-low, high), 1), 1, largest)
     step = max(1, PASS // (max(len(level), 1) * len(TRIED)))
-    for first in range(0, channels, step):
-        part = np.arange(first, min(first + step, channels))[~flat[first : first + step]]
-        if len(part) and len(level):
-            found = _best(goal.of(part), room, start[part], slope[part] / room)
-            found_bias[part], found_scale[part], misplaced = found.bias, found.scale, misplaced + found.misplaced
-    found_bias[flat] = np.clip(bias >> shift, codes.output.low, codes.output.high)[flat]
-    writer.thresholds += int((goal.reached & goal.missed)[:, ~flat].sum())
-    return Fused(found_bias, found_scale, misplaced)
+    for less in range(int(largest.max())):
+        left = np.flatnonzero((found.misplaced > 0) & (largest > less))
+        for part in (left[first : first + step] for first in range(0, len(left), step)):
+            tried = _best(goal.of(part), largest[part] - less, bias[part] / 2.0 ** shift[part] - 0.5, slope[part])
+            better = tried.misplaced < found.misplaced[part]
+            for kept, new in zip(found, tried, strict=True):
+                kept[part[better]] = new[better]
+    writer.thresholds += int(passed.sum())
+    return found
 
 
 class _Goal(NamedTuple):
@@ -150,8 +154,9 @@ class _Goal(NamedTuple):
         return _Goal(self.level, self.place[:, part], self.low[part], self.high[part])
 
 
-def _best(goal: _Goal, room: int, nominal: np.ndarray, slope: np.ndarray) -> Fused:
-    """Of some channels: the bias that leaves the scale most room, and the middle of that room."""
+def _best(goal: _Goal, room: np.ndarray, start: np.ndarray, slope: np.ndarray) -> Fused:
+    """Of some channels: the bias that leaves the scale most room, near the line start + slope * t, and its middle."""
+    nominal, slope = np.clip(np.round(start / slope * room), -(2**30), 2**30), slope / room
     bias = nominal + TRIED[:, None]  # (tried, C)
     edge = (goal.level - 0.5)[:, None]
     above, below = room * goal.place[:, None] + bias, room * (goal.place[:, None] - 1) + bias
@@ -163,9 +168,10 @@ def _best(goal: _Goal, room: int, nominal: np.ndarray, slope: np.ndarray) -> Fus
     low, high, bias = low[chosen, columns], high[chosen, columns], bias[chosen, columns]
     middle = np.where(np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, slope)
     scale = np.where(middle > 0, middle, slope).astype(np.float32)
-    above, below = ((room * side + bias) * scale.astype(np.float64) for side in (goal.place, goal.place - 1))
+    # as onnxruntime computes it, in float32
+    above, below = ((room * side + bias).astype(np.float32) * scale for side in (goal.place, goal.place - 1))
     wrong = goal.reached & (np.rint(above) < goal.level) | goal.missed & (np.rint(below) >= goal.level)
-    return Fused(bias.astype(np.int32), scale, int(wrong.sum()))
+    return Fused(room, bias, scale, wrong.sum(axis=0))
 
 
 def _limits(edge: np.ndarray, value: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
