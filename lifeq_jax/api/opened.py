@@ -128,17 +128,11 @@ def _origin(recipe: Recipe, stage: Stage) -> dict[str, Any]:
     }
 
 
-def tasks_differ(about: About) -> bool:
-    """Whether an image's task must be known."""
-    return about.heads is not None or len(about.input.mean) > about.input.size[2]
-
-
 def images_of(opened: Opened, csv: Path | None, task: int | None) -> list[Images]:
     """The rows of `csv`, of task `task`; by default the test images of all tasks, those that tasks share once.
 
     Refuses a CSV without a task where the tasks differ."""
-    data, about = opened.recipe.data, opened.about
-    differ = tasks_differ(about)
+    data, differ = opened.recipe.data, opened.about.tasks > 0
     if task is not None and task not in range(data.num_tasks):
         raise Refusal(f"--task {task} is not a task of the run; choose from 0 to {data.num_tasks - 1}")
     if csv is not None:

@@ -16,9 +16,9 @@ PER_LINE = 24  # numbers of an array
 C_NAMES = {np.dtype(np.int32): "int32_t", np.dtype(np.int64): "int64_t", np.dtype(np.uint8): "uint8_t"}
 
 
-def write_c(program: Program, title: str = "An integer network") -> bytes:
+def write_c(program: Program) -> bytes:
     """The file."""
-    return _File(program).write(title).encode()
+    return _File(program).write().encode()
 
 
 def type_of(integers: Integers) -> str:
@@ -37,7 +37,7 @@ class _File:
         self.values: dict[str, Integers] = {IMAGE: program.image}
         self.tasks, self.row = 1, 1
 
-    def write(self, title: str) -> str:
+    def write(self) -> str:
         sums: dict[str, Op] = {}  # products that one op alone reads, which turns their sums into codes one by one
         written: list[Op] = []
         for op in self.program.ops:
@@ -55,7 +55,6 @@ class _File:
         places, workspace = _places(written)
         last = self.program.ops[-1].output
         head = text.HEAD.format(
-            title=title,
             height=self.program.image.shape[0],
             width=self.program.image.shape[1],
             channels=self.program.image.shape[2],

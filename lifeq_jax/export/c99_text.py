@@ -1,7 +1,7 @@
 """The C that every exported program shares; c99.py adds arrays and calls."""
 
 HEAD = """\
-/* {title}
+/* An integer network
  *
  * Written by lifeq_jax; integers from the pixels to the classifier. C99, no library but the standard one.
  *

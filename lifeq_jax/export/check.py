@@ -4,7 +4,7 @@ The network is evaluated operation by operation, outside jit, so that every oper
 XLA may fuse operations, and a value on the edge between two codes may fall to either side, which is a difference of a
 whole step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from lifeq_jax.export.graph import sub_tree
 from lifeq_jax.export.integer import run
 from lifeq_jax.export.lower import Lowered
 from lifeq_jax.export.quantized import Staged
+from lifeq_jax.export.runtime import Runtime
 from lifeq_jax.layers.quant import QuantAct
 from lifeq_jax.quant.codes import LEARNED
 
@@ -56,9 +57,6 @@ class Flips(NamedTuple):
     flipped: int
     images: int  # that have a flipped code
     edge: float  # largest distance, in levels, of an image's first flipped code from an edge between codes
-
-
-Runtime = Callable[[np.ndarray, int], np.ndarray]  # (pixels, task) -> logits
 
 
 class Reference(NamedTuple):

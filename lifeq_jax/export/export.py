@@ -27,7 +27,7 @@ class Result(NamedTuple):
     flips: Flips | None  # None: no images were given
     agreement: dict[str, Agreement]
     report: str  # content of export.md
-    notes: tuple[str, ...]  # which files could not be written, and why
+    notes: tuple[str, ...]  # which files could not be written, and why; which ones are other networks
 
 
 def _exact_onnx(program: Program) -> bytes:
@@ -105,6 +105,7 @@ def export_network(
             flips, agreement = compare(trained, lowered, numbers, images, runtimes(read_exported(part)))
             rows = {name: row._asdict() for name, row in agreement.items()}
             add_section(part, "check", {"codes": flips._asdict(), "files": rows})
+            notes += _disagreements(agreement)
         sizes = {path.name: path.stat().st_size for path in part.iterdir()}
         report = _report(about, lowered, flips, agreement, sizes)
         (part / REPORT).write_text(report + "\n")
@@ -113,6 +114,14 @@ def export_network(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Result(lowered, flips, agreement, report, tuple(notes))
+
+
+def _disagreements(agreement: dict[str, Agreement]) -> list[str]:
+    return [
+        f"{name} gives {row.images - row.same_class} of {row.images} images another class than the trained network"
+        for name, row in agreement.items()
+        if row.same_class < row.images
+    ]
 
 
 def _report(

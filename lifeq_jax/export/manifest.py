@@ -31,6 +31,14 @@ class About:
     frozen_bits: Mapping[str, list[int]] | None = None
     """BLIP: of each kernel, how many of its values have 0, 1, 2, ... frozen bits"""
 
+    @property
+    def tasks(self) -> int:
+        """The tasks of which an image's must be known, as they have outputs or pixel numbers of their own; or 0."""
+        if self.heads is not None:
+            return len(self.heads)
+        means = len(self.input.mean) // self.input.size[2]
+        return means if means > 1 else 0
+
 
 @dataclass(frozen=True)
 class Exported:

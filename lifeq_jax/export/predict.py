@@ -46,11 +46,10 @@ def predict(
 
 def outputs_of(about: About, task: int | None) -> np.ndarray:
     """The outputs that a task chooses from. Refuses a missing or unknown task where the tasks differ."""
-    tasks = len(about.heads) if about.heads is not None else max(1, len(about.input.mean) // about.input.size[2])
-    if task is None and (about.heads is not None or tasks > 1):
-        raise Refusal(f"--task is missing: the tasks of this network differ; choose from 0 to {tasks - 1}")
-    if task is not None and tasks > 1 and task not in range(tasks):
-        raise Refusal(f"--task {task} is not a task of the network; choose from 0 to {tasks - 1}")
+    if about.tasks and task is None:
+        raise Refusal(f"--task is missing: the tasks of this network differ; choose from 0 to {about.tasks - 1}")
+    if about.tasks and task not in range(about.tasks):
+        raise Refusal(f"--task {task} is not a task of the network; choose from 0 to {about.tasks - 1}")
     return np.arange(len(about.classes)) if about.heads is None else np.array(about.heads[task or 0])
 
 

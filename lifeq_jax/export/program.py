@@ -101,11 +101,6 @@ def users(program: Program) -> dict[str, list[Op]]:
     return found
 
 
-def sources(program: Program) -> dict[str, Integers]:
-    """All values of integers by name, the image included."""
-    return {IMAGE: program.image} | {op.output.name: op.output for op in program.ops}
-
-
 def sums(weight: Weight, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest sum of every output channel, int64 (C,), of inputs from low to high."""
     flat = weight.integers.reshape(-1, weight.values.shape[-1])

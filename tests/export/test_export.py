@@ -9,11 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.export import export
 from lifeq_jax.export.check import Images
 from lifeq_jax.export.export import choose_formats, export_network
+from lifeq_jax.export.integer import run
 from lifeq_jax.export.manifest import read_exported
 from lifeq_jax.export.runtime import compiler, runtimes
-from tests.export.networks import CLASSES, SHAPE, SMALL, about, images, made, pixels
+from tests.export.networks import CLASSES, SHAPE, SMALL, about, images, lowered_of, made, pixels
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +87,21 @@ def test_packed_codes_are_an_eighth(written):
         assert stored[name].nbytes == layer["bytes"] == layer["float_bytes"] / 8
 
 
+def test_a_file_that_is_another_network_is_named(trained, tmp_path, monkeypatch):
+    program = lowered_of(trained).program
+    monkeypatch.setattr(
+        export, "runtimes", lambda exported: {"model.int8.onnx": lambda pixels, task: -run(program, pixels)}
+    )
+    result = export_network(trained, about(SHAPE), tmp_path / "out", [], [images(9, SHAPE)])
+    assert result.notes == ("model.int8.onnx gives 9 of 9 images another class than the trained network",)
+
+
 def test_the_folder_is_enough(written, tmp_path):
     _, folder = written
     moved = tmp_path / "elsewhere"
     shutil.copytree(folder, moved)
     image = pixels(3, SHAPE, seed=5)
-    found = {name: run(image, 0) for name, run in runtimes(read_exported(moved)).items() if "int8" not in name}
+    found = {name: way(image, 0) for name, way in runtimes(read_exported(moved)).items() if "int8" not in name}
     (first, *others) = found.values()
     assert len(others) >= 2
     for other in others:

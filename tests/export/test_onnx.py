@@ -34,6 +34,7 @@ def test_what_the_file_holds(bits, kind):
 
 def test_int8_weights_never_meet_large_activations():
     """Kernels without VNNI saturate sums of uint8 times int8, and nothing else."""
+    seen = set()
     for how in ({"bits": (8, 8)}, {"bits": (4, 8)}, {"bits": (8, 4), "weight": LSQ}, {"bits": (7, 8), "weight": LSQ}):
         program = program_of(**how)
         for writer in (Writer(program), *([FastWriter(program)] if how.get("weight") else [])):
@@ -43,11 +44,14 @@ def test_int8_weights_never_meet_large_activations():
             for node in model.graph.node:
                 if node.op_type in ("ConvInteger", "MatMulInteger"):
                     assert types[node.input[1]] == onnx.TensorProto.UINT8
+                    seen.add("integer")
                 if node.op_type in ("Conv", "Gemm") and how["bits"][1] == 8:
                     kernel = node.input[1]
                     while kernel not in types:
                         kernel = made_by[kernel].input[0]
                     assert types[kernel] != onnx.TensorProto.INT8
+                    seen.add(types[kernel])
+    assert seen >= {"integer", onnx.TensorProto.INT4, onnx.TensorProto.UINT8}
 
 
 def test_the_same_bytes_twice():

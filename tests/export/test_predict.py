@@ -11,11 +11,12 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.export.export import export_network
 from lifeq_jax.export.integer import run
 from lifeq_jax.export.manifest import About, read_exported
-from lifeq_jax.export.predict import predict
+from lifeq_jax.export.predict import outputs_of, predict
 from lifeq_jax.export.runtime import compiler
 from tests.export.networks import SHAPE, SMALL, about, made, pixels, spec_of
 
 HEADS = ((0, 2), (1, 3, 4))
+ONE_HEAD = (tuple(range(5)),)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,15 @@ def test_a_task_chooses_among_its_outputs(trained, files, tmp_path):
     ):
         with pytest.raises(Refusal, match=words):
             predict(tmp_path / "out", files, task=task)
+
+
+@pytest.mark.parametrize("task", [None, 1, -1])
+def test_the_one_head_of_a_network_is_named(task):
+    plain = about(SHAPE)
+    single = About(plain.input, plain.classes, ONE_HEAD, plain.run)
+    assert outputs_of(single, 0).tolist() == list(range(5))
+    with pytest.raises(Refusal, match="choose from 0 to 0"):
+        outputs_of(single, task)
 
 
 def test_a_task_has_its_own_mean(trained, files, tmp_path):
