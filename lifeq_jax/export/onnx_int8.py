@@ -99,36 +99,42 @@ class FastWriter(Writer):
 
 
 def search(writer: FastWriter, codes: Op) -> Fused:
-    """The same steps as those of the line of the op `requantize`, or nearly.
+    """The steps of the line of the op `requantize`, or nearly.
 
     The largest room first; where thresholds are misplaced with it, smaller ones, which divide the line differently."""
-    product = writer.makers[codes.inputs[0]]
-    channels = product.output.shape[-1]
-    lines = (writer.array(codes, use).astype(np.int64) for use in ("multiplier", "bias", "shift"))
-    multiplier, bias, shift = (np.broadcast_to(item, (channels,)) for item in lines)
-    x, weight = writer.tensors[product.inputs[0]].integers, writer.program.weights[product.tensors["weight"]]
-    sign, slope = np.where(multiplier < 0, -1, 1), np.abs(multiplier) / 2.0**shift
-    low, high = np.sort(np.stack(sums(weight, min(x.low, 0), max(x.high, 0))) * sign, axis=0)
-    level = np.arange(codes.output.low + 1, codes.output.high + 1, dtype=np.int64)[:, None]
-    above = bias - (level << shift)
-    place = np.where(multiplier == 0, np.where(above < 0, high + 1, low), -(above // np.maximum(np.abs(multiplier), 1)))
-    goal = _Goal(level, np.clip(place, low, high + 1), low, high)
-    passed = goal.reached & goal.missed
+    weight = writer.program.weights[writer.makers[codes.inputs[0]].tensors["weight"]]
+    goal, start, slope = _asked(writer, codes)
+    level, channels, passed = goal.level, len(goal.low), goal.reached & goal.missed
     always = np.where(goal.missed, codes.output.low, level).max(axis=0, initial=codes.output.low)
-    open_ = np.where(passed.any(axis=0), len(level) + 1, 0)  # more than can be misplaced
-    found = Fused(np.zeros(channels, np.int64), always, np.ones(channels, np.float32), open_)
+    misplaced = np.where(passed.any(axis=0), len(level) + 1, 0)  # more than there are, until something is tried
+    found = Fused(np.zeros(channels, np.int64), always, np.ones(channels, np.float32), misplaced)
     largest = LARGEST // np.maximum(np.abs(weight.integers).reshape(-1, channels).max(axis=0), 1)
-    largest = np.clip((EXACT - 1) // np.maximum(np.maximum(-low, high), 1), 1, largest)
+    largest = np.clip((EXACT - 1) // np.maximum(np.maximum(-goal.low, goal.high), 1), 1, largest)
     step = max(1, PASS // (max(len(level), 1) * len(TRIED)))
     for less in range(int(largest.max())):
         left = np.flatnonzero((found.misplaced > 0) & (largest > less))
         for part in (left[first : first + step] for first in range(0, len(left), step)):
-            tried = _best(goal.of(part), largest[part] - less, bias[part] / 2.0 ** shift[part] - 0.5, slope[part])
+            tried = _best(goal.of(part), largest[part] - less, start[part], slope[part])
             better = tried.misplaced < found.misplaced[part]
             for kept, new in zip(found, tried, strict=True):
                 kept[part[better]] = new[better]
     writer.thresholds += int(passed.sum())
     return found
+
+
+def _asked(writer: FastWriter, codes: Op) -> tuple["_Goal", np.ndarray, np.ndarray]:
+    """What a line gives, and its start and slope: round(start + slope * t), t = sign * accumulator."""
+    product = writer.makers[codes.inputs[0]]
+    lines = (writer.array(codes, use).astype(np.int64) for use in ("multiplier", "bias", "shift"))
+    multiplier, bias, shift = (np.broadcast_to(item, (product.output.shape[-1],)) for item in lines)
+    x, weight = writer.tensors[product.inputs[0]].integers, writer.program.weights[product.tensors["weight"]]
+    ends = np.stack(sums(weight, min(x.low, 0), max(x.high, 0)))
+    low, high = np.sort(ends * np.where(multiplier < 0, -1, 1), axis=0)
+    level = np.arange(codes.output.low + 1, codes.output.high + 1, dtype=np.int64)[:, None]
+    above, size = bias - (level << shift), np.abs(multiplier)
+    place = np.where(size == 0, np.where(above < 0, high + 1, low), -(above // np.maximum(size, 1)))
+    goal = _Goal(level, np.clip(place, low, high + 1), low, high)
+    return goal, bias / 2.0**shift - 0.5, size / 2.0**shift
 
 
 class _Goal(NamedTuple):
