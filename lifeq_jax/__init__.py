@@ -13,6 +13,7 @@ from typing import Any
 
 _HOMES = {  # name -> module that has it, and what it is called there where that is something else
     "Batch": "core.types",
+    "Between": "api.search",
     "Data": "core.config",
     "Diverged": "core.refusal",
     "GameRecipe": "core.game_recipe",
@@ -22,6 +23,7 @@ _HOMES = {  # name -> module that has it, and what it is called there where that
     "Recipe": "core.config",
     "Refusal": "core.refusal",
     "Runs": "api.runs",
+    "Search": "api.search",
     "Stage": "core.config",
     "StageStart": "methods.base",
     "Sweep": "api.sweep",
@@ -33,6 +35,7 @@ _HOMES = {  # name -> module that has it, and what it is called there where that
     "make_step": "train.step",
     "network": "train.network",
     "read": "api.runs",
+    "search": "api.search",
     "setup": "layers.setups:quantizers",
     "sweep": "api.sweep",
     "toy_runs": "toy",

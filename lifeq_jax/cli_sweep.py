@@ -13,17 +13,25 @@ from lifeq_jax.core.refusal import Diverged, Refusal
 
 def add_sweep(commands) -> None:
     """Adds the command."""
-    sweep = add_command(
-        commands, "sweep", _sweep, "train every combination of some keys' values; run again, it goes on where it stood"
-    )
+    text = "train every combination of some keys' values, or search for good ones; run again, it goes on where it stood"
+    sweep = add_command(commands, "sweep", _sweep, text)
     sweep.set_defaults(takes_keys=True)
     add_recipe(sweep)
     sweep.add_argument(
         "--grid",
         action="append",
-        required=True,
+        default=[],
         metavar="KEY=A,B",
         help="a key and its values, as method.name=ewc,si; several --grid are combined",
+    )
+    sweep.add_argument("--search", type=int, metavar="N", help="search the --space by N trials, on validation images")
+    sweep.add_argument(
+        "--space",
+        action="append",
+        default=[],
+        metavar="KEY=LOW:HIGH",
+        help="a key and its range, searched on a logarithmic axis, as method.args.strength=0.001:1000; with "
+        "LOW:HIGH:linear on a plain one; or choices, as for --grid",
     )
     sweep.add_argument("--seeds", metavar="0,1,2", default="0", help="seeds of each combination")
     sweep.add_argument(
@@ -37,16 +45,25 @@ def add_sweep(commands) -> None:
         "example: lifeq-jax sweep lifequant/resnet20_digits --grid method.name=finetune,er_ace "
         "--grid stages.2.weight-bits=2,4 --seeds 0,1 --data.validation 0.2\n"
         "Every key of the recipe can be overridden: --data.validation 0.2 --stages.0.epochs 5 ... A run that diverges "
-        "is a result: the table names it with its reason, and the exit code is 0. It is 1 where no run finished."
+        "is a result: the table names it with its reason, and the exit code is 0. It is 1 where no run finished.\n"
+        "search:  lifeq-jax sweep lifequant/resnet20_digits --search 10 --space method.args.strength=1:1000 "
+        "--space stages.2.learning-rate=0.01:0.2 --data.validation 0.2\n"
+        "The same command in several processes, on machines that share the folder, shares the work."
     )
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    recipe = override(load_recipe(options.recipe), options.rest)
+    if (options.search is None) != bool(options.grid) or (options.search is None) == bool(options.space):
+        raise Refusal("a sweep takes --grid, or --search N and --space; see lifeq-jax sweep --help")
+    (_grid if options.search is None else _search)(recipe, options)
+
+
+def _grid(recipe: Recipe, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lifeq_jax.api.sweep import sweep
 
-    recipe = override(load_recipe(options.recipe), options.rest)
     folder = options.run or Path("runs") / f"{recipe.name}_sweep"
     grid = dict(parse_grid(recipe, words) for words in options.grid)
     swept = sweep(recipe, grid, folder, numbers(options.seeds), on=options.on, log=tqdm.write)
@@ -57,8 +74,39 @@ def _sweep(options: argparse.Namespace) -> None:
     print(f"plot: {picture.save(folder / 'average_accuracy.png')}")
 
 
+def _search(recipe: Recipe, options: argparse.Namespace) -> None:
+    from lifeq_jax.api.search import CHOSEN, search
+
+    if options.on != "validation":
+        raise Refusal("--on test chooses nothing: a search looks at validation images alone")
+    folder = options.run or Path("runs") / f"{recipe.name}_search"
+    space = dict(parse_space(recipe, words) for words in options.space)
+    found = search(recipe, space, folder, options.search, numbers(options.seeds), log=print)
+    print(f"\n{found.table()}\n\naverage accuracy on validation images, mean over the seeds, %")
+    print(f"chosen: {' '.join(f'--{key} {value}' for key, value in found.values.items())}  {folder / CHOSEN}")
+
+
 def _any_finished(swept: Any) -> bool:
     return any(row["status"] == "finished" for row in swept.rows())
+
+
+def parse_space(recipe: Recipe, words: str) -> tuple[str, Any]:
+    """(key, Between or choices) of `KEY=LOW:HIGH`, `KEY=LOW:HIGH:linear` or `KEY=A,B`.
+
+    Raises:
+        Refusal: as `parse_grid`; or LOW or HIGH is not a number."""
+    from lifeq_jax.api.search import Between
+
+    key, _, values = words.partition("=")
+    if ":" not in values:
+        return parse_grid(recipe, words)
+    ends, linear = values.removesuffix(":linear").split(":"), values.endswith(":linear")
+    try:
+        low, high = map(float, ends)
+    except ValueError:
+        raise Refusal(f"--space {words!r} has no range; write KEY=LOW:HIGH, or KEY=LOW:HIGH:linear") from None
+    kind_of(recipe, key)
+    return key, Between(low, high, log=not linear)
 
 
 def parse_grid(recipe: Recipe, words: str) -> tuple[str, list[Any]]:

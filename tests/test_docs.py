@@ -14,7 +14,7 @@ from PIL import Image
 from lifeq_jax.api.cells import make_cells
 from lifeq_jax.cli import _parser, main
 from lifeq_jax.cli_keys import override
-from lifeq_jax.cli_sweep import parse_grid
+from lifeq_jax.cli_sweep import parse_grid, parse_space
 from lifeq_jax.core.game_recipe import load_any
 from lifeq_jax.core.recipe_file import listed_recipes
 from tests.test_house import ALLOWED
@@ -51,6 +51,7 @@ def test_commands_that_are_not_run_are_right(page, capsys):
             recipe = override(load_any(options.recipe), rest)
             if own[0] == "sweep":
                 make_cells(recipe, dict(parse_grid(recipe, words) for words in options.grid), options.on)
+                assert all(parse_space(recipe, words)[1] for words in options.space)
         else:
             assert options.takes_keys or not rest
 

@@ -14,6 +14,7 @@ import lifeq_jax as lq
 ROOT = Path(__file__).parent.parent
 PROMISED = [
     "Batch",
+    "Between",
     "Data",
     "Diverged",
     "GameRecipe",
@@ -23,6 +24,7 @@ PROMISED = [
     "Recipe",
     "Refusal",
     "Runs",
+    "Search",
     "Stage",
     "StageStart",
     "Sweep",
@@ -41,6 +43,7 @@ PROMISED = [
     "optim",
     "quantizers",
     "read",
+    "search",
     "setup",
     "sweep",
     "tasks",

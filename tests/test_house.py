@@ -53,7 +53,8 @@ ROOF = {
     )
 }  # these may import every room
 LAZY = {
-    *("ale_py", "argcomplete", "gymnasium", "onnx", "onnxruntime", "pgx", "sklearn", "tensorboardX", "tensorflow"),
+    *("ale_py", "argcomplete", "gymnasium", "onnx", "onnxruntime", "optuna", "pgx", "sklearn", "tensorboardX"),
+    "tensorflow",
     *("tensorflow_datasets", "torch", "tyro"),
 }
 HOMES = {  # which modules may import a heavy package, in a function

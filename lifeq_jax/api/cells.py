@@ -11,27 +11,26 @@ from lifeq_jax.core.own import is_own
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.train.build import build_method, build_stage, complete
 
-ParamGrid = Mapping[str, Sequence[Any]]
+ParamGrid = Mapping[str, Sequence[Any]]  # several, in a list, as of scikit-learn's ParameterGrid
 
 
 class GridPoint(NamedTuple):
     """One combination of the grid's values."""
 
-    varied: dict[str, Any]  # key of the grid -> its value: a number or text, 'ewc(strength=10.0)' for a Part
+    varied: dict[str, Any]  # every key of the grids -> its value: a number or text, 'ewc(strength=10.0)' for a Part
     recipe: Recipe
     trunks: tuple[Recipe, ...]  # recipes of first stages shared with other cells, fewest stages first
 
 
-def make_cells(recipe: Recipe, grid: ParamGrid, on: str) -> list[GridPoint]:
-    """The cells of a grid, the last key varying fastest; their recipes are complete, and measured `on` these images.
+def make_cells(recipe: Recipe, grid: ParamGrid | Sequence[ParamGrid], on: str) -> list[GridPoint]:
+    """The cells of a grid, the last key varying fastest, or of several grids one after the other; their recipes are
+    complete, and measured `on` these images.
 
     Raises:
         Refusal: names the key of the grid that is unknown or has a wrong value, or no images are held out."""
-    for key, values in grid.items():
-        if isinstance(values, str) or not len(values):
-            raise Refusal(f"grid {key!r} is {values!r}; give a list of values")
-    choices = [[(key, _value(recipe, key, value)) for value in values] for key, values in grid.items()]
-    chosen = [dict(pairs) for pairs in itertools.product(*choices)]
+    chosen = [
+        values for one in ([grid] if isinstance(grid, Mapping) else grid) for values in _combinations(recipe, one)
+    ]
     recipes = [_measured(recipe.replace(values), on) for values in chosen]
     for one in recipes:
         build_stage(one, one.stages[-1])  # refuses arguments out of range before hours of training
@@ -39,8 +38,20 @@ def make_cells(recipe: Recipe, grid: ParamGrid, on: str) -> list[GridPoint]:
     if repeated:
         twice = next(values for values, one in zip(chosen, recipes, strict=True) if digest(one) == repeated[0])
         raise Refusal(f"the grid has one recipe twice: {_shown(twice)}")
-    made = zip(map(_shown, chosen), recipes, shared_trunks(recipes), strict=True)
-    return [GridPoint(*parts) for parts in made]
+    keys = dict.fromkeys(key for values in chosen for key in values)
+    varied = [
+        _shown({key: kind_of(one, key)[1] for key in keys} | values)
+        for values, one in zip(chosen, recipes, strict=True)
+    ]
+    return [GridPoint(*parts) for parts in zip(varied, recipes, shared_trunks(recipes), strict=True)]
+
+
+def _combinations(recipe: Recipe, grid: ParamGrid) -> list[dict[str, Any]]:
+    for key, values in grid.items():
+        if isinstance(values, str) or not len(values):
+            raise Refusal(f"grid {key!r} is {values!r}; give a list of values")
+    choices = [[(key, _value(recipe, key, value)) for value in values] for key, values in grid.items()]
+    return [dict(pairs) for pairs in itertools.product(*choices)]
 
 
 def shared_trunks(recipes: Sequence[Recipe]) -> list[tuple[Recipe, ...]]:

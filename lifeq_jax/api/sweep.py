@@ -1,11 +1,14 @@
 """A grid of recipes: every cell trained, what cells share trained once, all results in one table."""
 
+import contextlib
 import dataclasses
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from lifeq_jax.api.cells import GridPoint, ParamGrid, make_cells
@@ -14,6 +17,7 @@ from lifeq_jax.api.shown import MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, digest
 from lifeq_jax.core.game_recipe import check_kind
 from lifeq_jax.core.markdown import markdown_table
+from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import mean_and_std
 from lifeq_jax.report.points import draw_points
 from lifeq_jax.report.tables import per_cent
@@ -45,13 +49,7 @@ class Sweep:
             >>> [(row["stages.2.weight_bits"], row["seed"], row["status"]) for row in swept.rows()]
             [(2, 0, 'finished'), (4, 0, 'finished')]
         """
-        return [self._row(cell, seed) for cell in self.cells for seed in self.seeds]
-
-    def _row(self, cell: GridPoint, seed: int) -> Row:
-        place = self.folder / digest(cell.recipe)
-        run, state = place / f"seed{seed}", _status(self.folder, place, cell.trunks, seed)
-        found = results(run) if state == "finished" else {"status": state}
-        return {**cell.varied, "seed": seed, **found, "folder": str(run)}
+        return [cell_row(self.folder, cell, seed) for cell in self.cells for seed in self.seeds]
 
     def table(self) -> MarkdownTable:
         """One row for each cell: mean ± sample standard deviation over the n seeds that finished, per cent.
@@ -65,16 +63,17 @@ class Sweep:
         """
         rows = self.rows()
         names = [name for name in SHOWN if any(name in row for row in rows)]
+        keys = list(self.cells[0].varied)
         lines, lost = [], []
         for number, cell in enumerate(self.cells):
             own = rows[number * len(self.seeds) : (number + 1) * len(self.seeds)]
             done = [row for row in own if row["status"] == "finished"]
             means = [per_cent(*mean_and_std([row[name] for row in done])) if done else "" for name in names]
-            values = [str(value) for value in cell.varied.values()]
+            values = [str(cell.varied[key]) for key in keys]
             lines.append([*values, cell.recipe.data.evaluate_on, str(len(done)), *means])
             rest = [row for row in own if row["status"] != "finished"]
             lost += [f"- {', '.join([*values, 'seed'])} {row['seed']}: {row['status']}" for row in rest]
-        table = markdown_table([*self.cells[0].varied, "images", "n", *names], lines)
+        table = markdown_table([*keys, "images", "n", *names], lines)
         return MarkdownTable("\n\n".join([table, *(["\n".join(["Not finished:\n", *lost])] if lost else [])]))
 
     def plot(self, metric: str, by: str, hue: str | None = None) -> Pictures:
@@ -105,7 +104,7 @@ class Sweep:
 
 def sweep(
     recipe: Recipe,
-    grid: ParamGrid,
+    grid: ParamGrid | Sequence[ParamGrid],
     folder: str | Path,
     seeds: Sequence[int] = (0,),
     *,
@@ -113,6 +112,9 @@ def sweep(
     log: Log = lambda line: None,
 ) -> Sweep:
     """Trains every cell of a grid with every seed. Stopped, it goes on where it stood; values and seeds may be added.
+
+    Several processes, on any machines that share the folder, share the cells: start the same sweep in each. Each
+    returns when all cells are done.
 
     The runs of a cell are in `folder`/<digest of its recipe>/seed<s>, as `train` leaves them, and `read(folder)` reads
     all. A run that diverges is kept with its reason; it is tried again once its folder is deleted.
@@ -125,8 +127,9 @@ def sweep(
 
     Args:
         recipe: what the cells have in common.
-        grid: dotted key -> values, as of `Recipe.replace`. A row of a table ("method", "loss", ...) is a Part, a name,
-            or a pair of name and arguments.
+        grid: dotted key -> values, as of `Recipe.replace`; every combination is a cell. A row of a table ("method",
+            "loss", ...) is a Part, a name, or a pair of name and arguments. Or a list of such grids, whose cells come
+            one after the other.
         folder: of the sweep.
         seeds: the seeds of each cell, trained in one program.
         on: the images that accuracies are measured on, "validation" or "test". To choose settings by test images is to
@@ -147,26 +150,56 @@ def sweep(
     """
     check_kind(recipe, Recipe, "sweeps are of images, and lq.load_recipe gives a recipe by its name")
     made = Sweep(tuple(make_cells(recipe, grid, on)), tuple(seeds), Path(folder))
-    with tqdm(total=len(made.cells) * len(made.seeds), desc="sweep", unit="run") as bar:
-        for cell in made.cells:
-            place = made.folder / digest(cell.recipe)
-            _train(made.folder, place, cell.recipe, cell.trunks, made.seeds, log)
-            bar.update(len(made.seeds))
+    left = list(made.cells)
+    with tqdm(total=len(left) * len(made.seeds), desc="sweep", unit="run") as bar:
+        while left:
+            for cell in list(left):
+                with contextlib.suppress(Timeout), _lock(made.folder, cell.recipe, timeout=0):
+                    train_cell(made.folder, cell, made.seeds, log)
+                    left.remove(cell)
+                    bar.update(len(made.seeds))
+            if left:
+                time.sleep(1)  # others train these
     return made
 
 
+def train_cell(folder: Path, cell: GridPoint, seeds: Sequence[int], log: Log) -> None:
+    """Trains seeds of a cell in the folder of its sweep, each from the end of the stages it shares with others.
+
+    A seed that is finished or has diverged is left alone."""
+    _train(folder, folder / digest(cell.recipe), cell.recipe, cell.trunks, seeds, log)
+
+
+def cell_row(folder: Path, cell: GridPoint, seed: int) -> Row:
+    """The row of `Sweep.rows` of a cell and seed."""
+    place = folder / digest(cell.recipe)
+    run, state = place / f"seed{seed}", _status(folder, place, cell.trunks, seed)
+    found = results(run) if state == "finished" else {"status": state}
+    return {**cell.varied, "seed": seed, **found, "folder": str(run)}
+
+
 def _train(folder: Path, place: Path, recipe: Recipe, trunks: Trunks, seeds: Sequence[int], log: Log) -> None:
-    """Trains seeds of a recipe in `place`, each from the end of the stages it shares with others."""
     fresh = [seed for seed in seeds if not (place / f"seed{seed}" / CONFIG).exists()]
     if fresh and trunks:
         shared = _shared(folder, trunks[-1])
-        _train(folder, shared, trunks[-1], trunks[:-1], fresh, log)
+        with _lock(folder, trunks[-1]):  # other processes wait for it
+            _train(folder, shared, trunks[-1], trunks[:-1], fresh, log)
         for seed in fresh:
             if status(shared / f"seed{seed}") == "finished":
                 _copy(shared / f"seed{seed}", place / f"seed{seed}", dataclasses.replace(recipe, seed=seed))
     wanted = [seed for seed in seeds if not _status(folder, place, trunks, seed).startswith("diverged")]
     if wanted:
         run_seeds(recipe, wanted, place, log)
+
+
+def _lock(folder: Path, recipe: Recipe, timeout: float = -1) -> FileLock:
+    """Of a cell or of shared stages, for the process that trains it; the system unlocks it if the process is killed."""
+    locks = folder / "locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refusal(f"{folder} cannot be written: {error.strerror}") from None
+    return FileLock(locks / digest(recipe), timeout=timeout)
 
 
 def _shared(folder: Path, trunk: Recipe) -> Path:

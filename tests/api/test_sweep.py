@@ -7,12 +7,13 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import lifeq_jax as lq
 from lifeq_jax.api.cells import make_cells, trunk
 from lifeq_jax.api.sweep import Sweep
 from lifeq_jax.cli import main
-from lifeq_jax.core.config import to_json
+from lifeq_jax.core.config import digest, to_json
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.train.build import complete
 from tests.test_front_door import blocks, executed
@@ -113,6 +114,35 @@ def test_the_table_gives_means_and_reasons(ablation):
     accuracy = [row["average_accuracy"] for row in swept.rows()[:2]]
     assert f"{100 * np.mean(accuracy):.2f} ± {100 * np.std(accuracy, ddof=1):.2f}" in table[2]
     assert "validation" in table[2] and swept._repr_markdown_() == swept.table()
+
+
+def test_several_grids_come_one_after_the_other(recipe):
+    cells = make_cells(recipe, [{"method": ["si"]}, {"loss": ["ball_shift"], BITS: [2, 3]}], "validation")
+    plain = {"method": "finetune", "loss": "cross_entropy", BITS: 4}
+    assert [cell.varied for cell in cells] == [
+        plain | {"method": "si"},
+        plain | {"loss": "ball_shift", BITS: 2},
+        plain | {"loss": "ball_shift", BITS: 3},
+    ]
+    assert [cell.recipe.stages[2].weight_bits for cell in cells] == [4, 2, 3]
+
+
+def test_processes_share_the_cells_of_a_sweep(recipe, tmp_path):
+    """While another process holds a cell, this one trains the others, and takes that one when it is free."""
+    cells = make_cells(recipe, {BITS: [2, 4]}, "validation")
+    (tmp_path / "locks").mkdir()
+    other, order = FileLock(tmp_path / "locks" / digest(cells[0].recipe)), []
+    other.acquire()
+
+    def log(line):
+        order.append(line.split("  ")[1])
+        if "w4a4" in line and other.is_locked:
+            other.release()
+
+    swept = lq.sweep(recipe, {BITS: [2, 4]}, tmp_path, log=log)
+    assert [row["status"] for row in swept.rows()] == ["finished"] * 2
+    changed = [(tmp_path / digest(cell.recipe) / "seed0/summary.json").stat().st_mtime_ns for cell in cells]
+    assert changed[0] > changed[1] and len(order) > 4
 
 
 def test_the_plot_shows_every_seed(ablation):
@@ -230,6 +260,7 @@ def test_the_command_is_the_same_function(recipe, tmp_path, capsys):
     own = lq.sweep(recipe, {"method": ["finetune", "si"], BITS: [2, 4]}, tmp_path / "sweep", seeds=(0, 1))
     assert str(own.table()).splitlines()[-1].split("|")[3:] == said.split("\n\nmean")[0].splitlines()[-1].split("|")[3:]
     assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {
+        "locks",
         "shared",
         *(row["folder"].split("/")[-2] for row in own.rows()),
     }
