@@ -55,12 +55,18 @@ def _of_file(place: str, key: str) -> Any:
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, and has a line
-            lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path.absolute()]
-            line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
-            said = (str(error).splitlines() or [""])[0]
-            raise Refusal(f"{key}: {place}, line {line}: {type(error).__name__}: {said}") from error
+            raise Refusal(f"{key}: {place}{told(error, path)}") from error
         _MODULES[known] = module
     return _MODULES[known]
+
+
+def told(error: BaseException, path: Path) -> str:
+    """The line and the text of an error in a user's file, to stand behind the name of the file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).absolute() == path.absolute()]
+    line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+    where = "" if line is None else f", line {line}"
+    return f"{where}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _of_package(place: str, key: str) -> Any:

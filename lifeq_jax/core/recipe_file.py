@@ -5,13 +5,12 @@ own, by name: `lifequant/resnet20_digits` is that recipe of a file in recipes/li
 
 import ast
 import runpy
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lifeq_jax.core.config import Checked, Recipe
-from lifeq_jax.core.own import in_folder
+from lifeq_jax.core.own import in_folder, told
 from lifeq_jax.core.refusal import Refusal
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -74,10 +73,7 @@ def _run(path: Path) -> dict[str, Any]:
     try:
         return runpy.run_path(str(path))
     except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input, and has a line
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
-        text = str(error).splitlines()[0] if str(error) else ""
-        raise Refusal(f"recipe {path}, line {line}: {type(error).__name__}: {text}") from error
+        raise Refusal(f"recipe {path}{told(error, path)}") from error
 
 
 @dataclass(frozen=True)

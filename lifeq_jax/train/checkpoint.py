@@ -137,8 +137,8 @@ class Checkpoints:
     def place(self) -> str:
         """Of which moment the newest whole checkpoint is, for a reader. Refuses a folder without one."""
         progress = self._items_there().progress
-        tasks = f"after {len(progress.matrix)} tasks"
-        return tasks if not progress.epoch else f"{tasks} and {progress.epoch} epochs of the next"
+        tasks = f"after {_count(len(progress.matrix), 'task')}"
+        return tasks if not progress.epoch else f"{tasks} and {_count(progress.epoch, 'epoch')} of the next"
 
     def weights(self) -> tuple[PyTree, PyTree]:
         """(params, batch_stats) of the newest whole checkpoint. Refuses a folder without one."""
@@ -217,3 +217,7 @@ class Checkpoints:
 
 def _named_shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in named_leaves(tree).items() if hasattr(leaf, "shape")}
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

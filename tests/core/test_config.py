@@ -57,6 +57,7 @@ def test_refusals_name_key_value_and_choices(make, text):
     [
         ("import nothing_like_it", "line 1: ModuleNotFoundError: No module named 'nothing_like_it'"),
         ("x = 1\nrecipe = Recipe(", "line 2: SyntaxError"),
+        ("x = 1\n\0", "recipe.py: SyntaxError: source code string cannot contain null bytes"),
         ("x = 1", "does not define `recipe = Recipe(...)`"),
         ("\n\n1 / 0", "line 3: ZeroDivisionError: division by zero"),
         ("from lifeq_jax.core.config import Stage\nStage('a', 4, 4, 1)", "missing 1 required positional argument"),

@@ -14,8 +14,9 @@ TARGETS = []  # names
 INPUTS: Counter[str] = Counter()
 
 
-def target(**strategies):
-    """Makes a test of a function of made-up inputs, which pytest gives fixtures for its other arguments.
+def target(rarely=1, **strategies):
+    """Makes a test of a function of made-up inputs, which pytest gives fixtures for its other arguments. Of one that is
+    tried `rarely`, a round has so many times fewer inputs.
 
     In the suite the inputs are the same every time. A long run takes new ones until its share of the time is over, and
     prints the numbers of the round that failed and of all inputs."""
@@ -40,10 +41,10 @@ def target(**strategies):
 
         def fuzz(**fixtures):
             end = time.monotonic() + SECONDS / len(TARGETS)
-            run(fixtures, 0, MANY if SECONDS else FEW)
+            run(fixtures, 0, (MANY if SECONDS else FEW) // rarely)
             number = 1
             while time.monotonic() < end:
-                run(fixtures, number, MANY)
+                run(fixtures, number, MANY // rarely)
                 number += 1
 
         wanted = inspect.signature(test).parameters.values()

@@ -122,7 +122,7 @@ def test_an_evaluation_says_of_what_it_is(runs, digits, tmp_path):
     flipped(run / "checkpoints/w4/4")
     damaged, unfinished = evaluate_run(run, test).notes
     assert "w4/4 " in damaged and damaged.endswith("; the older 3 is used")
-    assert unfinished == "the stage is not finished; this is after 1 tasks and 1 epochs of the next"
+    assert unfinished == "the stage is not finished; this is after 1 task and 1 epoch of the next"
 
 
 @pytest.mark.parametrize("damage", [flipped, shutil.rmtree])
