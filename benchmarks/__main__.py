@@ -11,7 +11,11 @@ from typing import Any
 from lifeq_jax.cli import run_command
 from lifeq_jax.cli_keys import override
 from lifeq_jax.cli_parser import Parser, add_command
-from lifeq_jax.core.recipe_file import load_recipe
+from lifeq_jax.core.config import Checked, Recipe
+from lifeq_jax.core.game_recipe import GameRecipe
+from lifeq_jax.core.recipe_file import find_recipe
+
+RECIPES: dict[str, type[Checked]] = {"oscillation": Recipe, "games": GameRecipe}  # of the benchmarks that take one
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -47,6 +51,10 @@ def _parser() -> Parser:
     text = "time of an exported network's files in onnxruntime, relative to a float32 network of the same layers"
     exported = _add(commands, "export", text)
     exported.add_argument("export", type=Path, help="folder that lifeq-jax export has written")
+    text = "steps/s of acting, emulator and learning, alone and together, and how much of the first two overlaps"
+    games = _add(commands, "games", text)
+    games.set_defaults(takes_keys=True)
+    games.add_argument("recipe", help="recipe of games; its keys can be overridden as in train")
     text = "training images/s of ResNet-20 beside the same network written in PyTorch, where torch is installed"
     _add_batch(_add(commands, "torch", text))
     text = "memory, processor time and open files of a run's first, middle and last tasks, of very many"
@@ -78,7 +86,7 @@ def _add_batch(command: argparse.ArgumentParser) -> None:
 
 def _measure(options: argparse.Namespace) -> None:
     # here, since they import JAX, which reads the environment that run_command sets
-    from benchmarks import beside_torch, epochs, exported, fisher, inputs, start, steps, tasks
+    from benchmarks import beside_torch, epochs, exported, fisher, games, inputs, start, steps, tasks
 
     benchmarks: dict[str, Callable[..., Any]] = {
         "step": steps.bench_step,
@@ -91,9 +99,10 @@ def _measure(options: argparse.Namespace) -> None:
         "torch": beside_torch.bench_torch,
         "export": exported.bench_export,
         "tasks": tasks.bench_tasks,
+        "games": games.bench_games,
     }
-    if options.what == "oscillation":
-        options.recipe = override(load_recipe(options.recipe), options.rest)
+    if options.what in RECIPES:
+        options.recipe = override(find_recipe(options.recipe, RECIPES[options.what]), options.rest)
     benchmark = benchmarks[options.what]
     found = benchmark(**{name: getattr(options, name) for name in inspect.signature(benchmark).parameters})
     print(found.text())

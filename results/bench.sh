@@ -36,6 +36,8 @@ measure input input
 measure compile compile
 measure fisher fisher --steps $scale --repeats 5
 measure oscillation oscillation oscillations/mobilenet_v2_cifar10 --steps $((4 * scale))
+measure games games blip_rl/atari_pair_42
+measure games_gpu games blip_rl/atari_six_gpu --repeats 3 --steps 1
 measure torch_128 torch --batch-size 128 --steps $((2 * scale))
 measure torch_1024 torch --batch-size 1024 --steps $scale --repeats 5
 mkdir -p "$out"

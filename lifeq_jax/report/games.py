@@ -127,6 +127,11 @@ def _over_seeds(values: Iterable[float]) -> str:
     return _shown(*mean_and_std([float(value) for value in values]))
 
 
+def _score(group: GameGroup, found: Sequence[tuple[float, float]]) -> str:
+    """The mean return of (mean, standard error) of each seed; with one seed, its standard error beside it."""
+    return _shown(*found[0]) if len(group.runs) == 1 else _over_seeds(mean for mean, _ in found)
+
+
 def normalized_matrix(run: GameRun, alone: Mapping[str, Alone]) -> np.ndarray | None:
     """The matrix of normalized returns; None where some game has no scale."""
     if not all(name in alone and alone[name].has_scale for name in run.names):
@@ -178,19 +183,25 @@ def _single_games(alone: Mapping[str, Alone]) -> list[str]:
 def _section(group: GameGroup, alone: Mapping[str, Alone], out: Path) -> list[str]:
     names = group.names
     parts = [f"## {group.label}", _facts(group)]
-    rows = [["chance", *(_over_seeds(run.chance[j, 0] for run in group.runs) for j in range(len(names)))]]
+    rows = [["chance", *(_score(group, [tuple(run.chance[j]) for run in group.runs]) for j in range(len(names)))]]
     for after in range(len(names)):
-        cells = [_over_seeds(run.matrix[after, j] for run in group.runs) for j in range(len(names))]
+        found = [[(run.matrix[after, j], run.errors[after, j]) for run in group.runs] for j in range(len(names))]
+        cells = [_score(group, each) for each in found]
         shown = [f"({cell})" if j > after else cell for j, cell in enumerate(cells)]
         rows.append([f"after game {after + 1}", *shown])
-    parts += ["Mean returns in each game; in brackets: not learned yet.", markdown_table(["", *names], rows)]
+    spread = ", ± standard error over the games of an evaluation" if len(group.runs) == 1 else ""
+    parts += [f"Mean returns in each game{spread}; in brackets: not learned yet.", markdown_table(["", *names], rows)]
     if len(names) > 1:
         parts += _forgotten(group)
     parts += _scaled_section(group, alone)
     parts += _layers(group)
     curves = [
         LearningCurve(
-            name, run_steps(group, task), curves_of(group, task), alone[name].curve if name in alone else None
+            name,
+            run_steps(group, task),
+            curves_of(group, task),
+            alone[name].curve if name in alone else None,
+            float(np.mean([run.chance[task, 0] for run in group.runs])),
         )
         for task, name in enumerate(names)
     ]
@@ -273,8 +284,10 @@ def _facts(group: GameGroup) -> str:
         f"steps of play per second, learning included: {np.median(speed):.0f} (median over epochs)",
     ]
     if np.isfinite(parts).all():
-        share = parts.sum(axis=0) / parts.sum()
-        lines.append("time: acting {:.0%}, waiting for the game {:.0%}, learning {:.0%}".format(*share))
+        shares, rates = parts.sum(axis=0) / parts.sum(), steps // stage.epochs * len(parts) / parts.sum(axis=0)
+        names = ("acting", "waiting for the game", "learning")
+        said = [f"{name} {share:.0%} ({rate:,.0f})" for name, share, rate in zip(names, shares, rates, strict=True)]
+        lines.append(f"time (steps of play per second of it): {', '.join(said)}")
     lines += [f"commit: {run.commit}", f"machine: {run.machine}"]
     lines.append(f"folders: {', '.join(f'`{one.folder}`' for one in group.runs)}")
     return "\n".join(f"- {line}" for line in lines)

@@ -19,7 +19,7 @@ from lifeq_jax.rl import make_game
 from lifeq_jax.rl.games import Emulator, Game
 from lifeq_jax.rl.heads import Head, game_heads
 from lifeq_jax.rl.learn import objective
-from lifeq_jax.rl.play import Player, Spans, player, share
+from lifeq_jax.rl.play import Player, Shared, Spans, player, share
 from lifeq_jax.rl.ppo import PPO
 from lifeq_jax.rl.rollout import ActorCritic
 from lifeq_jax.train.build import build_method, build_model, build_optimizer, build_schedule, check_quantizes
@@ -48,7 +48,8 @@ class Compiled(NamedTuple):
     network: Network
     method: Method
     schedule: Callable[[jax.Array], jax.Array]  # share of the task done, 0..1 -> learning rate
-    players: tuple[Player, ...]  # of each game
+    shared: Shared
+    players: tuple[Player, ...]  # of each game, made of `shared`
     begin: Callable[[PyTree], TrainState]  # params -> state before the first step
     begin_task: Callable[[TrainState], TrainState]  # resets optimizer state and step count for a new game
 
@@ -94,6 +95,7 @@ def compile_stage(recipe: GameRecipe, number: int, world: World) -> Compiled:
         network=net,
         method=method,
         schedule=build_schedule(recipe.optimizer, stage.learning_rate),
+        shared=shared,
         players=tuple(player(game, shared) for game in world.games),
         begin=begin,
         begin_task=begin_task,

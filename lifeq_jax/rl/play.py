@@ -17,7 +17,7 @@ from lifeq_jax.rl.heads import Head
 from lifeq_jax.rl.host import Act, Seconds, begin_halves, make_act, open_halves, rollout_halves
 from lifeq_jax.rl.learn import LearnerState, Lesson, make_minibatch_step, make_update, samples_and_returns
 from lifeq_jax.rl.ppo import PPO, minibatch_order
-from lifeq_jax.rl.rollout import ActorCritic, begin, no_returns, rollout
+from lifeq_jax.rl.rollout import ActorCritic, Rollout, begin, no_returns, rollout
 from lifeq_jax.train.step import Objective, Step, Totals, TrainState, zero_totals
 
 
@@ -152,6 +152,18 @@ def _rollout(game: Game, shared: Shared, params: PyTree, head: Head, play: Any, 
     return rollout(game, shared.evaluate, params, head, play, key, shared.spans.rollout_steps)
 
 
+def learn_from(
+    shared: Shared, learning: LearnerState, played: Rollout, last: np.ndarray, lesson: Lesson, key: jax.Array
+) -> LearnerState:
+    """All passes over a rollout on the host that ended in the observations `last` (N, H, W, C); learning.state and
+    .totals are donated."""
+    samples, returns = shared.prepare(learning.state.params, played, last, lesson.head, learning.returns)
+    state, totals = learning.state, learning.totals
+    for rows in shared.order(key):
+        state, totals = shared.minibatch_step(state, totals, samples, rows, lesson)
+    return LearnerState(state, totals, returns)
+
+
 def _on_host(game: Emulator, shared: Shared) -> Player:
     spans = shared.spans
 
@@ -169,12 +181,8 @@ def _on_host(game: Emulator, shared: Shared) -> Player:
                     shared.act, params, lesson.head, groups, images, of_play, spans.rollout_steps
                 )
                 spent = Seconds(spent.acting + own.acting, spent.waiting + own.waiting)
-                last = np.concatenate(images)
-                samples, returns = shared.prepare(params, played, last, lesson.head, learning.returns)
-                state, totals = learning.state, learning.totals
-                for rows in shared.order(of_order):
-                    state, totals = shared.minibatch_step(state, totals, samples, rows, lesson)
-                learning = jax.block_until_ready(LearnerState(state, totals, returns))
+                learning = learn_from(shared, learning, played, np.concatenate(images), lesson, of_order)
+                learning = jax.block_until_ready(learning)
         seconds = perf_counter() - began
         parts = (spent.acting, spent.waiting, seconds - spent.acting - spent.waiting)
         return learning.state, _result(learning, spans, seconds, parts)

@@ -16,9 +16,11 @@ from benchmarks.work import bench_recipe, lifequant, operations
 from lifeq_jax.export.export import export_network
 from lifeq_jax.export.integer import run
 from lifeq_jax.export.lower import Pixels, lower
+from lifeq_jax.rl import GAMES, make_game
 from lifeq_jax.train.abreast import make_abreast
 from lifeq_jax.train.build import build_network, complete
 from tests.export import networks
+from tests.rl.toy import on_host
 
 SMALL = ["--batch-size", "2", "--repeats", "1"]
 MLP = ["--model", "mlp", *SMALL]
@@ -84,6 +86,27 @@ def test_oscillation_compares_the_controls_of_a_recipe_with_overrides(measured, 
     found = measured("oscillation", DIGITS, *tiny, "--repeats", "1", "--steps", "1")
     assert set(found["time_ratio_to_none"]) == {"none", "track", "dampen", "freeze", "none again"}
     assert found["batch_size"] == 2 and "mlp, 4/4 bits" in capsys.readouterr().out
+
+
+CATCH = ["blip_rl/minatar_pair", "--games.image", "5", "3", "1", "--games.num-envs", "4", "--games.rollout-steps", "8"]
+
+
+def test_games_compares_a_rollout_in_halves_with_its_parts(measured, monkeypatch):
+    monkeypatch.setitem(GAMES, "hosted", lambda name, shape: on_host(make_game(f"catch/{name}", shape)))
+    found = measured("games", *CATCH, "--games.names", "hosted/catch", "--repeats", "1", "--steps", "1")
+    both, turn = "acting, emulator, in halves", "acting, emulator, in turn"
+    rate, ratio = found["steps_per_second"], found["time_ratio_to_halves"]
+    assert set(rate) == {"acting", "emulator", both, turn, "learning", "all three", f"{both} again"}
+    assert ratio == {name: told(rate[both] / rate[name]) for name in rate}
+    parts = ratio["acting"], ratio["emulator"]
+    assert found["time_of_acting_and_emulator_alone_to_halves"] == told(sum(parts))
+    assert found["most_that_overlap_can_make_it"] == told(sum(parts) / max(parts))
+    assert (found["num_envs"], found["rollout_steps"]) == (4, 8)
+
+
+def test_games_wants_a_game_on_the_host(capsys):
+    assert main(["games", *CATCH, "--games.names", "catch/catch"]) == 2
+    assert "games.names: catch/catch is compiled with the agent; choose a game on the host" in capsys.readouterr().err
 
 
 def test_epoch_compares_an_epoch_with_its_steps(measured):

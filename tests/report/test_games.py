@@ -8,6 +8,7 @@ import pytest
 from lifeq_jax.core.config import Part, Stage, to_json
 from lifeq_jax.core.game_recipe import GameRecipe, Games
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.report.game_plots import LearningCurve, draw_curves
 from lifeq_jax.report.games import group_games, write_games_report
 from lifeq_jax.runs.columns import METRICS, game_columns
 from lifeq_jax.runs.folder import RETURN_MATRIX, write_summary
@@ -35,6 +36,7 @@ def run_folder(folder, recipe, matrix, curves, capacity=None):
         for epoch, value in enumerate(returns):
             row = dict(stage="float", task=task, epoch=epoch + 1, step=1, env_steps=64 * (epoch + 1))
             row |= {"return": value, "steps_per_second": 500.0 + recipe.seed}
+            row |= dict(acting_seconds=0.25, waiting_seconds=0.5, learning_seconds=0.25)
             files.append(METRICS, row)
         if capacity is not None:
             measured = {"bits": 20 * capacity, "capacity": capacity, "values": 8.0, "units": 4.0, "dead_units": 1.0}
@@ -130,6 +132,34 @@ def test_a_game_without_a_scale_is_not_normalized(folders, tmp_path):
     assert table_after(text, "## Games learned alone")[1][3] == "no: two standard errors are not between them"
     assert table_after(text, "## At the end")[1][-3:] == ["", "", ""]
     assert "| forward transfer" not in text
+
+
+def test_one_seed_has_the_standard_errors_of_its_games(folders, tmp_path):
+    text = report_of([folders[0] / "seed1"], tmp_path / "report")
+    rows = table_after(text, "Mean returns in each game, ± standard error over the games of an evaluation")[1:]
+    assert rows == [
+        ["chance", "-2.00 ± 0.10", "1.00 ± 0.10"],
+        ["after game 1", "9.00 ± 0.20", "(1.00 ± 0.20)"],
+        ["after game 2", "4.00 ± 0.20", "5.00 ± 0.20"],
+    ]
+    assert "standard error over the games" not in report_of(folders, tmp_path / "report")
+
+
+def test_speed_of_acting_game_and_learning(folders, tmp_path):
+    text = report_of(folders, tmp_path / "report")
+    # an epoch has 2 * 4 * 8 steps of play and takes a second
+    said = "acting 25% (256), waiting for the game 50% (128), learning 25% (256)"
+    assert f"time (steps of play per second of it): {said}" in text
+
+
+def test_curves_show_chance_and_the_game_learned_alone():
+    curve = LearningCurve("catch/catch", np.array([64, 128]), np.array([[1.0, np.nan]]), np.array([2.0, 3.0]), -2.0)
+    (axes,) = draw_curves([curve]).axes
+    own, alone, chance = axes.get_lines()
+    assert own.get_xydata().tolist() == [[64, 1]]
+    assert own.get_marker() == "."  # one epoch is a point
+    assert alone.get_ydata().tolist() == [2.0, 3.0]
+    assert list(chance.get_ydata()) == [-2.0, -2.0]
 
 
 def test_plots_are_written_and_shown(folders, tmp_path):
