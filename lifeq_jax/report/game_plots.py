@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from lifeq_jax.report.style import BLUE
 
@@ -19,12 +21,24 @@ class LearningCurve(NamedTuple):
     chance: float  # mean return of an agent that acts at random
 
 
+COLUMNS = 3  # panels of a row; more would be too small to read on a page
+
+
+def _panels(number: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of `number` panels, each of about width x height inches, in rows."""
+    columns, rows = min(number, COLUMNS), -(-number // COLUMNS)
+    figure = Figure(figsize=(1.2 + width * columns, height * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for empty in panels[number:]:
+        empty.remove()
+    return figure, list(panels[:number])
+
+
 def draw_curves(curves: Sequence[LearningCurve]) -> Figure:
     """Return of training games over the steps of play, mean over the seeds. Band: sample standard deviation; dashed
     line: the game learned alone; dotted: an agent that acts at random."""
-    figure = Figure(figsize=(1.2 + 3.4 * len(curves), 3.4), layout="constrained")
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, curve in zip(panels, curves, strict=True):
+    figure, panels = _panels(len(curves), 3.4, 3.4)
+    for number, (axes, curve) in enumerate(zip(panels, curves, strict=True)):
         seen = np.isfinite(curve.returns).any(axis=0)
         steps, returns = curve.steps[seen], curve.returns[:, seen]
         mean = np.nanmean(returns, axis=0)
@@ -36,7 +50,9 @@ def draw_curves(curves: Sequence[LearningCurve]) -> Figure:
             axes.plot(curve.steps, curve.alone, color="0.4", lw=1.2, ls="--", label="learned alone")
         axes.axhline(curve.chance, color="0.4", lw=1.2, ls=":", label="chance")
         axes.legend(frameon=False, fontsize=8)
-        axes.set(title=curve.name, xlabel="steps of play", ylabel="return of training games")
+        axes.set(title=curve.name, xlabel="steps of play")
+        axes.set_ylabel("return of training games" if number % COLUMNS == 0 else "")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(axis="y", color="0.9")
     return figure
 
@@ -44,16 +60,17 @@ def draw_curves(curves: Sequence[LearningCurve]) -> Figure:
 def draw_returns(names: Sequence[str], returns: np.ndarray) -> Figure:
     """Mean return in each game, a panel each: by chance and after each game, (1 + T, T); hatched: the game had not
     been learned."""
-    figure = Figure(figsize=(1.2 + 2.6 * len(names), 2.8), layout="constrained")
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    figure, panels = _panels(len(names), max(2.6, 0.5 * len(returns)), 2.8)
     labels = ["chance", *(f"after {number}" for number in range(1, len(returns)))]
     for game, (axes, name) in enumerate(zip(panels, names, strict=True)):
         colors = ["0.6", *(BLUE if after >= game else "0.8" for after in range(len(names)))]
         hatches = ["", *("" if after >= game else "//" for after in range(len(names)))]
         bars = axes.bar(range(len(returns)), returns[:, game], color=colors, hatch=hatches, edgecolor="white", lw=0)
-        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+        axes.bar_label(
+            bars, [f"{value:.{1 if abs(value) < 100 else 0}f}" for value in returns[:, game]], fontsize=8, padding=2
+        )
         axes.set_xticks(range(len(returns)), labels, fontsize=8)
         axes.set_title(name, fontsize=10)
         axes.margins(y=0.15)
-    panels[0].set_ylabel("return")
+        axes.set_ylabel("return" if game % COLUMNS == 0 else "")
     return figure

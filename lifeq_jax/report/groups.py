@@ -93,6 +93,10 @@ def _number_of_others(key: str, own: dict[str, Any], namesakes: Sequence[dict[st
 
 
 def _plain(recipe: Checked) -> dict[str, Any]:
-    """Every setting by its key, `method.name` shortened to `method`, `method.args.x` to `method.x`."""
+    """Every setting by its key, `method.name` shortened to `method`, `method.args.x` to `method.x`; the names of games
+    are one setting."""
     flat = flatten(dataclasses.asdict(recipe))
+    if isinstance(recipe, GameRecipe):
+        flat = {key: value for key, value in flat.items() if not key.startswith("games.names.")}
+        flat["games.names"] = " + ".join(recipe.games.names)
     return {re.sub(r"\.name$|\.args(?=\.)", "", key): value for key, value in flat.items()}

@@ -1,5 +1,6 @@
 """Reports of runs on games, from run folders made by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from lifeq_jax.core.config import Part, Stage, to_json
 from lifeq_jax.core.game_recipe import GameRecipe, Games
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.report.game_plots import LearningCurve, draw_curves
+from lifeq_jax.report.game_plots import LearningCurve, draw_curves, draw_returns
 from lifeq_jax.report.games import group_games, write_games_report
 from lifeq_jax.runs.columns import METRICS, game_columns
 from lifeq_jax.runs.folder import RETURN_MATRIX, write_summary
@@ -160,6 +161,29 @@ def test_curves_show_chance_and_the_game_learned_alone():
     assert own.get_marker() == "."  # one epoch is a point
     assert alone.get_ydata().tolist() == [2.0, 3.0]
     assert list(chance.get_ydata()) == [-2.0, -2.0]
+
+
+def test_six_games_are_two_rows_with_a_label_each():
+    names = [f"atari/{number}" for number in range(6)]
+    curve = LearningCurve("", np.array([1_000_000]), np.array([[1.0]]), None, 0.0)
+    curves = draw_curves([curve._replace(name=name) for name in names])
+    returns = draw_returns(names, np.outer(np.arange(7), [1.0, 2000.0, 3.0, 4.0, 5.0, 6.0]))
+    for figure, word in ((curves, "return of training games"), (returns, "return")):
+        assert [axes.get_ylabel() for axes in figure.axes] == [word, "", "", word, "", ""]
+        assert [axes.get_title() for axes in figure.axes] == names
+    assert curves.axes[0].xaxis.get_major_formatter()(1_000_000) == "1M"
+    assert [[text.get_text() for text in axes.texts][-1] for axes in returns.axes[:2]] == ["6.0", "12000"]
+
+
+def test_groups_are_told_apart_by_their_games(folders):
+    runs, _ = read_game_runs(folders)
+    renamed = [run._replace(recipe=dataclasses.replace(run.recipe, name="one")) for run in runs]
+    assert [group.label for group in group_games(renamed)] == [
+        "one (games.names=catch/catch + catch/dodge, method=finetune)",
+        "one (method=blip, games.names=catch/catch + catch/dodge)",
+        "one (games.names=catch/catch, method=finetune)",
+        "one (games.names=catch/dodge, method=finetune)",
+    ]
 
 
 def test_plots_are_written_and_shown(folders, tmp_path):
