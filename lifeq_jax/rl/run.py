@@ -1,7 +1,6 @@
 """A run on games: a recipe of one seed, or of several, from its games to its summary."""
 
-import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -9,28 +8,35 @@ from typing import Any
 import numpy as np
 
 from lifeq_jax.core.game_recipe import GameRecipe
-from lifeq_jax.core.refusal import Diverged, Refusal
+from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.metrics.layers import whole_network
 from lifeq_jax.rl.build import Compiled, World, compile_stage, make_world
 from lifeq_jax.rl.tasks import Ask, Progress, Seed, train_run
-from lifeq_jax.runs.columns import game_columns
+from lifeq_jax.runs.columns import LAYERS, SCORES, game_columns
 from lifeq_jax.runs.folder import (
     RETURN_MATRIX,
     only_writer,
     open_run_folder,
     read_summary,
-    refuse_other_seeds,
     write_diverged,
-    write_seeds,
     write_summary,
 )
 from lifeq_jax.runs.provenance import commit, machine
 from lifeq_jax.runs.write import RunFiles
 from lifeq_jax.train.build import complete
-from lifeq_jax.train.drive import drive
+from lifeq_jax.train.drive import LogOf, drive_seeds
 from lifeq_jax.train.identity import keep_code
+from lifeq_jax.train.longer import Ends, go_on_longer
 from lifeq_jax.train.run import alone, is_finished, unwatched
 from lifeq_jax.train.stage import Answer, Log, Watch
+
+
+def _steps(seed: Seed, task: int) -> int:
+    games = seed.recipe.games
+    return games.updates * games.passes * games.minibatches
+
+
+OF_GAMES = Ends(Progress, (SCORES, LAYERS), _steps, lambda seed, progress: {"errors": progress.errors[:-1]})
 
 
 def run_games(recipe: GameRecipe, folder: str | Path, log: Log = print, watch: Watch = unwatched) -> dict[str, Any]:
@@ -62,24 +68,16 @@ def run_games_seeds(
 
     Arguments, result and exceptions are those of `train.drive.run_seeds`."""
     recipe, folder = complete(recipe), Path(folder)
-    if len(set(seeds)) != len(seeds):
-        raise Refusal(f"--seeds {','.join(map(str, seeds))} names a seed twice")
-    refuse_other_seeds(folder, recipe)
 
-    def log_of(seed: int) -> Log:
-        return lambda line: log(f"seed {seed}  {line}")
-
-    own = {seed: dataclasses.replace(recipe, seed=seed) for seed in seeds}
-    wanted = [seed for seed in seeds if not is_finished(folder / f"seed{seed}", own[seed], log_of(seed))]
-    if wanted:
+    def begin(wanted: Mapping[int, GameRecipe], log_of: LogOf) -> dict[int, Generator[Ask, Answer, dict[str, Any]]]:
         world = make_world(recipe)
         stages = _stages(recipe, world)
-        runs = {
-            seed: _whole_run(own[seed], folder / f"seed{seed}", world, stages, log_of(seed), watch) for seed in wanted
+        return {
+            seed: _whole_run(own, folder / f"seed{seed}", world, stages, log_of(seed), watch)
+            for seed, own in wanted.items()
         }
-        for seed, error in drive(runs).items():
-            log_of(seed)(f"stopped: {error}")
-    return write_seeds(folder)
+
+    return drive_seeds(recipe, seeds, folder, log, begin)
 
 
 def _stages(recipe: GameRecipe, world: World) -> list[Compiled]:
@@ -95,8 +93,10 @@ def _whole_run(
         held.enter_context(only_writer(folder))
         keep_code(folder, recipe)
         files = held.enter_context(closing(RunFiles(folder, game_columns(len(world.games)))))
+        seed = Seed(recipe, world, folder, files, log, watch)
+        go_on_longer(seed, [stage.method for stage in stages], OF_GAMES)
         try:
-            progress = yield from train_run(Seed(recipe, world, folder, files, log, watch), stages)
+            progress = yield from train_run(seed, stages)
         except Diverged as error:
             write_diverged(folder, str(error))
             raise

@@ -188,8 +188,12 @@ def enter_stage(stage: Compiled, seed: Seed, checkpoints: Checkpoints, progress:
         played = stage.players[0].examples(params, head_of(seed.world.heads, 0), key, 1)
         params = calibrate(stage.network.observe_ranges, params, {}, (pixels(image) for image, _ in played))
     seed.files.begin(progress.files)
-    saved = Saved(stage.begin(params), ())
-    return saved if begins else saved.restore(checkpoints)
+    fresh = Saved(stage.begin(params), ())
+    if begins:
+        return fresh
+    saved = fresh.restore(checkpoints)
+    # a recipe of more epochs than before has more steps
+    return saved._replace(state=saved.state._replace(num_steps=fresh.state.num_steps))
 
 
 def play_at_random(stage: Compiled, seed: Seed, params: PyTree, progress: Progress) -> Generator[Ask, Answer, Progress]:

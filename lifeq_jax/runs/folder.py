@@ -61,9 +61,9 @@ def _refuse_other_recipe(config: Path, recipe: Recipe | GameRecipe) -> None:
 
 
 def longer_stages(before: Recipe | GameRecipe, recipe: Recipe | GameRecipe) -> tuple[int, ...]:
-    """The numbers of the stages of which `recipe` wants more epochs than `before`, of images, where the two differ in
-    nothing else; else ()."""
-    if not isinstance(before, Recipe) or not isinstance(recipe, Recipe) or len(before.stages) != len(recipe.stages):
+    """The numbers of the stages of which `recipe` wants more epochs than `before`, where the two differ in nothing
+    else; else ()."""
+    if len(before.stages) != len(recipe.stages):
         return ()
     pairs = list(zip(before.stages, recipe.stages, strict=True))
     raised = tuple(dataclasses.replace(old, epochs=max(old.epochs, new.epochs)) for old, new in pairs)

@@ -1,13 +1,14 @@
 """Several seeds of a recipe in one program: answers what their runs ask for, under vmap where that is faster."""
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from lifeq_jax.core.config import Recipe
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.data.tables import naming_rows
 from lifeq_jax.runs.folder import refuse_other_seeds, write_seeds
@@ -16,6 +17,11 @@ from lifeq_jax.train.build import complete
 from lifeq_jax.train.run import compile_stages, csvs, is_finished, unwatched, whole_run
 from lifeq_jax.train.stage import AllTasks, Answer, Ask, Epoch, Log, Watch
 from lifeq_jax.train.world import make_world, read_source
+
+R = TypeVar("R", Recipe, GameRecipe)
+LogOf = Callable[[int], Log]  # seed -> its log
+Begin = Callable[[Mapping[int, R], LogOf], Mapping[int, Generator[Any, Answer, Any]]]
+"""(recipes of the seeds that are not finished, log of a seed) -> their runs"""
 
 
 def run_seeds(
@@ -38,29 +44,36 @@ def run_seeds(
     Raises:
         Refusal: as `run_recipe`; or a seed is named twice, or the recipe asks for several devices."""
     recipe, folder = complete(recipe), Path(folder)
-    if len(set(seeds)) != len(seeds):
-        raise Refusal(f"--seeds {','.join(map(str, seeds))} names a seed twice")
     if recipe.parallel != "none":
         raise Refusal(f"--seeds trains on one device, and recipe.parallel={recipe.parallel!r}; choose 'none'")
 
+    def begin(wanted: Mapping[int, Recipe], log_of: LogOf) -> dict[int, Generator[Any, Answer, Any]]:
+        source = read_source(recipe)
+        worlds = {seed: make_world(own, source) for seed, own in wanted.items()}
+        stages = compile_stages(recipe, next(iter(worlds.values())))
+        return {
+            seed: whole_run(own, folder / f"seed{seed}", source, worlds[seed], stages, log_of(seed), watch)
+            for seed, own in wanted.items()
+        }
+
+    with naming_rows(csvs(recipe)):
+        return drive_seeds(recipe, seeds, folder, log, begin)
+
+
+def drive_seeds(recipe: R, seeds: Sequence[int], folder: Path, log: Log, begin: Begin[R]) -> dict[str, Any]:
+    """Finishes the runs of the seeds of a completed recipe; `begin` is called once, unless all are finished. Result and
+    refusals are those of `run_seeds`."""
+    if len(set(seeds)) != len(seeds):
+        raise Refusal(f"--seeds {','.join(map(str, seeds))} names a seed twice")
     refuse_other_seeds(folder, recipe, seeds)
 
     def log_of(seed: int) -> Log:
         return lambda line: log(f"seed {seed}  {line}")
 
     own = {seed: dataclasses.replace(recipe, seed=seed) for seed in seeds}
-    wanted = [seed for seed in seeds if not is_finished(folder / f"seed{seed}", own[seed], log_of(seed))]
-    if wanted:
-        with naming_rows(csvs(recipe)):
-            source = read_source(recipe)
-            worlds = {seed: make_world(own[seed], source) for seed in wanted}
-            stages = compile_stages(recipe, worlds[wanted[0]])
-            runs = {
-                seed: whole_run(own[seed], folder / f"seed{seed}", source, worlds[seed], stages, log_of(seed), watch)
-                for seed in wanted
-            }
-            for seed, error in drive(runs).items():
-                log_of(seed)(f"stopped: {error}")
+    wanted = {seed: one for seed, one in own.items() if not is_finished(folder / f"seed{seed}", one, log_of(seed))}
+    for seed, error in drive(begin(wanted, log_of)).items() if wanted else ():
+        log_of(seed)(f"stopped: {error}")
     return write_seeds(folder)
 
 

@@ -31,7 +31,7 @@ from lifeq_jax.runs.write import RunFiles
 from lifeq_jax.train.build import complete
 from lifeq_jax.train.checkpoint import Progress
 from lifeq_jax.train.identity import keep_identity
-from lifeq_jax.train.longer import go_on_longer
+from lifeq_jax.train.longer import OF_IMAGES, go_on_longer
 from lifeq_jax.train.mesh import is_writer, wait_for_all
 from lifeq_jax.train.reached import notes, reached
 from lifeq_jax.train.size import network_size, peak_megabytes
@@ -123,7 +123,7 @@ def whole_run(
         keep_identity(folder, recipe, source, start)
         files = held.enter_context(closing(RunFiles(folder, file_columns(recipe.data.num_tasks), writes=is_writer())))
         seed = Seed(recipe, world, folder, files, log, watch)
-        go_on_longer(seed, stages)
+        go_on_longer(seed, [stage.built.method for stage in stages], OF_IMAGES)
         try:
             progress = yield from train_run(seed, stages, start)
         except Diverged as error:

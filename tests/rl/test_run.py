@@ -199,6 +199,41 @@ def test_games_on_the_host_are_learned_too_and_resume(monkeypatch, tmp_path):
     assert min(times) >= 0 and sum(times) > 0  # a wait may be shorter than what is written
 
 
+def longer(epochs, **fields):
+    stage = dataclasses.replace(RECIPE.stages[0], epochs=epochs)
+    return dataclasses.replace(RECIPE, stages=(stage,), method=Part("ewc"), **fields)
+
+
+def test_a_stopped_run_of_raised_epochs_becomes_the_longer_one(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run_games(longer(1), tmp_path / "run", quiet, stopping("epoch", 1))
+    run_games(longer(3), tmp_path / "run", quiet)
+    run_games(longer(3), tmp_path / "long", quiet)
+    same(tmp_path / "run", tmp_path / "long")
+
+
+def test_a_finished_run_plays_its_last_game_on(tmp_path):
+    short, said = run_games(longer(2), tmp_path / "run", quiet), []
+    summary = run_games(longer(3), tmp_path / "run", said.append)
+    assert said[0] == "stage float goes on: 3 epochs of task 2 instead of 2"
+    table = rows_of(tmp_path / "run", "metrics.csv")
+    assert [(row["task"], row["epoch"]) for row in table] == [*(("0", e) for e in "12"), *(("1", e) for e in "123")]
+    # the schedule is that of three epochs, of which two are over
+    assert float(table[-1]["learning_rate"]) == pytest.approx(RECIPE.stages[0].learning_rate / 3)
+    assert [row["after"] for row in rows_of(tmp_path / "run", "scores.csv")] == ["random"] * 2 + ["0"] * 2 + ["1"] * 2
+    assert len(summary["errors"]) == len(short["errors"]) == 2
+    assert np.loadtxt(tmp_path / "run" / "return_matrix.csv", delimiter=",", skiprows=1).shape == (2, 2)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["stages"][0]["epochs"] == 3
+    assert run_games(longer(3), tmp_path / "run", quiet) == summary
+
+
+def test_blip_has_concluded_its_last_game(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    stage = dataclasses.replace(RECIPE.stages[0], epochs=3)
+    with pytest.raises(Refusal, match="the stage is finished, and 'blip' has changed its network in the end"):
+        run_games(dataclasses.replace(RECIPE, stages=(stage,)), tmp_path / "run", quiet)
+
+
 @pytest.mark.skipif(not ALE, reason="needs ale-py and gymnasium (extra rl)")
 def test_boxing_resumes_to_the_same_bits(tmp_path):
     games = Games(
