@@ -7,7 +7,7 @@ from typing import Any, get_origin
 from lifeq_jax.cli_keys import override, parsed
 from lifeq_jax.cli_parser import add_command, add_recipe, numbers
 from lifeq_jax.core.config import Recipe, kind_of
-from lifeq_jax.core.recipe_file import load_recipe
+from lifeq_jax.core.game_recipe import GameRecipe, load_any
 from lifeq_jax.core.refusal import Diverged, Refusal
 
 
@@ -37,8 +37,7 @@ def add_sweep(commands) -> None:
     sweep.add_argument(
         "--on",
         choices=("validation", "test"),
-        default="validation",
-        help="images that accuracies are measured on; choosing by test images is training on them",
+        help="images to measure accuracies on (default: validation); choosing by test images is training on them",
     )
     sweep.add_argument("--run", type=Path, help="folder of the sweep (default: runs/<name>_sweep)")
     sweep.epilog = (
@@ -53,31 +52,35 @@ def add_sweep(commands) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    recipe = override(load_recipe(options.recipe), options.rest)
+    loaded: Any = load_any(options.recipe)
+    recipe = override(loaded, options.rest)
     if (options.search is None) != bool(options.grid) or (options.search is None) == bool(options.space):
         raise Refusal("a sweep takes --grid, or --search N and --space; see lifeq-jax sweep --help")
     (_grid if options.search is None else _search)(recipe, options)
 
 
-def _grid(recipe: Recipe, options: argparse.Namespace) -> None:
+def _grid(recipe: Any, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from lifeq_jax.api.sweep import sweep
+    from lifeq_jax.api.sweep import RETURN, sweep
 
     folder = options.run or Path("runs") / f"{recipe.name}_sweep"
     grid = dict(parse_grid(recipe, words) for words in options.grid)
     swept = sweep(recipe, grid, folder, numbers(options.seeds), on=options.on, log=tqdm.write)
-    picture = swept.plot("average_accuracy", by=next(iter(grid))) if _any_finished(swept) else None
-    print(f"\n{swept.table()}\n\nmean ± sample standard deviation over n seeds, %  {folder}")
-    if picture is None:
+    of_games = isinstance(recipe, GameRecipe)
+    unit = "" if of_games else ", %"
+    print(f"\n{swept.table()}\n\nmean ± sample standard deviation over n seeds{unit}  {folder}")
+    if not _any_finished(swept):
         raise Diverged(f"none of the {len(swept.rows())} runs finished; the table says why")
-    print(f"plot: {picture.save(folder / 'average_accuracy.png')}")
+    for metric in [f"{RETURN}{name}" for name in recipe.games.names] if of_games else ["average_accuracy"]:
+        file = folder / f"{metric.replace(' ', '_').replace('/', '_')}.png"
+        print(f"plot: {swept.plot(metric, by=next(iter(grid))).save(file)}")
 
 
-def _search(recipe: Recipe, options: argparse.Namespace) -> None:
+def _search(recipe: Any, options: argparse.Namespace) -> None:
     from lifeq_jax.api.search import CHOSEN, search
 
-    if options.on != "validation":
+    if options.on == "test":
         raise Refusal("--on test chooses nothing: a search looks at validation images alone")
     folder = options.run or Path("runs") / f"{recipe.name}_search"
     space = dict(parse_space(recipe, words) for words in options.space)
@@ -90,7 +93,7 @@ def _any_finished(swept: Any) -> bool:
     return any(row["status"] == "finished" for row in swept.rows())
 
 
-def parse_space(recipe: Recipe, words: str) -> tuple[str, Any]:
+def parse_space(recipe: Recipe | GameRecipe, words: str) -> tuple[str, Any]:
     """(key, Between or choices) of `KEY=LOW:HIGH`, `KEY=LOW:HIGH:linear` or `KEY=A,B`.
 
     Raises:
@@ -109,7 +112,7 @@ def parse_space(recipe: Recipe, words: str) -> tuple[str, Any]:
     return key, Between(low, high, log=not linear)
 
 
-def parse_grid(recipe: Recipe, words: str) -> tuple[str, list[Any]]:
+def parse_grid(recipe: Recipe | GameRecipe, words: str) -> tuple[str, list[Any]]:
     """(key, values) of `KEY=A,B`, with values of the type of the recipe's key.
 
     Raises:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lifeq_jax.core.config import Part, Recipe, digest, kind_of
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.own import is_own
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.rl.build import compile_stage, make_world
 from lifeq_jax.train.build import build_method, build_stage, complete
 
 ParamGrid = Mapping[str, Sequence[Any]]  # several, in a list, as of scikit-learn's ParameterGrid
@@ -18,22 +20,26 @@ class GridPoint(NamedTuple):
     """One combination of the grid's values."""
 
     varied: dict[str, Any]  # every key of the grids -> its value: a number or text, 'ewc(strength=10.0)' for a Part
-    recipe: Recipe
+    recipe: Recipe | GameRecipe
     trunks: tuple[Recipe, ...]  # recipes of first stages shared with other cells, fewest stages first
 
 
-def make_cells(recipe: Recipe, grid: ParamGrid | Sequence[ParamGrid], on: str) -> list[GridPoint]:
+def make_cells(recipe: Recipe | GameRecipe, grid: ParamGrid | Sequence[ParamGrid], on: str | None) -> list[GridPoint]:
     """The cells of a grid, the last key varying fastest, or of several grids one after the other; their recipes are
-    complete, and measured `on` these images.
+    complete, and those of images measured `on` these, by default validation images.
 
     Raises:
-        Refusal: names the key of the grid that is unknown or has a wrong value, or no images are held out."""
+        Refusal: names the key of the grid that is unknown or has a wrong value, or no images are held out, or games are
+            to be measured on images."""
     chosen = [
         values for one in ([grid] if isinstance(grid, Mapping) else grid) for values in _combinations(recipe, one)
     ]
     recipes = [_measured(recipe.replace(values), on) for values in chosen]
-    for one in recipes:
-        build_stage(one, one.stages[-1])  # refuses arguments out of range before hours of training
+    for one in recipes:  # refuses arguments out of range before hours of training
+        if isinstance(one, GameRecipe):
+            compile_stage(one, -1, make_world(one))
+        else:
+            build_stage(one, one.stages[-1])
     repeated = [name for name, count in Counter(map(digest, recipes)).items() if count > 1]
     if repeated:
         twice = next(values for values, one in zip(chosen, recipes, strict=True) if digest(one) == repeated[0])
@@ -43,14 +49,15 @@ def make_cells(recipe: Recipe, grid: ParamGrid | Sequence[ParamGrid], on: str) -
         _shown({key: kind_of(one, key)[1] for key in keys} | values)
         for values, one in zip(chosen, recipes, strict=True)
     ]
-    return [GridPoint(*parts) for parts in zip(varied, recipes, shared_trunks(recipes), strict=True)]
+    shared = shared_trunks([one for one in recipes if isinstance(one, Recipe)]) or [()] * len(recipes)
+    return [GridPoint(*parts) for parts in zip(varied, recipes, shared, strict=True)]
 
 
-def _combinations(recipe: Recipe, grid: ParamGrid) -> list[dict[str, Any]]:
+def _combinations(recipe: Recipe | GameRecipe, grid: ParamGrid) -> list[dict[str, Any]]:
     for key, values in grid.items():
         if isinstance(values, str) or not len(values):
             raise Refusal(f"grid {key!r} is {values!r}; give a list of values")
-    choices = [[(key, _value(recipe, key, value)) for value in values] for key, values in grid.items()]
+    choices = [[(key, value_of(recipe, key, value)) for value in values] for key, values in grid.items()]
     return [dict(pairs) for pairs in itertools.product(*choices)]
 
 
@@ -79,7 +86,7 @@ def trunk(recipe: Recipe, number: int) -> Recipe:
     return dataclasses.replace(recipe, stages=stages, method=method)
 
 
-def _value(recipe: Recipe, key: str, value: Any) -> Any:
+def value_of(recipe: Recipe | GameRecipe, key: str, value: Any) -> Any:
     """The value for a key of the recipe; a Part may also be given as its name, or as (name, arguments)."""
     if kind_of(recipe, key)[0] is not Part:
         return value
@@ -88,7 +95,12 @@ def _value(recipe: Recipe, key: str, value: Any) -> Any:
     return Part(*value) if isinstance(value, tuple) else value
 
 
-def _measured(recipe: Recipe, on: str) -> Recipe:
+def _measured(recipe: Recipe | GameRecipe, on: str | None) -> Recipe | GameRecipe:
+    if isinstance(recipe, GameRecipe):
+        if on is not None:
+            raise Refusal(f"on={on!r} chooses images, and games have none; choose the seeds instead")
+        return complete(recipe)
+    on = on or "validation"
     if on == "validation" and recipe.data.validation == 0:
         raise Refusal(
             "data.validation=0.0 holds no training images out, and a sweep is measured on them; set data.validation, "

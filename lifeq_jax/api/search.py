@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from lifeq_jax.api.cells import GridPoint, make_cells
+from lifeq_jax.api.cells import GridPoint, make_cells, value_of
 from lifeq_jax.api.runs import Row
 from lifeq_jax.api.shown import MarkdownTable
 from lifeq_jax.api.sweep import cell_row, train_cell
@@ -284,5 +284,5 @@ def _result(study: Any, recipe: Recipe, space: SearchSpace, folder: Path) -> Sea
     plain = {"values": best.params, METRIC: best.value, "trials": len(rows)}
     write_whole(folder / CHOSEN, json.dumps(plain, indent=2) + "\n")
     values = _values(space, best.params)
-    [cell] = make_cells(recipe, {key: [value] for key, value in values.items()}, "validation")
-    return Search(cell.recipe.replace({"data.evaluate_on": recipe.data.evaluate_on}), values, tuple(rows))
+    chosen = recipe.replace({key: value_of(recipe, key, value) for key, value in values.items()})
+    return Search(chosen, values, tuple(rows))

@@ -15,18 +15,21 @@ from lifeq_jax.api.cells import GridPoint, ParamGrid, make_cells
 from lifeq_jax.api.runs import Row, results
 from lifeq_jax.api.shown import MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, digest
-from lifeq_jax.core.game_recipe import check_kind
+from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.metrics.continual import mean_and_std
 from lifeq_jax.report.points import draw_points
-from lifeq_jax.report.tables import per_cent
+from lifeq_jax.report.tables import per_cent, with_spread
+from lifeq_jax.rl.run import run_games_seeds
 from lifeq_jax.runs.folder import CONFIG, DIVERGED, MATRIX, SUMMARY, open_run_folder, status
 from lifeq_jax.train.drive import run_seeds
 from lifeq_jax.train.stage import Log
 
+RETURN = "return of "  # begins the metrics of games
 SHOWN = ("average_accuracy", "learning_accuracy", "forgetting", "balanced_accuracy")  # in the table
-Trunks = tuple[Recipe, ...]  # as of Cell
+AnyRecipe = Recipe | GameRecipe
+Trunks = tuple[Recipe, ...]  # as of GridPoint
 SHARED = "shared"  # folder, in that of the sweep, of the stages that cells share
 
 
@@ -52,7 +55,7 @@ class Sweep:
         return [cell_row(self.folder, cell, seed) for cell in self.cells for seed in self.seeds]
 
     def table(self) -> MarkdownTable:
-        """One row for each cell: mean ± sample standard deviation over the n seeds that finished, per cent.
+        """One row for each cell: mean ± sample standard deviation over the n seeds that finished, per cent, or returns.
 
         Runs that did not finish follow, each with the reason.
 
@@ -61,19 +64,21 @@ class Sweep:
             >>> print(swept.table())  # doctest: +ELLIPSIS
             | stages.2.weight_bits | images     | n   | average_accuracy | ...
         """
-        rows = self.rows()
-        names = [name for name in SHOWN if any(name in row for row in rows)]
-        keys = list(self.cells[0].varied)
-        lines, lost = [], []
+        rows, lines, lost = self.rows(), [], []
+        of_games = isinstance(self.cells[0].recipe, GameRecipe)
+        shown = [name for row in rows for name in row if name.startswith(RETURN)] if of_games else SHOWN
+        names = [name for name in dict.fromkeys(shown) if any(name in row for row in rows)]
         for number, cell in enumerate(self.cells):
             own = rows[number * len(self.seeds) : (number + 1) * len(self.seeds)]
             done = [row for row in own if row["status"] == "finished"]
-            means = [per_cent(*mean_and_std([row[name] for row in done])) if done else "" for name in names]
-            values = [str(cell.varied[key]) for key in keys]
-            lines.append([*values, cell.recipe.data.evaluate_on, str(len(done)), *means])
+            found = [mean_and_std([row[name] for row in done]) for name in names] if done else []
+            means = [with_spread(*one) if of_games else per_cent(*one) for one in found] or [""] * len(names)
+            values = [str(value) for value in cell.varied.values()]
+            images = [] if isinstance(cell.recipe, GameRecipe) else [cell.recipe.data.evaluate_on]
+            lines.append([*values, *images, str(len(done)), *means])
             rest = [row for row in own if row["status"] != "finished"]
             lost += [f"- {', '.join([*values, 'seed'])} {row['seed']}: {row['status']}" for row in rest]
-        table = markdown_table([*keys, "images", "n", *names], lines)
+        table = markdown_table([*self.cells[0].varied, *([] if of_games else ["images"]), "n", *names], lines)
         return MarkdownTable("\n\n".join([table, *(["\n".join(["Not finished:\n", *lost])] if lost else [])]))
 
     def plot(self, metric: str, by: str, hue: str | None = None) -> Pictures:
@@ -94,21 +99,24 @@ class Sweep:
             >>> picture.save(folder / "sweep.png").name
             'sweep.png'
         """
-        keys = list(self.cells[0].varied)
-        images = self.cells[0].recipe.data.evaluate_on
-        return Pictures({f"{metric} on {images} images": draw_points(self.rows(), keys, metric, by, hue, images)})
+        rows, keys, recipe = self.rows(), list(self.cells[0].varied), self.cells[0].recipe
+        if isinstance(recipe, GameRecipe):
+            return Pictures({metric: draw_points(rows, keys, metric, by, hue, metric, scale=1)})
+        on = f"on {recipe.data.evaluate_on} images"
+        label = f"{metric.replace('_', ' ')} {on}, %"
+        return Pictures({f"{metric} {on}": draw_points(rows, keys, metric, by, hue, label)})
 
     def _repr_markdown_(self) -> str:
         return self.table()
 
 
 def sweep(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     grid: ParamGrid | Sequence[ParamGrid],
     folder: str | Path,
     seeds: Sequence[int] = (0,),
     *,
-    on: str = "validation",
+    on: str | None = None,
     log: Log = lambda line: None,
 ) -> Sweep:
     """Trains every cell of a grid with every seed. Stopped, it goes on where it stood; values and seeds may be added.
@@ -132,8 +140,8 @@ def sweep(
             one after the other.
         folder: of the sweep.
         seeds: the seeds of each cell, trained in one program.
-        on: the images that accuracies are measured on, "validation" or "test". To choose settings by test images is to
-            train on them.
+        on: the images that accuracies are measured on, "validation" (the default) or "test". To choose settings by test
+            images is to train on them. Games have no images: choose settings by other seeds than those of the result.
         log: gets a line of text after every epoch; a bar shows how many runs are done.
 
     Returns:
@@ -148,7 +156,8 @@ def sweep(
         >>> len(swept.rows()), swept.rows()[-1]["method"]
         (8, 'ewc(strength=10.0)')
     """
-    check_kind(recipe, Recipe, "sweeps are of images, and lq.load_recipe gives a recipe by its name")
+    if not isinstance(recipe, AnyRecipe):
+        raise Refusal(f"recipe is a {type(recipe).__name__}; lq.load_recipe gives a recipe by its name")
     made = Sweep(tuple(make_cells(recipe, grid, on)), tuple(seeds), Path(folder))
     left = list(made.cells)
     with tqdm(total=len(left) * len(made.seeds), desc="sweep", unit="run") as bar:
@@ -178,7 +187,7 @@ def cell_row(folder: Path, cell: GridPoint, seed: int) -> Row:
     return {**cell.varied, "seed": seed, **found, "folder": str(run)}
 
 
-def _train(folder: Path, place: Path, recipe: Recipe, trunks: Trunks, seeds: Sequence[int], log: Log) -> None:
+def _train(folder: Path, place: Path, recipe: AnyRecipe, trunks: Trunks, seeds: Sequence[int], log: Log) -> None:
     fresh = [seed for seed in seeds if not (place / f"seed{seed}" / CONFIG).exists()]
     if fresh and trunks:
         shared = _shared(folder, trunks[-1])
@@ -188,11 +197,15 @@ def _train(folder: Path, place: Path, recipe: Recipe, trunks: Trunks, seeds: Seq
             if status(shared / f"seed{seed}") == "finished":
                 _copy(shared / f"seed{seed}", place / f"seed{seed}", dataclasses.replace(recipe, seed=seed))
     wanted = [seed for seed in seeds if not _status(folder, place, trunks, seed).startswith("diverged")]
-    if wanted:
+    if not wanted:
+        return
+    if isinstance(recipe, GameRecipe):
+        run_games_seeds(recipe, wanted, place, log)
+    else:
         run_seeds(recipe, wanted, place, log)
 
 
-def _lock(folder: Path, recipe: Recipe, timeout: float = -1) -> FileLock:
+def _lock(folder: Path, recipe: AnyRecipe, timeout: float = -1) -> FileLock:
     """Of a cell or of shared stages, for the process that trains it; the system unlocks it if the process is killed."""
     locks = folder / "locks"
     try:
@@ -206,7 +219,7 @@ def _shared(folder: Path, trunk: Recipe) -> Path:
     return folder / SHARED / digest(trunk)
 
 
-def _copy(run: Path, target: Path, recipe: Recipe) -> None:
+def _copy(run: Path, target: Path, recipe: AnyRecipe) -> None:
     """A run folder that stands where a finished run of the recipe's first stages has ended."""
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)

@@ -19,6 +19,7 @@ from lifeq_jax.report.groups import slugs, told_apart
 from lifeq_jax.report.layers import MEANINGS
 from lifeq_jax.report.page import write_page
 from lifeq_jax.report.plots import save
+from lifeq_jax.report.tables import with_spread
 from lifeq_jax.runs.games import GameRun
 
 
@@ -117,19 +118,13 @@ def curves_of(group: GameGroup, task: int) -> np.ndarray:
     return np.array([run.learning.returns[run.learning.task == task] for run in group.runs])
 
 
-def _shown(mean: float, deviation: float = float("nan"), digits: int = 2) -> str:
-    if np.isnan(mean):
-        return ""
-    return f"{mean:.{digits}f}" + ("" if np.isnan(deviation) else f" ± {deviation:.{digits}f}")
-
-
 def _over_seeds(values: Iterable[float]) -> str:
-    return _shown(*mean_and_std([float(value) for value in values]))
+    return with_spread(*mean_and_std([float(value) for value in values]))
 
 
 def _score(group: GameGroup, found: Sequence[tuple[float, float]]) -> str:
     """The mean return of (mean, standard error) of each seed; with one seed, its standard error beside it."""
-    return _shown(*found[0]) if len(group.runs) == 1 else _over_seeds(mean for mean, _ in found)
+    return with_spread(*found[0]) if len(group.runs) == 1 else _over_seeds(mean for mean, _ in found)
 
 
 def normalized_matrix(run: GameRun, alone: Mapping[str, Alone]) -> np.ndarray | None:
@@ -148,7 +143,7 @@ def _comparison(groups: Sequence[GameGroup], alone: Mapping[str, Alone]) -> list
         known = [matrix for matrix in matrices if matrix is not None]
         metrics = [continual_metrics(matrix) for matrix in known] or [dict.fromkeys(SHOWN, np.nan)]
         ends = [_over_seeds(run.matrix[-1, game] for run in group.runs) for game in range(len(group.names))]
-        cells = [_shown(*mean_and_std([one[name] for one in metrics])) for name in SHOWN]
+        cells = [with_spread(*mean_and_std([one[name] for one in metrics])) for name in SHOWN]
         rows.append([group.label, group.runs[0].recipe.method.name, str(len(group.runs)), ", ".join(ends), *cells])
     header = ["recipe", "method", "n", "returns in the games at the end", *SHOWN.values()]
     return ["## At the end", markdown_table(header, rows), NORMALIZED]
@@ -227,7 +222,12 @@ def _forgotten(group: GameGroup) -> list[str]:
         mean, deviation = mean_and_std(list(values))
         error = deviation / np.sqrt(len(values))
         rows.append(
-            [name, _shown(mean, deviation), _shown(error), _shown(mean / error if error > 0 else np.nan, digits=1)]
+            [
+                name,
+                with_spread(mean, deviation),
+                with_spread(error),
+                with_spread(mean / error if error > 0 else np.nan, digits=1),
+            ]
         )
     said = "Lost return: when the game had been learned, less at the end; se: standard error over the seeds."
     return [said, markdown_table(["game", "lost", "se", "lost / se"], rows)]
@@ -240,14 +240,14 @@ def _scaled_section(group: GameGroup, alone: Mapping[str, Alone]) -> list[str]:
         return []
     rows = []
     for after in range(len(group.names)):
-        cells = [_shown(*mean_and_std([matrix[after, j] for matrix in known])) for j in range(len(group.names))]
+        cells = [with_spread(*mean_and_std([matrix[after, j] for matrix in known])) for j in range(len(group.names))]
         rows.append([f"after game {after + 1}", *cells])
     transfer = ["forward transfer"]
     for task, name in enumerate(group.names):
         single, chance = alone[name].single[0], alone[name].chance[0]
         own = [(curve - chance) / (single - chance) for curve in curves_of(group, task)]
         reference = (alone[name].curve - chance) / (single - chance)
-        transfer.append(_shown(*mean_and_std([forward_transfer(curve, reference) for curve in own])))
+        transfer.append(with_spread(*mean_and_std([forward_transfer(curve, reference) for curve in own])))
     text = "Normalized returns; forward transfer: area under the training curve against that of learning alone."
     return [text, markdown_table(["", *group.names], [*rows, transfer])]
 
@@ -258,7 +258,7 @@ def _layers(group: GameGroup) -> list[str]:
     rows = []
     for task, name in enumerate(group.names):
         each = [whole_network(run.layers[task]) for run in group.runs if task in run.layers]
-        cells = [_shown(*mean_and_std([100 * one[quantity] for one in each])) for quantity in MEANINGS]
+        cells = [with_spread(*mean_and_std([100 * one[quantity] for one in each])) for quantity in MEANINGS]
         rows.append([name, *cells])
     said = (
         "Capacity used, the share of all bits that are frozen, and dead units, whose incoming weights are all 0, in %."

@@ -14,17 +14,24 @@ from lifeq_jax.report.style import cues
 
 
 def draw_points(
-    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], metric: str, by: str, hue: str | None, images: str
+    rows: Sequence[Mapping[str, Any]],
+    keys: Sequence[str],
+    metric: str,
+    by: str,
+    hue: str | None,
+    label: str,
+    scale: float = 100,
 ) -> Figure:
     """One point for each row that has the metric; mean and sample standard deviation of each combination of the keys.
 
     Args:
-        rows: of runs; metrics are shares.
+        rows: of runs.
         keys: the settings that vary.
         metric: a key of the rows.
         by: the key along the axis.
         hue: the key that colors and markers show first; they also show all other keys.
-        images: the images that the metric is measured on.
+        label: of the axis that shows the metric.
+        scale: times the metric is shown; 100 shows shares as per cent.
 
     Raises:
         Refusal: no row has the metric, or a key does not vary."""
@@ -46,7 +53,7 @@ def draw_points(
     for number, (kind, (color, marker)) in enumerate(zip(series, cues(len(series)), strict=True)):
         shift = 0.6 * ((number + 0.5) / len(series) - 0.5)
         for place, value in enumerate(places):
-            own = [100 * r[metric] for r in known if r[by] == value and tuple(r[key] for key in others) == kind]
+            own = [scale * r[metric] for r in known if r[by] == value and tuple(r[key] for key in others) == kind]
             if own:
                 mean, spread = mean_and_std(own)
                 axes.plot(np.full(len(own), place + shift - 0.05), own, marker, color=color, alpha=0.5, ms=4, lw=0)
@@ -58,7 +65,7 @@ def draw_points(
         if not any(row[by] == value for row in known):
             axes.text(place, 0.5, "none finished", rotation=90, ha="center", va="center", transform=under)
     axes.set_xticks(range(len(places)), labels)
-    axes.set(xlabel=by, ylabel=f"{metric.replace('_', ' ')} on {images} images, %", xlim=(-0.5, len(places) - 0.5))
+    axes.set(xlabel=by, ylabel=label, xlim=(-0.5, len(places) - 0.5))
     axes.grid(axis="y", color="0.9")
     if others:
         figure.legend(loc="outside right center", frameon=False, title=",\n".join(others))

@@ -42,9 +42,14 @@ def mean_matrix(group: Group) -> np.ndarray:
 
 def per_cent(mean: float, deviation: float = float("nan")) -> str:
     """Shares as text in per cent: '91.25 ± 0.43'; without a deviation '91.25'; '' for NaN."""
+    return with_spread(100 * mean, 100 * deviation)
+
+
+def with_spread(mean: float, deviation: float = float("nan"), digits: int = 2) -> str:
+    """Numbers as text: '3.50 ± 0.71'; without a deviation '3.50'; '' for NaN."""
     if np.isnan(mean):
         return ""
-    return f"{100 * mean:.2f}" + ("" if np.isnan(deviation) else f" ± {100 * deviation:.2f}")
+    return f"{mean:.{digits}f}" + ("" if np.isnan(deviation) else f" ± {deviation:.{digits}f}")
 
 
 def seeds_of(group: Group) -> str:

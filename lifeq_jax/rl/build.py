@@ -70,10 +70,6 @@ def compile_stage(recipe: GameRecipe, number: int, world: World) -> Compiled:
         Refusal: an argument of the recipe is out of range."""
     stage, games = recipe.stages[number], recipe.games
     net, method = build_network(recipe, stage, world), build_method(recipe)
-    if method.needs_replay:
-        raise Refusal(
-            f"recipe.method.name={recipe.method.name!r} replays images of earlier tasks, which games have not"
-        )
     optimizer = build_optimizer(recipe.optimizer, stage.learning_rate, method)
     ppo = _ppo(games)
     goal = objective(net, method, ppo)

@@ -136,7 +136,8 @@ def build_method(recipe: Recipe | GameRecipe) -> Method:
         Refusal: it needs replayed images, and the recipe has none."""
     method = _make(recipe.method, METHODS, "method")
     if method.needs_replay and (isinstance(recipe, GameRecipe) or not recipe.data.replay):
-        raise Refusal(f"recipe.method.name={recipe.method.name!r} needs replayed images (data.replay=True)")
+        said = "which games have not" if isinstance(recipe, GameRecipe) else "data.replay=True"
+        raise Refusal(f"recipe.method.name={recipe.method.name!r} needs replayed images ({said})")
     return method
 
 

@@ -16,6 +16,7 @@ from lifeq_jax.cli import main
 from lifeq_jax.core.config import digest, to_json
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.train.build import complete
+from tests.rl.test_run import RECIPE as GAMES
 from tests.test_front_door import blocks, executed
 from tests.train.killed_runs import latest_weights
 
@@ -291,3 +292,52 @@ def test_a_cell_that_diverges_is_a_result_and_exits_with_0_but_no_result_with_1(
 def test_a_wrong_command_is_refused_in_one_line(words, text, capsys):
     assert main(["sweep", "lifequant/resnet20_digits", "--grid", words]) == 2
     assert text in capsys.readouterr().err
+
+
+STRENGTH = {"method": [("ewc", {"strength": 1.0}), "finetune"]}
+
+
+def test_games_are_swept_too(tmp_path):
+    lines = []
+    swept = lq.sweep(GAMES, STRENGTH, tmp_path, seeds=(0, 1), log=lines.append)
+    rows, names = swept.rows(), [f"return of {name}" for name in GAMES.games.names]
+    assert [(row["method"], row["seed"], row["status"]) for row in rows] == [
+        (method, seed, "finished") for method in ("ewc(strength=1.0)", "finetune") for seed in (0, 1)
+    ]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in swept.table().splitlines()]
+    assert table[0] == ["method", "n", *names]
+    own = [row[names[1]] for row in rows[:2]]
+    assert table[2][:2] == ["ewc(strength=1.0)", "2"]
+    assert table[2][3] == f"{np.mean(own):.2f} ± {np.std(own, ddof=1):.2f}"
+    (axes,) = swept.plot(names[1], by="method").figures[names[1]].axes
+    assert axes.get_ylabel() == names[1]
+    shown = [value for line in axes.lines if line.get_alpha() == 0.5 for value in line.get_ydata()]
+    assert shown == [row[names[1]] for row in rows]
+    del lines[:]
+    lq.sweep(GAMES, STRENGTH, tmp_path, seeds=(0, 1), log=lines.append)
+    assert all("is finished already" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("grid", "on", "text"),
+    [
+        ({"method": ["ewc", "er_ace"]}, None, "'er_ace' needs replayed images .which games have not"),
+        ({"games.gamma": [0.9, 1.5]}, None, "games.gamma=1.5 is out of range"),
+        (STRENGTH, "test", "on='test' chooses images, and games have none"),
+    ],
+)
+def test_a_wrong_grid_of_games_is_refused(tmp_path, grid, on, text):
+    with pytest.raises(lq.Refusal, match=text):
+        lq.sweep(GAMES, grid, tmp_path / "sweep", on=on)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_command_sweeps_games(tmp_path, capsys):
+    path = tmp_path / "recipe.py"
+    path.write_text("from tests.rl.test_run import RECIPE as recipe\n")
+    folder = tmp_path / "sweep"
+    words = ["--stages.0.epochs", "1", "--games.updates", "1", "--run", str(folder)]
+    assert main(["sweep", str(path), "--grid", "method.name=finetune,frozen", *words]) == 0
+    said = capsys.readouterr().out
+    assert "mean ± sample standard deviation over n seeds  " in said
+    assert (folder / "return_of_catch_catch.png").exists() and (folder / "return_of_catch_dodge.png").exists()

@@ -63,8 +63,8 @@ def test_another_kind_of_recipe_is_refused_by_what_takes_it(recipe, tmp_path):
         lq.Refusal, match="^recipe is a str, not a Recipe; .* lq.load_recipe gives a recipe by its name"
     ):
         lq.train("lifequant/resnet20_digits", place)
-    with pytest.raises(lq.Refusal, match="^recipe is a GameRecipe, not a Recipe; sweeps are of images"):
-        lq.sweep(games, {"seed": [1]}, place)
+    with pytest.raises(lq.Refusal, match="^recipe is a str; lq.load_recipe gives a recipe by its name"):
+        lq.sweep("lifequant/resnet20_digits", {"method": ["ewc"]}, place)
     with pytest.raises(lq.Refusal, match="^recipe is a Recipe, not a GameRecipe; lq.train trains on images"):
         lq.train_games(recipe, place)
     assert not place.exists()
