@@ -8,6 +8,7 @@
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
 # make blip        results/blip_mnist: BLIP and its baselines on MNIST (images under data/mnist); an hour on 2 cores
+# make games       results/blip_minatar and blip_atari: agents that learn games (installs extra rl); some three hours on 2 cores
 # make oscillations results/oscillations_cifar10: LSQ, dampening, freezing; two hours on 2 cores
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ RUN := runs/lifequant_resnet20_digits/seed0
 # dead links and pages that cannot be made fail; the variables keep advertisements of the tools silent
 SITE := NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict
 
-.PHONY: quickstart test docs fuzz kills notebooks ablation cifar10 oscillations climbq blip clean
+.PHONY: quickstart test docs fuzz kills notebooks ablation cifar10 oscillations climbq blip games clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -78,6 +79,11 @@ blip: $(VENV)/installed
 	STEP=ablation LIFEQ=$(LIFEQ) results/blip_mnist.sh
 	STEP=growth LIFEQ=$(LIFEQ) results/blip_mnist.sh
 	LIFEQ=$(LIFEQ) results/blip_cifar10_pairs.sh
+
+games: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[rl]'
+	LIFEQ=$(LIFEQ) results/blip_minatar.sh
+	LIFEQ=$(LIFEQ) results/blip_atari.sh
 
 clean:
 	rm -rf $(VENV) .cache

@@ -25,6 +25,9 @@ def add_render(commands) -> None:
     render.add_argument("--task", type=int, required=True, help="the game, from 0 in the recipe's order")
     render.add_argument("--out", type=Path, default=Path("agent.gif"), help="GIF file of the film")
     render.add_argument("--stage", help="stage of the chain (default: the last)")
+    render.add_argument(
+        "--after-task", type=int, help="the agent of the end of this game, from 0, where the recipe has keep='task'"
+    )
     render.add_argument("--steps", type=int, default=1000, help="steps to show at most")
     add_playing(render)
 
@@ -33,7 +36,7 @@ def _render(options: argparse.Namespace) -> None:
     from lifeq_jax.rl.look import observations, read_agent
     from lifeq_jax.rl.render import write_film
 
-    agent = read_agent(options.run, options.task, options.stage)
+    agent = read_agent(options.run, options.task, options.stage, options.after_task)
     _print_notes(agent.notes)
     seen = observations(agent, options.steps, options.seed, options.drawn)
     frames = write_film(seen, agent.name, options.out)

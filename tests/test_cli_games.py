@@ -5,7 +5,8 @@ import pytest
 from lifeq_jax.cli import main
 from tests.rl.test_run import RECIPE
 
-WORDS = ["--games.updates", "1", "--stages.0.epochs", "1", "--games.num-envs", "2", "--method.name", "finetune"]
+WORDS = ["--games.updates", "1", "--stages.0.epochs", "1", "--games.num-envs", "2", "--keep", "task"]
+WORDS += ["--method.name", "finetune"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,11 @@ def test_eval_and_render(run, tmp_path, capsys):
     film = tmp_path / "agent.gif"
     assert main(["render", str(run), "--task", "0", "--out", str(film), "--steps", "9"]) == 0
     assert f"film of catch/catch, 9 steps: {film}" in capsys.readouterr().out
-    assert film.read_bytes().startswith(b"GIF")
+    last = film.read_bytes()
+    assert last.startswith(b"GIF")
+    after = ["render", str(run), "--task", "0", "--out", str(film), "--steps", "9", "--after-task"]
+    assert main([*after, "1"]) == 0 and film.read_bytes() == last
+    assert main([*after, "5"]) == 2 and "has no network after task 5" in capsys.readouterr().err
 
 
 def test_report(run, tmp_path, capsys):

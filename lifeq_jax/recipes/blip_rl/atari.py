@@ -13,7 +13,7 @@ atari_six:     as the paper; about 15 hours a game on two cores by an estimate: 
 atari_six_gpu: a fifth of the steps, 2,048,000 a game, in 64 environments at once, so that the emulator keeps 16 cores
                busy; about 2 to 3 minutes of emulation a game by an estimate (1,000 to 1,400 steps a second and core):
                not run.
-atari_pair_42: kung fu master, then krull, at 42x42; 393,216 steps a game, about half an hour on two cores. Two
+atari_pair_42: kung fu master, then krull, at 42x42; 393,216 steps a game, 45 minutes on two busy cores. Two
                convolutions of half the features and 256 linear features, a higher learning rate and a wider clip.
                Scores are of drawn actions: so short a training leaves a policy whose most probable action alone gets
                stuck. With fine-tuning, curves and films: results/blip_atari.sh.
@@ -79,4 +79,4 @@ atari_pair_42 = GameRecipe(
     method=Part("blip", {"prior": 1.92e-14, "head": False, "zero_bits": "keep"}),
     evaluate_every=0,
 )
-"""BLIP: two Atari games at 42x42; half an hour on 2 cores"""
+"""BLIP: two Atari games at 42x42; three quarters of an hour on 2 cores"""
