@@ -1,5 +1,5 @@
 # make quickstart  installs everything, trains a 4-bit lifelong network on scikit-learn's digits and exports it
-# make test        installs everything and runs formatting, lint, types and all tests
+# make test        installs everything and runs formatting, lint, types and all tests (its parts: lint, types, wheel, docs)
 # make docs        site/: this documentation as a site, with pages of every recipe key, method, loss, quantizer and result
 # make fuzz        made-up inputs for MINUTES (20): CSV files, recipes, command lines, images; prints how many were tried
 # make notebooks   runs all notebooks with their own settings, with outputs and docs/figures; ten minutes on 2 free cores
@@ -18,10 +18,7 @@ DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := lifequant/resnet20_digits
 RUN := runs/lifequant_resnet20_digits/seed0
 
-# dead links and pages that cannot be made fail; the variables keep advertisements of the tools silent
-SITE := NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict
-
-.PHONY: quickstart test docs fuzz kills notebooks ablation cifar10 oscillations climbq blip games clean
+.PHONY: quickstart test lint types wheel docs fuzz kills notebooks ablation cifar10 oscillations climbq blip games clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -33,16 +30,23 @@ quickstart: $(VENV)/installed
 	$(LIFEQ) export $(RUN)
 
 test: $(VENV)/installed-dev
+	$(MAKE) --jobs=2 lint types wheel docs
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	LIFEQ_TEST_XLA=default $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m exact `grep -rl mark.exact tests --include="test_*.py"`
+
+lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check lifeq_jax benchmarks docs examples tests notebooks
 	$(VENV)/bin/ruff check lifeq_jax benchmarks docs examples tests notebooks
-	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m build --quiet --no-isolation --wheel --outdir .cache/dist
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
-	LIFEQ_TEST_XLA=default $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m exact tests/train tests/rl tests/data
-	$(SITE)
 
+types: $(VENV)/installed-dev
+	$(VENV)/bin/mypy
+
+wheel: $(VENV)/installed-dev
+	$(VENV)/bin/python -m build --quiet --no-isolation --wheel --outdir .cache/dist
+
+# dead links and pages that cannot be made fail; the variables keep advertisements of the tools silent
 docs: $(VENV)/installed-dev
-	$(SITE)
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict
 	@echo site/index.html
 
 MINUTES ?= 20
