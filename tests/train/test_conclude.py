@@ -12,7 +12,7 @@ from tests.train.jobs import silent
 from tests.train.killed_runs import latest_weights
 
 
-def test_imm_merges_after_every_task_and_the_merged_network_is_kept(recipe, changed, few, tmp_path):
+def test_imm_merges_after_every_task_and_the_merged_network_is_kept(recipe, changed, tmp_path):
     ends = []
 
     def watch(moment):
@@ -20,7 +20,7 @@ def test_imm_merges_after_every_task_and_the_merged_network_is_kept(recipe, chan
             ends.append(jax.device_get(moment.state))
 
     stages = (Stage("float", 32, 32, 1, 0.1, tasks=2),)
-    small = changed(recipe, {"csv": few}, stages=stages, model=Part("mlp", {"hidden": 8}), method=Part("imm"))
+    small = changed(recipe, stages=stages, model=Part("mlp", {"hidden": 8}), method=Part("imm"))
     run_recipe(small, tmp_path / "run", silent, watch)
     modes = [state.method_state[0] for state in ends]
     assert [int(mode.tasks) for mode in modes] == [1, 2]
@@ -32,7 +32,7 @@ def test_imm_merges_after_every_task_and_the_merged_network_is_kept(recipe, chan
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (alone, ends[1].params)), strict=True))
 
 
-def test_a_methods_key_belongs_to_its_task_and_to_no_training_step(recipe, changed, few, tmp_path, monkeypatch):
+def test_a_methods_key_belongs_to_its_task_and_to_no_training_step(recipe, changed, tmp_path, monkeypatch):
     keys = []
 
     def end_task(state, task):
@@ -42,7 +42,7 @@ def test_a_methods_key_belongs_to_its_task_and_to_no_training_step(recipe, chang
     monkeypatch.setitem(METHODS, "finetune", lambda: Method(end_task=end_task, concludes=True))
     stages = (Stage("first", 32, 32, 1, 0.1, tasks=1), Stage("second", 32, 32, 1, 0.1, tasks=2))
     method = Part("finetune")
-    small = changed(recipe, {"csv": few}, stages=stages, model=Part("mlp", {"hidden": 8}), method=method, seed=5)
+    small = changed(recipe, stages=stages, model=Part("mlp", {"hidden": 8}), method=method, seed=5)
     run_recipe(small, tmp_path / "run", silent)
     expected = [key_for(5, *place, stream=Stream.METHOD) for place in ((0, 0), (1, 0), (1, 1))]
     assert list(map(str, map(jax.random.key_data, keys))) == list(map(str, map(jax.random.key_data, expected)))

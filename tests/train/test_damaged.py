@@ -17,10 +17,10 @@ from tests.train.killed_runs import checkpointed, metrics
 
 
 @pytest.fixture(scope="module")
-def small(recipe, changed, few):
+def small(recipe, changed):
     """A network of a second's training, 3 tasks in 2 epochs."""
     stages = (Stage("w4", 4, 4, 2, 0.1),)
-    return changed(recipe, {"csv": few}, stages=stages, model=Part("mlp", {"hidden": 8}), method=Part("ewc"))
+    return changed(recipe, stages=stages, model=Part("mlp", {"hidden": 8}), method=Part("ewc"))
 
 
 @pytest.fixture(scope="module")

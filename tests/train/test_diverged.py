@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from lifeq_jax.train.checkpoint import Checkpoints
 from lifeq_jax.train.drive import run_seeds
 from lifeq_jax.train.run import run_recipe
 from tests.train.jobs import silent
-from tests.train.killed_runs import checkpointed, latest_weights
+from tests.train.killed_runs import checkpointed, latest_weights, metrics
 
 
 @pytest.fixture(autouse=True)
@@ -27,30 +28,28 @@ def nans_are_let_through():
         yield
 
 
-def exploding(method: Method, task: int, step: int, mended: bool = False) -> Method:
+def exploding(method: Method, task: int, step: int) -> Method:
     """The method, whose penalty has an infinite gradient in one step of one task, though the loss before the update is
-    finite; `mended`: in none. It counts tasks and steps in a state of its own, where the one stands too: so all moments
-    are one program, compiled once."""
+    finite. It counts tasks and steps in a state of its own."""
 
     def init(start):
-        counts = (jnp.zeros((), jnp.int32) for _ in range(2))
-        return method.init(start), (*counts, jnp.array([task, step], jnp.int32))
+        return method.init(start), tuple(jnp.zeros((), jnp.int32) for _ in range(2))
 
     def penalty(state, params, weights):
-        own, (tasks, steps, where) = state
-        here = (tasks == where[0]) & (steps == where[1]) & (not mended)
+        own, (tasks, steps) = state
+        here = (tasks == task) & (steps == step)
         total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
         flat = total - jax.lax.stop_gradient(total)  # its value is 0, its slope 1
         root = jnp.sqrt(jnp.where(here, flat, 1.0))  # at 0 its slope is infinite
         return method.penalty(own, params, weights) + jnp.where(here, root, 0.0)
 
     def end_task(state, end):
-        own, (tasks, _, where) = state
-        return method.end_task(own, end), (tasks + 1, jnp.zeros((), jnp.int32), where)
+        own, (tasks, _) = state
+        return method.end_task(own, end), (tasks + 1, jnp.zeros((), jnp.int32))
 
     def observe(state, info):
-        own, (tasks, steps, where) = state
-        return method.observe(own, info), (tasks, steps + 1, where)
+        own, (tasks, steps) = state
+        return method.observe(own, info), (tasks, steps + 1)
 
     def with_own(link):
         def update(updates, state, params=None, *, method_state, **extra):
@@ -73,11 +72,10 @@ def exploding(method: Method, task: int, step: int, mended: bool = False) -> Met
 
 
 @pytest.fixture(scope="module")
-def small(recipe, changed, few):
+def small(recipe, changed):
     """Two tasks of two epochs each."""
     return changed(
         recipe,
-        {"csv": few},
         stages=(Stage("float", 32, 32, 2, 0.01, tasks=2),),
         model=Part("mlp", {"hidden": 8}),
         optimizer=Optimizer(schedule="constant"),
@@ -104,33 +102,34 @@ def assert_all_finite(folder):
 
 
 MILD = {"ewc": {"strength": 0.1}}  # at its default it diverges here by itself
-# moment -> (task, epoch of it) in whose last step the update overflows; what is trained then
-MOMENTS = {"epoch": (0, 0, 0), "task": (0, 1, 1), "run": (1, 1, 3)}
+# of an epoch, of a task, of the run: (task, epoch of it) in whose last step the update overflows, epochs kept by then
+LAST_STEPS = ((0, 0, 0), (0, 1, 1), (1, 1, 3))
+NEVER = (-1, 0)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-@pytest.mark.parametrize("moment", sorted(MOMENTS))
-def test_an_update_that_overflows_in_a_last_step_is_never_saved(small, steps, tmp_path, monkeypatch, name, moment):
-    task, epoch, saved = MOMENTS[moment]
-    last = (epoch + 1) * steps[task] - 1
-    method = METHODS[name](**MILD.get(name, {}))
-    monkeypatch.setitem(METHODS, "exploding", lambda: exploding(method, task, last))
+def test_an_update_that_overflows_in_a_last_step_is_never_saved(small, steps, tmp_path, monkeypatch, name):
+    folder, method = tmp_path / "run", METHODS[name](**MILD.get(name, {}))
     recipe = dataclasses.replace(small, method=Part("exploding"))
-    place = f"task {task + 1} epoch {epoch + 1}"
-    text = f"stage float: the loss or the update is not finite at step {last} of {place} of seed 0; "
-    if name == "blip":  # which clips the infinite update into its cells; the momentum is infinite all the same
-        text = rf"stage float: opt_state/.* of the state after {place} of seed 0 is not finite; "
-    kept = "its last good checkpoint is kept" if saved else "it has written no checkpoint yet"
-    with pytest.raises(Diverged, match=text + kept) as caught:
-        run_recipe(recipe, tmp_path / "run", silent)
-    assert json.loads((tmp_path / "run/diverged.json").read_text()) == {"reason": str(caught.value)}
-    assert not (tmp_path / "run/summary.json").exists()
-    if saved:
-        assert_all_finite(tmp_path / "run")
-    monkeypatch.setitem(METHODS, "exploding", lambda: exploding(method, task, last, mended=True))
-    assert run_recipe(recipe, tmp_path / "run", silent)["finished"]
-    assert_all_finite(tmp_path / "run")
-    assert not (tmp_path / "run/diverged.json").exists()
+    for task, epoch, saved in LAST_STEPS:  # each goes on from what the one before has kept
+        last = (epoch + 1) * steps[task] - 1
+        monkeypatch.setitem(METHODS, "exploding", partial(exploding, method, task, last))
+        place = f"task {task + 1} epoch {epoch + 1}"
+        text = f"stage float: the loss or the update is not finite at step {last} of {place} of seed 0; "
+        if name == "blip":  # which clips the infinite update into its cells; the momentum is infinite all the same
+            text = rf"stage float: opt_state/.* of the state after {place} of seed 0 is not finite; "
+        kept = "its last good checkpoint is kept" if saved else "it has written no checkpoint yet"
+        with pytest.raises(Diverged, match=text + kept) as caught:
+            run_recipe(recipe, folder, silent)
+        assert json.loads((folder / "diverged.json").read_text()) == {"reason": str(caught.value)}
+        assert not (folder / "summary.json").exists()
+        if saved:
+            assert_all_finite(folder)
+    monkeypatch.setitem(METHODS, "exploding", partial(exploding, method, *NEVER))
+    assert run_recipe(recipe, folder, silent)["finished"]
+    assert len(metrics(folder)) == 4  # none was trained twice
+    assert_all_finite(folder)
+    assert not (folder / "diverged.json").exists()
 
 
 @pytest.mark.parametrize("where", ["end_task", "settle"])

@@ -13,9 +13,10 @@ from lifeq_jax.train.run import run_recipe
 
 
 @pytest.fixture(scope="module")
-def run(recipe, changed, tmp_path_factory):
+def run(recipe, changed, digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated") / "run"
-    run_recipe(changed(recipe, method=Part("finetune"), keep="task"), folder, log=lambda line: None)
+    whole = changed(recipe, {"csv": str(digits / "tasks")}, method=Part("finetune"), keep="task")
+    run_recipe(whole, folder, log=lambda line: None)
     return folder
 
 

@@ -16,10 +16,10 @@ OF_THE_PACKAGE = {"er_ace": Part("er_ace", {"full": 0.0}), "derpp": Part("derpp"
 
 
 @pytest.fixture(scope="module")
-def losses_of(recipe, changed, tmp_path_factory):
+def losses_of(recipe, changed, digits, tmp_path_factory):
     """losses_of(method, loss) -> mean loss of the epoch of each of two tasks at 4 bits; each pair trains once."""
     low = Stage("w4a4", 4, 4, 1, 0.1, tasks=2)
-    small = changed(recipe, model=Part("mlp", {"hidden": 8}), stages=(low,))
+    small = changed(recipe, {"csv": str(digits / "tasks")}, model=Part("mlp", {"hidden": 8}), stages=(low,))
     done = {}
 
     def trained(method, loss):

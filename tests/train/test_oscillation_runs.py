@@ -30,7 +30,7 @@ FREEZE = Part("freeze", {"threshold": 0.05, "threshold_end": 0.02, "start": 0.1,
 @pytest.fixture(scope="module")
 def frozen_recipe(recipe, changed):
     """The tiny lifelong LifeQuant recipe with freezing and re-estimation; only its 4-bit stage is tracked."""
-    return changed(recipe, oscillation=FREEZE, reestimation_batches=2)
+    return changed(recipe, {"batch_size": 8}, oscillation=FREEZE, reestimation_batches=2)
 
 
 @pytest.fixture(scope="module")

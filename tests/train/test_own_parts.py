@@ -34,7 +34,8 @@ def own(recipe, tmp_path, monkeypatch):
     )
 
 
-def test_own_parts_are_trained_stopped_resumed_evaluated_and_reported(own, digits, tmp_path, monkeypatch):
+def test_own_parts_are_trained_stopped_resumed_evaluated_and_reported(own, changed, digits, tmp_path, monkeypatch):
+    own = changed(own, {"csv": str(digits / "tasks")})
     run_recipe(own, "whole", silent)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(own, "run", silent, stopping("epoch", 5))

@@ -56,12 +56,14 @@ def test_a_step_keeps_all_that_it_keeps_in_float32(built):
     assert float(jnp.max(jnp.abs(moved - moved.astype(jnp.bfloat16).astype(jnp.float32)))) > 0
 
 
-def test_digits_end_within_the_spread_of_seeds(recipe, changed, tmp_path):
+def test_digits_end_within_the_spread_of_seeds(recipe, changed, digits, tmp_path):
     stages = (Stage("float", 32, 32, 4, 0.1, tasks=1), Stage("w4a4", BITS, BITS, 4, 0.05, tasks=1))
-    accuracy = {}
+    accuracy, whole = {}, {"csv": str(digits / "tasks")}
     for name in ("float32", "bfloat16"):
         fields = dict(precision=name, model=Part("mlp", {"hidden": 32}), method=Part("finetune"), evaluate_every=0)
-        summary = run_seeds(changed(recipe, stages=stages, **fields), (0, 1, 2), tmp_path / name, lambda line: None)
+        summary = run_seeds(
+            changed(recipe, whole, stages=stages, **fields), (0, 1, 2), tmp_path / name, lambda line: None
+        )
         accuracy[name] = summary["metrics"]["average_accuracy"]
     assert accuracy["bfloat16"]["mean"] > 0.8
     assert abs(accuracy["bfloat16"]["mean"] - accuracy["float32"]["mean"]) < accuracy["float32"]["std"]

@@ -22,9 +22,9 @@ from tests.train.killed_runs import latest_weights, metrics, train_killed
 
 
 @pytest.fixture(scope="module")
-def recipe(recipe, changed):
-    """The tiny recipe with a network that learns."""
-    return changed(recipe, model=Part("resnet8", {"width": 4}))
+def recipe(recipe, changed, digits):
+    """The tiny recipe with a network that learns, and all images."""
+    return changed(recipe, {"csv": str(digits / "tasks")}, model=Part("resnet8", {"width": 4}))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,9 @@ def short(recipe, changed):
     """Two epochs of each of two tasks, in floating point, where no rounding magnifies a last digit."""
     stages = (Stage("float", 32, 32, 2, 0.05, tasks=2),)
     method = Part("ewc", {"strength": 10.0})
-    return changed(recipe, stages=stages, model=Part("mlp", {"hidden": 16}), method=method, checkpoint_every=1)
+    return changed(
+        recipe, {"batch_size": 16}, stages=stages, model=Part("mlp", {"hidden": 16}), method=method, checkpoint_every=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_an_epoch_of_every_method_abreast_equals_single_ones(short, method, leng
     fields = CONTROLLED if method == "frozen lsq" else {"method": Part(method)}
     recipe = complete(dataclasses.replace(short, **fields, stages=(Stage("w4a4", 4, 4, 1, 0.01),)))
     world = world_of(recipe)
-    task = world.tasks[0]._replace(train=jax.tree.map(lambda part: part[:128], world.tasks[0].train))
+    task = world.tasks[0]._replace(train=jax.tree.map(lambda part: part[:64], world.tasks[0].train))
     world = world._replace(tasks=(task,))
     stage = compile_stage(recipe, 0, world)
 

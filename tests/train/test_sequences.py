@@ -26,11 +26,18 @@ def quiet(line):
 
 
 @pytest.fixture(scope="module")
-def sequence(recipe, changed):
+def sequence(recipe, changed, digits):
     """Three tasks of the digits (6, 6 and 8 classes), a head for each, a small perceptron under BLIP."""
     return changed(
         recipe,
-        {"heads": "per_task", "num_classes": 20, "replay": False, "pad": 0, "validation": 0.2},
+        {
+            "csv": str(digits / "tasks"),
+            "heads": "per_task",
+            "num_classes": 20,
+            "replay": False,
+            "pad": 0,
+            "validation": 0.2,
+        },
         model=Part("mlp", {"hidden": 32}),
         stages=(Stage("w32a32", 32, 32, 4, 0.1),),
         method=Part("blip", {"prior": 1e-6, "head": False}),
@@ -46,8 +53,8 @@ def finished(sequence, tmp_path_factory):
     return folder, run_recipe(sequence, folder, log=quiet)
 
 
-def test_labels_are_outputs_and_each_task_has_its_own(sequence):
-    world = world_of(sequence)
+def test_labels_are_outputs_and_each_task_has_its_own(sequence, changed, few):
+    world = world_of(changed(sequence, {"csv": few}))
     labels = [np.unique(task.train.label).tolist() for task in world.tasks]
     assert labels == [list(range(6)), list(range(6, 12)), list(range(12, 20))]
     assert [np.unique(task.score.label).tolist() for task in world.tasks] == labels
@@ -124,9 +131,9 @@ def test_a_csv_is_evaluated_on_the_head_of_its_task(finished, digits):
         evaluate_run(folder, digits / "tasks_test0.csv", task=3)
 
 
-def test_permuted_tasks_are_one_csv_with_other_pixels(sequence, changed):
-    permuted = changed(sequence, {"heads": "shared", "num_classes": 10, "permuted": True, "num_tasks": 2})
-    plain = changed(sequence, {"heads": "shared", "num_classes": 10})
+def test_permuted_tasks_are_one_csv_with_other_pixels(sequence, changed, few):
+    plain = changed(sequence, {"csv": few, "heads": "shared", "num_classes": 10})
+    permuted = changed(plain, {"permuted": True, "num_tasks": 2})
     worlds = world_of(permuted), world_of(plain)
     pixels = permutations(2, 64, permuted.seed)
     images = []
@@ -144,7 +151,8 @@ def test_pixels_of_cropped_images_cannot_be_permuted(sequence, changed):
         changed(sequence, {"permuted": True, "pad": 1})
 
 
-def test_every_task_may_have_its_own_normalization(sequence, changed):
+def test_every_task_may_have_its_own_normalization(sequence, changed, few):
+    sequence = changed(sequence, {"csv": few})
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
     world = world_of(changed(sequence, {"mean": mean, "std": std}))
     plain = world_of(changed(sequence, {"mean": (0.0,), "std": (1.0,)}))

@@ -15,8 +15,9 @@ LENGTH = 7  # epochs of the tiny recipe are no multiple of it
 
 
 @pytest.fixture
-def small(recipe, changed):
-    return changed(recipe, model=Part("mlp", {"hidden": 16}), method=Part("rwalk"), oscillation=Part("track"))
+def small(recipe, changed, digits):
+    whole = {"csv": str(digits / "tasks")}
+    return changed(recipe, whole, model=Part("mlp", {"hidden": 16}), method=Part("rwalk"), oscillation=Part("track"))
 
 
 @pytest.fixture
