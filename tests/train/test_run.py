@@ -23,8 +23,8 @@ from tests.train.killed_runs import latest_weights, metrics, train_killed
 
 @pytest.fixture(scope="module")
 def recipe(recipe, changed, digits):
-    """The tiny recipe with a network that learns, and all images."""
-    return changed(recipe, {"csv": str(digits / "tasks")}, model=Part("resnet8", {"width": 4}))
+    """The tiny recipe with all images, of which it learns."""
+    return changed(recipe, {"csv": str(digits / "tasks")})
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +182,11 @@ def test_a_run_starts_from_another_run(finished, recipe, changed, tmp_path):
 
 def test_a_start_of_another_architecture_is_refused_by_name(finished, recipe, changed, tmp_path):
     folder, *_ = finished
-    other = changed(recipe, model=Part("resnet8", {"width": 2}), start=str(folder))
+    other = changed(recipe, model=Part(recipe.model.name, {"width": 2}), start=str(folder))
     with pytest.raises(Refusal) as caught:
         run_recipe(other, tmp_path / "run", log=lambda line: None)
-    assert "parameters do not fit the model, 28 in all (given -> wanted): " in str(caught.value)
-    assert "blocks_0/units_0/conv/kernel 3x3x4x4 -> 3x3x2x2" in str(caught.value)
+    assert "parameters do not fit the model, 10 in all (given -> wanted): " in str(caught.value)
+    assert "blocks_0/units_0/conv/kernel 3x3x16x16 -> 3x3x2x2" in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["resident", "pipeline"])
@@ -200,7 +200,7 @@ def test_a_broken_image_is_refused_with_its_row(recipe, changed, digits, tmp_pat
     else:
         image.write_bytes(content)
     where = {"root": str(tmp_path / "copy" / "images"), "csv": str(tmp_path / "copy" / "tasks"), "input": how}
-    small = changed(recipe, where, stages=recipe.stages[:1], model=Part("resnet8", {"width": 1}))
+    small = changed(recipe, where, stages=recipe.stages[:1], model=Part("mlp", {"hidden": 2}))
     with pytest.raises(Refusal) as caught:
         run_recipe(small, tmp_path / "run", log=lambda line: None)
     said = "is not a readable image" if content else "is 8x9 pixels, not 8x8"
