@@ -30,24 +30,32 @@ class Result(NamedTuple):
     notes: tuple[str, ...]  # which files could not be written, and why; which ones are other networks
 
 
-def _exact_onnx(program: Program) -> bytes:
+def _exact_onnx(program: Program) -> tuple[bytes, str]:
     from lifeq_jax.export.onnx_exact import Writer
 
-    return Writer(program).write()
+    return Writer(program).write(), ""
 
 
-def _fast_onnx(program: Program) -> bytes:
+def _fast_onnx(program: Program) -> tuple[bytes, str]:
     from lifeq_jax.export.onnx_int8 import FastWriter
 
-    return FastWriter(program).write()
+    writer = FastWriter(program)
+    content = writer.write()
+    where = f"the {writer.thresholds:,} thresholds of its {writer.fused} fused layers"
+    return content, f"{INT8_FILE}: {f'{writer.misplaced:,}' if writer.misplaced else 'none'} of {where} misplaced"
 
 
-FORMATS: dict[str, tuple[str, Callable[[Program], bytes]]] = {
+def _c(program: Program) -> tuple[bytes, str]:
+    return write_c(program), ""
+
+
+FORMATS: dict[str, tuple[str, Callable[[Program], tuple[bytes, str]]]] = {
     "onnx": (ONNX_FILE, _exact_onnx),
     "int8": (INT8_FILE, _fast_onnx),
-    "c": (C_FILE, write_c),
+    "c": (C_FILE, _c),
 }
-"""File and writer by the name of a format; packed, which all of them come with, is not one."""
+"""File and writer by the name of a format; packed, which all of them come with, is not one. A writer gives the content
+and, for a file that is not exact, how far it is from the program."""
 
 
 def choose_formats(names: Sequence[str] | None) -> tuple[list[str], str]:
@@ -91,10 +99,13 @@ def export_network(
     part.mkdir(parents=True)
     try:
         write_packed(part, lowered.program, about, threshold_rows(lowered))
+        remarks = []
         for name in chosen:
             file, write = FORMATS[name]
             try:
-                add_file(part, file, write(lowered.program))
+                content, said = write(lowered.program)
+                add_file(part, file, content)
+                remarks += [said] if said else []
             except Refusal as refusal:
                 if formats is not None:
                     raise
@@ -107,7 +118,7 @@ def export_network(
             add_section(part, "check", {"codes": flips._asdict(), "files": rows})
             notes += _disagreements(agreement)
         sizes = {path.name: path.stat().st_size for path in part.iterdir()}
-        report = _report(about, lowered, flips, agreement, sizes)
+        report = _report(about, lowered, flips, agreement, sizes, remarks)
         (part / REPORT).write_text(report + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
@@ -125,12 +136,17 @@ def _disagreements(agreement: dict[str, Agreement]) -> list[str]:
 
 
 def _report(
-    about: About, lowered: Lowered, flips: Flips | None, agreement: dict[str, Agreement], sizes: dict[str, int]
+    about: About,
+    lowered: Lowered,
+    flips: Flips | None,
+    agreement: dict[str, Agreement],
+    sizes: dict[str, int],
+    remarks: Sequence[str],
 ) -> str:
     title = f"# {about.run.get('name', 'network')}, stage {about.run.get('stage', '')}"
     parts = [title, layer_table(lowered), summary(lowered, flips).replace("\n", "  \n")]
-    if agreement:
-        parts += [agreement_table(agreement, sizes), EXACT]
+    parts += [agreement_table(agreement, sizes)] if agreement else []
+    parts += [*remarks, *([EXACT] if agreement else [])]
     return "\n\n".join(parts)
 
 

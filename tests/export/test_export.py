@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import shutil
 
 import numpy as np
@@ -57,6 +58,8 @@ def test_the_report(written):
     thresholds = sum(staged.thresholds for staged in result.lowered.staged)
     assert f"thresholds {thresholds:,}, none misplaced" in report
     assert "codes 2,592: 0 differ, in 0 images" in report
+    [(wrong, fast, layers)] = re.findall(r"model.int8.onnx: (\w+) of the (\S+) thresholds of its (\d+) fused", report)
+    assert wrong == "none" and 0 < int(fast.replace(",", "")) <= thresholds and int(layers) > 0
     assert len([line for line in lines if line.startswith("| model.")]) == 4 - (compiler() is None)
 
 
