@@ -58,7 +58,7 @@ class Search:
 
         Example:
             >>> space = {"stages.2.learning_rate": lq.Between(0.01, 1.0)}
-            >>> found = lq.search(recipe, space, folder / "search", trials=2)
+            >>> found = lq.search(recipe, space, folder / "one key", trials=2)
             >>> print(found.table())  # doctest: +ELLIPSIS
             | stages.2.learning_rate | average_accuracy | status ...
         """
@@ -114,7 +114,7 @@ def search(
 
     Example:
         >>> space = {"stages.2.learning_rate": lq.Between(0.01, 1.0), "loss": ["cross_entropy", "ball_shift"]}
-        >>> found = lq.search(recipe, space, folder / "search", trials=2)
+        >>> found = lq.search(recipe, space, folder / "two keys", trials=2)
         >>> len(found.trials), sorted(found.values)
         (2, ['loss', 'stages.2.learning_rate'])
     """

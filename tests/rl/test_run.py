@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_used(finished, tmp_path
     shutil.rmtree(folder / "checkpoints" / "float" / "3" / "network")
     damaged, stands = read_agent(folder, 0).notes
     assert "checkpoints/float/3 cannot be read: " in damaged and damaged.endswith("; the older 2 is used")
-    assert stands == "the stage is not finished; this is after 1 tasks"
+    assert stands == "the stage is not finished; this is after 1 task"
     run_games(RECIPE, folder, said.append)
     assert said[0] == damaged
     same(folder, finished[0])
