@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 from lifeq_jax.api.cells import GridPoint, make_cells, value_of
 from lifeq_jax.api.runs import Row
 from lifeq_jax.api.shown import MarkdownTable
-from lifeq_jax.api.sweep import cell_row, train_cell
+from lifeq_jax.api.sweep import cell_row, hold, train_cell
 from lifeq_jax.core.config import Part, Recipe, digest, kind_of
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.game_recipe import check_kind
@@ -91,7 +92,8 @@ def search(
     then near those that did well. A trial trains its seeds one after the other. From the sixth trial on it is pruned,
     without the rest of its seeds, once its mean is below the median of the trials before it at as many seeds. What is
     drawn depends on the trials before it alone: a search that was stopped goes on as if it had not been. Several
-    processes, on any machines that share the folder, share the trials: start the same search in each.
+    processes, on any machines that share the folder, share the trials: start the same search in each. Each returns when
+    all trials are done.
 
     The folder holds Optuna's journal, chosen.json with the chosen values, and the runs, laid out as by `sweep`.
 
@@ -123,14 +125,17 @@ def search(
     corners = make_cells(recipe, {key: _ends(recipe, key, values) for key, values in space.items()}, "validation")
     trunks = tuple(one for one in corners[0].trunks if all(one in cell.trunks for cell in corners))
     study = _study(optuna, recipe, space, folder)
-    while (claimed := _claim(optuna, study, recipe, space, folder, trials)) is not None:
+    running = optuna.trial.TrialState.RUNNING
+    while (claimed := _claim(optuna, study, recipe, space, folder, trials)) or study.get_trials(states=[running]):
+        if claimed is None:
+            time.sleep(1)  # others train these
+            continue
         trial, lock = claimed
         with lock:
-            [cell] = make_cells(
-                recipe, {key: [value] for key, value in _values(space, trial.params).items()}, "validation"
-            )
+            values = {key: [value] for key, value in _values(space, trial.params).items()}
+            [cell] = make_cells(recipe, values, "validation")
             _evaluate(optuna, study, trial, cell._replace(trunks=trunks), folder, seeds, log)
-        log(f"trial {trial.number + 1} of {trials}: {study.trials[trial.number].state.name.lower()}")
+        log(f"trial {trial.number + 1}: {study.trials[trial.number].state.name.lower()}")
     return _result(study, recipe, space, folder)
 
 
@@ -255,7 +260,8 @@ def _evaluate(
     """Trains the seeds of a trial and tells the study."""
     values: list[float] = []
     for seed in seeds:
-        train_cell(folder, cell, [seed], log)
+        with hold(folder, cell.recipe):  # another process may try the same values
+            train_cell(folder, cell, [seed], log)
         row = cell_row(folder, cell, seed)
         if row["status"] != "finished":
             trial.set_user_attr("why", row["status"])

@@ -163,7 +163,7 @@ def sweep(
     with tqdm(total=len(left) * len(made.seeds), desc="sweep", unit="run") as bar:
         while left:
             for cell in list(left):
-                with contextlib.suppress(Timeout), _lock(made.folder, cell.recipe, timeout=0):
+                with contextlib.suppress(Timeout), hold(made.folder, cell.recipe, timeout=0):
                     train_cell(made.folder, cell, made.seeds, log)
                     left.remove(cell)
                     bar.update(len(made.seeds))
@@ -191,7 +191,7 @@ def _train(folder: Path, place: Path, recipe: AnyRecipe, trunks: Trunks, seeds: 
     fresh = [seed for seed in seeds if not (place / f"seed{seed}" / CONFIG).exists()]
     if fresh and trunks:
         shared = _shared(folder, trunks[-1])
-        with _lock(folder, trunks[-1]):  # other processes wait for it
+        with hold(folder, trunks[-1]):  # other processes wait for it
             _train(folder, shared, trunks[-1], trunks[:-1], fresh, log)
         for seed in fresh:
             if status(shared / f"seed{seed}") == "finished":
@@ -205,7 +205,7 @@ def _train(folder: Path, place: Path, recipe: AnyRecipe, trunks: Trunks, seeds: 
         run_seeds(recipe, wanted, place, log)
 
 
-def _lock(folder: Path, recipe: AnyRecipe, timeout: float = -1) -> FileLock:
+def hold(folder: Path, recipe: AnyRecipe, timeout: float = -1) -> FileLock:
     """Of a cell or of shared stages, for the process that trains it; the system unlocks it if the process is killed."""
     locks = folder / "locks"
     try:

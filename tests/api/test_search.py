@@ -1,13 +1,18 @@
 """Searches: validation images choose, stopped ones go on as if they had not been, several processes share them."""
 
 import json
+import threading
+import time
 
 import jax
 import pytest
 from filelock import FileLock
 
 import lifeq_jax as lq
+from lifeq_jax.api.cells import make_cells
+from lifeq_jax.api.search import JOURNAL, _distributions
 from lifeq_jax.cli import main
+from lifeq_jax.core.config import digest
 
 pytest.importorskip("optuna", reason="the extra `search` is not installed")
 RATE, STRENGTH = "stages.0.learning_rate", "method.args.strength"
@@ -74,18 +79,43 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(whole, short, t
 
 
 def test_processes_share_the_trials(short, tmp_path):
-    """A trial under way whose lock another process holds is left to it, and no more than asked for are begun."""
+    """A trial that another process works on is left to it, waited for, and counted."""
     lq.search(short, SPACE, tmp_path, trials=1)
     import optuna
 
-    from lifeq_jax.api.search import JOURNAL
-
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL))
     study = optuna.load_study(study_name="search", storage=optuna.storages.JournalStorage(backend))
-    theirs = study.ask({RATE: optuna.distributions.FloatDistribution(1e-3, 1.0, log=True)})
-    with FileLock(tmp_path / f".trial{theirs.number}.lock"):
-        assert len(lq.search(short, SPACE, tmp_path, trials=2).trials) == 1
-        assert len(lq.search(short, SPACE, tmp_path, trials=3).trials) == 2
+    theirs, locked = study.ask(_distributions(optuna, short, SPACE)), threading.Event()
+
+    def other():
+        with FileLock(tmp_path / f".trial{theirs.number}.lock"):
+            locked.set()
+            while len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) < 2:
+                time.sleep(0.1)
+            time.sleep(2)
+            theirs.report(0.5, 1)
+            study.tell(theirs, 0.5)
+
+    threading.Thread(target=other).start()
+    assert locked.wait(60)
+    found = lq.search(short, SPACE, tmp_path, trials=3)
+    assert len(found.trials) == 3 and found.trials[theirs.number]["average_accuracy"] == 0.5
+
+
+def test_two_processes_may_try_the_same_values(short, tmp_path):
+    [cell] = make_cells(short, {RATE: [0.1]}, "validation")
+    (tmp_path / "locks").mkdir()
+    lock, locked, seen = FileLock(tmp_path / "locks" / digest(cell.recipe), thread_local=False), threading.Event(), []
+
+    def other():
+        with lock:
+            locked.set()
+            time.sleep(3)
+
+    threading.Thread(target=other).start()
+    assert locked.wait(60)
+    found = lq.search(short, {RATE: [0.1]}, tmp_path, trials=1, log=lambda line: seen.append(lock.is_locked))
+    assert found.values == {RATE: 0.1} and len(seen) > 1 and not any(seen)
 
 
 def test_a_trial_that_diverges_is_a_result(short, tmp_path):
