@@ -24,7 +24,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m benchmarks", description="Measure speed on this machine.")
+    parser = Parser(
+        prog="python -m benchmarks", description="Measure speed on this machine, or the accuracy of every method."
+    )
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     text = (
         "training images/s, float, LifeQuant, ClimbQ, LSQ with freezing and BLIP, beside what the device can do at most"
@@ -62,7 +64,24 @@ def _parser() -> Parser:
     many.add_argument("--tasks", type=int, default=100, help="tasks of the run")
     many.add_argument("--json", type=Path, help="also write the numbers to this file")
     _add_batch(many)
+    lqcl = add_command(
+        commands, "lqcl", _lqcl, "average accuracy of every method on five sequences of unbalanced tasks"
+    )
+    lqcl.add_argument(
+        "--sequences", nargs="+", metavar="NAME", help="of those in benchmarks/lqcl_data.py (default: all)"
+    )
+    lqcl.add_argument("--rows", nargs="+", metavar="NAME", help="of those in benchmarks/lqcl_rows.py (default: all)")
+    lqcl.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="that are measured on test images")
+    lqcl.add_argument("--trials", type=int, default=10, help="settings tried for a row on validation images")
+    lqcl.add_argument("--bits", type=int, default=4, help="other bits than 4 take the settings found at 4")
+    lqcl.add_argument("--out", type=Path, default=Path("results/lqcl"), help="folder of the results")
     return parser
+
+
+def _lqcl(options: argparse.Namespace) -> None:
+    from benchmarks.lqcl import run_lqcl
+
+    print(run_lqcl(options.sequences, options.rows, options.seeds, options.trials, options.bits, options.out))
 
 
 def _add(commands: Any, name: str, text: str, repeats: int = 9, steps: int | None = 4) -> argparse.ArgumentParser:

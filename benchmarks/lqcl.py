@@ -1,0 +1,126 @@
+"""The benchmark lqcl: settings of every row searched on validation images, then measured once on test images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+import lifeq_jax as lq
+from benchmarks.lqcl_data import FOLDER, SEQUENCES, few_shot_classes, prepare_sequence
+from benchmarks.lqcl_rows import RATE, ROWS, row_recipe
+from benchmarks.lqcl_table import tables
+from lifeq_jax import Part, Recipe
+from lifeq_jax.core.files import write_whole
+from lifeq_jax.core.lookup import lookup
+from lifeq_jax.core.refusal import Diverged
+from lifeq_jax.runs.provenance import commit, machine
+from lifeq_jax.runs.read import Run
+
+RUNS = Path("runs/lqcl")
+SEARCH_SEEDS = (10,)  # none of the seeds that are measured
+TRIALS = {"best": 30}  # of the rows that search more than a rate and strengths
+METRICS = ("average_accuracy", "learning_accuracy", "forgetting")
+
+
+def run_lqcl(
+    sequences: Sequence[str] | None,
+    rows: Sequence[str] | None,
+    seeds: Sequence[int],
+    trials: int,
+    bits: int,
+    out: Path,
+) -> str:
+    """Completes rows of sequences (None: all), each in a file of the folder `out`; returns all tables as Markdown.
+
+    What the files hold is not done again. Several processes share the rows. Refuses unknown names."""
+    for name in sequences or ():
+        lookup(SEQUENCES, name, "sequence")
+    for name in rows or ():
+        lookup(ROWS, name, "row")
+    for sequence in sequences or SEQUENCES:
+        prepare_sequence(sequence)
+        for row in rows or ROWS:
+            try:
+                with FileLock(FOLDER / f".{sequence}-{row}.lock", timeout=0):
+                    complete_row(out / sequence / f"{row}.json", sequence, row, bits, seeds, trials)
+            except Timeout:
+                print(f"{sequence}, {row}: another process works on it", flush=True)
+    return tables(out)
+
+
+def complete_row(file: Path, sequence: str, row: str, bits: int, seeds: Sequence[int], trials: int) -> None:
+    """Searches the settings of a row and measures its seeds at some bits, unless the file says that this was done."""
+    known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"runs": []}
+    recipe = row_recipe(sequence, row, bits)
+    if "search" not in known:
+        known["search"] = _search(sequence, row, TRIALS.get(row, trials))
+        _write(file, known)
+    there = {run["seed"] for run in known["runs"] if run["bits"] == bits}
+    left = [seed for seed in seeds if seed not in there]
+    if left:
+        chosen = {key: _part(value) for key, value in known["search"]["values"].items()}
+        known["runs"] += _measure(recipe.replace({**chosen, "data.validation": 0.0}), sequence, row, bits, left)
+        known["runs"].sort(key=lambda run: (-run["bits"], run["seed"]))
+        _write(file, known)
+        print(f"{sequence}, {row}: {_told(known['runs'], bits)}", flush=True)
+
+
+def _search(sequence: str, row: str, trials: int) -> dict[str, Any]:
+    recipe, space = row_recipe(sequence, row), {**RATE, **ROWS[row].space}
+    folder = RUNS / sequence / row / "search"
+    found = lq.search(recipe, space, folder, trials=trials, seeds=SEARCH_SEEDS)
+    said = {"seeds": SEARCH_SEEDS, "commit": commit(), "machine": machine()}
+    tried = [{key: _plain(value) for key, value in trial.items()} for trial in found.trials]
+    return {"values": {key: _plain(value) for key, value in found.values.items()}, **said, "trials": tried}
+
+
+def _measure(recipe: Recipe, sequence: str, row: str, bits: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    few = few_shot_classes(sequence, recipe.data.num_tasks)
+    try:
+        runs = lq.train(recipe, RUNS / sequence / row / f"{bits}bit", seeds=seeds, log=lambda line: None)
+    except Diverged as error:
+        return [{"bits": bits, "seed": seed, "status": f"diverged: {error}"} for seed in seeds]
+    lost = [{"bits": bits, "seed": _seed(folder), "status": status} for folder, status in runs.others]
+    return [*(_numbers(run, row_of, bits, few) for run, row_of in zip(runs.finished, runs.rows(), strict=False)), *lost]
+
+
+def _numbers(run: Run, row: Mapping[str, Any], bits: int, few: np.ndarray) -> dict[str, Any]:
+    correct, images = run.classes.correct.sum(0)[few], run.classes.images.sum(0)[few]
+    return {
+        "bits": bits,
+        "seed": run.recipe.seed,
+        "status": "finished",
+        **{name: row[name] for name in METRICS},
+        "few_shot": float(np.mean(correct / images)) if len(few) else None,
+        "bytes": run.network.bytes,
+        "seconds": run.seconds,
+        "commit": run.commit,
+    }
+
+
+def _seed(folder: Path) -> int:
+    return int(folder.name.removeprefix("seed"))
+
+
+def _told(runs: Sequence[Mapping[str, Any]], bits: int) -> str:
+    done = [run["average_accuracy"] for run in runs if run["bits"] == bits and run["status"] == "finished"]
+    return f"{bits} bits, average accuracy {100 * np.mean(done):.2f} % of {len(done)} seeds" if done else "diverged"
+
+
+def _plain(value: Any) -> Any:
+    """As JSON; a Part, a name or (name, arguments) of a table's row as an object."""
+    if isinstance(value, tuple) and not isinstance(value, Part):
+        value = Part(*value)
+    return {"name": value.name, "args": dict(value.args)} if isinstance(value, Part) else value
+
+
+def _part(value: Any) -> Any:
+    return Part(value["name"], value["args"]) if isinstance(value, dict) else value
+
+
+def _write(file: Path, known: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(known, indent=1) + "\n")

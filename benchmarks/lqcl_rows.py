@@ -1,0 +1,120 @@
+"""The rows of the benchmark's tables: what each changes in a sequence's recipe, and what is searched for it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import lifeq_jax as lq
+from benchmarks.lqcl_data import ALL, PART
+from lifeq_jax import Between, Part, Recipe
+
+REFERENCE = "replay"  # the row that others are compared with: fine-tuning with replay
+RATE = {"stages.-1.learning_rate": Between(0.003, 0.3)}  # searched for every row
+
+
+class Row(NamedTuple):
+    """A row of a table."""
+
+    says: str
+    """What it is, for the table's legend."""
+    changes: Mapping[str, Any] = {}
+    """Dotted key -> value, of the sequence's recipe."""
+    space: Mapping[str, Any] = {}
+    """What is searched beside the learning rate, as of `lq.search`."""
+
+
+def _method(name: str, **args: Any) -> dict[str, Any]:
+    return {"method": Part(name, args)}
+
+
+_STRENGTH = "method.args.strength"
+_LSQ = {"weight_quantizer": Part("lsq"), "act_quantizer": Part("lsq"), "optimizer.learned_rate": 1e-3}
+_LEARNED = {"optimizer.learned_rate": Between(1e-5, 1e-2)}
+
+ROWS = {
+    # bounds
+    "joint": Row("all images of finished tasks are replayed: bound of continual learning", {"data.csv": ALL}),
+    "float": Row(
+        "fine-tuning with replay at 32 bits: bound of quantization",
+        {"stages.-1.weight_bits": 32, "stages.-1.act_bits": 32},
+    ),
+    # without a method
+    REFERENCE: Row("fine-tuning with replay, the reference"),
+    "finetune": Row("fine-tuning without replay", {"data.replay": False}),
+    # methods, all with the same replay
+    "agem": Row("A-GEM", _method("agem")),
+    "blip": Row(
+        "BLIP, weights at the bits it gives them, norms frozen after the first task",
+        {**_method("blip"), "stages.-1.weight_bits": 32, "norm_tasks": 1, "importance_data": "train"},
+        {"method.args.prior": Between(1e-10, 1e-6)},
+    ),
+    "derpp": Row(
+        "DER++", _method("derpp"), {"method.args.alpha": Between(0.02, 2), "method.args.beta": Between(0.1, 4)}
+    ),
+    "er_ace": Row("ER-ACE", _method("er_ace"), {"method.args.full": Between(0.003, 1)}),
+    "ewc": Row("EWC", _method("ewc"), {_STRENGTH: Between(1e-2, 1e3)}),
+    "lwf": Row("learning without forgetting", _method("lwf"), {_STRENGTH: Between(0.1, 10)}),
+    "mas": Row("memory-aware synapses", _method("mas"), {_STRENGTH: Between(1e-4, 1e1)}),
+    "rwalk": Row("Riemannian walk", _method("rwalk"), {_STRENGTH: Between(1e-2, 1e3)}),
+    "scp": Row("sliced Cramer preservation", _method("scp"), {_STRENGTH: Between(1e-4, 1e1)}),
+    "si": Row("synaptic intelligence", _method("si"), {_STRENGTH: Between(1e-2, 1e2)}),
+    # losses
+    "ball": Row("BaLL (balanced softmax)", {"loss": Part("ball_log_prior")}),
+    "homovar": Row("HomoVar", {"loss": Part("homovar")}),
+    # quantizers and oscillation control
+    "lsq": Row("LSQ", _LSQ, _LEARNED),
+    "lsq_dampen": Row(
+        "LSQ with dampening",
+        {**_LSQ, "oscillation": Part("dampen", {"momentum": 0.01})},
+        {**_LEARNED, "oscillation.args.strength": Between(1e-3, 1e1)},
+    ),
+    "lsq_freeze": Row(
+        "LSQ with freezing",
+        {**_LSQ, "oscillation": Part("freeze", {"momentum": 0.01})},
+        {**_LEARNED, "oscillation.args.threshold_end": Between(0.005, 0.1)},
+    ),
+    "distill": Row(
+        "distillation from the float network of the first task",
+        {"distillation": Part("from_float")},
+        {"distillation.args.strength": Between(0.1, 10)},
+    ),
+    # the papers' own combinations
+    "climbq": Row(
+        "ClimbQ: CDF quantizers and HomoVar",
+        {"weight_quantizer": Part("cdf"), "act_quantizer": Part("cdf_activation"), "loss": Part("homovar")},
+    ),
+    "lifequant": Row(
+        "LifeQuant: ProxQ, BaLL, importance",
+        {**_method("lifequant", loss="ball_log_prior"), "loss": Part("ball_log_prior")},
+        {_STRENGTH: Between(1e-1, 1e3), "method.args.prox": Between(1e-6, 1e-3)},
+    ),
+    # what no paper has
+    "best": Row(
+        "the combination that a search over all of these found",
+        {"optimizer.learned_rate": 1e-3},
+        {
+            "method": ["finetune", "derpp", ("er_ace", {"full": 0.1}), "lifequant", ("ewc", {"strength": 1.0}), "lwf"],
+            "loss": ["cross_entropy", "ball_log_prior", "homovar"],
+            "weight_quantizer": ["proxq", "lsq"],
+            "act_quantizer": ["activation", "lsq"],
+            "oscillation": ["none", ("freeze", {"momentum": 0.01})],
+            "distillation": ["none", "from_float"],
+            "reestimation_batches": [0, 20],
+        },
+    ),
+}
+
+
+def sequence_recipe(sequence: str, bits: int = 4) -> Recipe:
+    """The recipe of a sequence: that of recipes/benchmark/lqcl.py at other bits of weights and activations."""
+    return lq.load_recipe(f"benchmark/{sequence}").replace(
+        {"stages.-1.weight_bits": bits, "stages.-1.act_bits": bits, "stages.-1.name": f"w{bits}a{bits}"}
+    )
+
+
+def row_recipe(sequence: str, row: str, bits: int = 4) -> Recipe:
+    """The recipe of a row, before anything has been searched for it."""
+    recipe = sequence_recipe(sequence, bits)
+    changes = dict(ROWS[row].changes)
+    if changes.get("data.csv") == ALL:
+        changes["data.csv"] = recipe.data.csv.removesuffix(PART) + ALL
+    return recipe.replace(changes)

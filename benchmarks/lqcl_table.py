@@ -1,0 +1,99 @@
+"""The tables of the benchmark lqcl, from the files of its rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lqcl_data import SEQUENCES
+from benchmarks.lqcl_rows import REFERENCE, ROWS
+from lifeq_jax.core.files import write_whole
+from lifeq_jax.core.markdown import markdown_table
+from lifeq_jax.metrics.continual import mean_and_std
+from lifeq_jax.report.tables import per_cent, with_spread
+
+Numbers = Sequence[Mapping[str, Any]]  # of the runs of a row
+HEAD = (
+    "row",
+    "n",
+    "average accuracy",
+    "minus replay",
+    "forgetting",
+    "few-shot classes",
+    "bytes",
+    "seconds",
+    "settings",
+)
+NOTE = (
+    "Test images, per cent, mean ± sample standard deviation over n seeds, rows sorted by their mean. `minus replay`: "
+    f"the average accuracy minus that of the row `{REFERENCE}` with the same seed. Few-shot classes: those that have "
+    "fewer than half as many images in the last task's training data, replay included, as the largest. Bytes: weights "
+    "at their bits, all else as float32. Seconds: of a seed; the seeds of a row share a program and its compilation. "
+    "Settings: found on validation images; [docs/benchmark.md](../../docs/benchmark.md) has the protocol."
+)
+
+
+def tables(out: Path) -> str:
+    """All tables as Markdown, one for each sequence and bit-width, also written to `out`/README.md."""
+    parts = ["# lqcl", NOTE]
+    for sequence in SEQUENCES:
+        known = {row: json.loads(file.read_text()) for row in ROWS if (file := out / sequence / f"{row}.json").exists()}
+        for bits in sorted({run["bits"] for row in known.values() for run in row["runs"]}, reverse=True):
+            parts += [f"## {sequence}, {bits} bits", table(known, bits)]
+    parts += ["## Rows", "\n".join(f"- `{name}`: {row.says}" for name, row in ROWS.items())]
+    text = "\n\n".join(parts) + "\n"
+    write_whole(out / "README.md", text)
+    return text
+
+
+def table(known: Mapping[str, Mapping[str, Any]], bits: int) -> str:
+    """The table of a sequence from {row: content of its file}."""
+    runs = {row: _of(content["runs"], bits) for row, content in known.items()}
+    reference = {run["seed"]: run["average_accuracy"] for run in runs.get(REFERENCE, [])}
+    lines = []
+    for row, own in sorted(runs.items(), key=lambda pair: -_mean(pair[1])):
+        if own:
+            paired = [run["average_accuracy"] - reference[run["seed"]] for run in own if run["seed"] in reference]
+            few = [run["few_shot"] for run in own if run["few_shot"] is not None]
+            lines.append(
+                [
+                    row,
+                    str(len(own)),
+                    _spread(own, "average_accuracy"),
+                    per_cent(*mean_and_std(paired)) if paired and row != REFERENCE else "",
+                    _spread(own, "forgetting"),
+                    per_cent(*mean_and_std(few)) if few else "",
+                    str(own[0]["bytes"]),
+                    with_spread(mean_and_std([run["seconds"] for run in own])[0], digits=0),
+                    _settings(known[row]["search"]["values"]),
+                ]
+            )
+    lost = [f"- {row}: {run['seed']}, {run['status']}" for row in known for run in _lost(known[row]["runs"], bits)]
+    return "\n\n".join([markdown_table(HEAD, lines), *(["Not finished:\n\n" + "\n".join(lost)] if lost else [])])
+
+
+def _of(runs: Numbers, bits: int) -> Numbers:
+    return [run for run in runs if run["bits"] == bits and run["status"] == "finished"]
+
+
+def _lost(runs: Numbers, bits: int) -> Numbers:
+    return [run for run in runs if run["bits"] == bits and run["status"] != "finished"]
+
+
+def _mean(runs: Numbers) -> float:
+    return mean_and_std([run["average_accuracy"] for run in runs])[0] if runs else -1.0
+
+
+def _spread(runs: Numbers, metric: str) -> str:
+    return per_cent(*mean_and_std([run[metric] for run in runs]))
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.removeprefix('stages.-1.')} {_value(value)}" for key, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        args = ", ".join(f"{name}={one}" for name, one in value["args"].items())
+        return f"{value['name']}({args})" if args else value["name"]
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,69 @@
+"""The five sequences of the benchmark lqcl (low-bit continual learning), each with fine-tuning with replay at 4 bits.
+
+    python -m benchmarks lqcl            (in a checkout: makes the CSV files, searches, trains, writes the tables)
+    lifeq-jax train benchmark/digits     (one run, once the CSV files are there)
+
+Protocol, rows and how settings are searched: docs/benchmark.md. Sizes and epochs are such that a run takes at most 45
+seconds on two cores. Not from a paper.
+Ours: results/lqcl."""
+
+from lifeq_jax import Optimizer, Part, Recipe, Stage, datasets
+
+_OPTIMIZER = Optimizer(schedule="cosine", max_norm=10.0)
+
+digits = Recipe(
+    name="lqcl_digits",
+    data=datasets.digits(csv="data/lqcl/digits/part", num_tasks=3, batch_size=32, validation=0.2),
+    model=Part("resnet8"),
+    stages=(
+        Stage("w32a32", weight_bits=32, act_bits=32, epochs=10, learning_rate=0.1, tasks=1),
+        Stage("w4a4", weight_bits=4, act_bits=4, epochs=10, learning_rate=0.05),
+    ),
+    optimizer=_OPTIMIZER,
+    evaluate_every=0,
+    checkpoint_every=1000,
+)
+"""lqcl: ResNet-8, scikit-learn's digits in 3 tasks, 75 % of the classes replaced, 20 % replay"""
+
+digits_long_tail = digits.replace(
+    {"name": "lqcl_digits_long_tail", "data.csv": "data/lqcl/digits_long_tail/part", "data.batch_size": 16}
+)
+"""lqcl: the same with a long tail in each task, the largest class ten times the smallest"""
+
+mnist_pairs = Recipe(
+    name="lqcl_mnist_pairs",
+    data=datasets.mnist(csv="data/lqcl/mnist_pairs/part", num_tasks=5, batch_size=64, validation=0.2),
+    model=Part("mlp", {"hidden": 256, "layers": 2}),
+    stages=(
+        Stage("w32a32", weight_bits=32, act_bits=32, epochs=3, learning_rate=0.05, tasks=1),
+        Stage("w4a4", weight_bits=4, act_bits=4, epochs=3, learning_rate=0.02),
+    ),
+    optimizer=_OPTIMIZER,
+    evaluate_every=0,
+    checkpoint_every=1000,
+)
+"""lqcl: perceptron, a fifth of MNIST in 5 tasks of 2 digits, one head, 2 % replay"""
+
+mnist_permuted = mnist_pairs.replace(
+    {"name": "lqcl_mnist_permuted", "data.csv": "data/lqcl/mnist_permuted/part", "data.permuted": True}
+)
+"""lqcl: perceptron, a tenth of MNIST in 5 permutations of its pixels, one head, 2 % replay"""
+
+cifar10 = digits.replace(
+    {
+        "name": "lqcl_cifar10",
+        "data": datasets.cifar10(
+            root="data/cifar10_16",
+            csv="data/lqcl/cifar10/part",
+            num_tasks=3,
+            image=(16, 16, 3),
+            crop=(16, 16),
+            pad=2,
+            batch_size=64,
+            validation=0.2,
+        ),
+        "stages.0.epochs": 8,
+        "stages.1.epochs": 8,
+    }
+)
+"""lqcl: ResNet-8, a tenth of CIFAR-10 at 16x16 in 3 tasks, 75 % of the classes replaced, 20 % replay"""
