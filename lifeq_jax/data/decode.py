@@ -1,10 +1,13 @@
 """Image files to 8-bit pixels: the formats that training reads, and all others that Pillow reads."""
 
 import io
+import math
+import os
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.order import ImageSpec
 from lifeq_jax.data.tables import BrokenImage
 
+KEPT_BYTES = 2**27
 PNG_HEAD, JPEG_HEAD = b"\x89PNG", b"\xff\xd8\xff"
 STORED = ("PNG", "JPEG")  # formats that training reads
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -105,11 +109,36 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(root: Path, paths: Sequence[str], spec: ImageSpec) -> np.ndarray:
-    """All files of one size under `root` as one uint8 array (n, h, w, c); refuses what `read_under` refuses."""
+    """All files of one size under `root` as one uint8 array (n, h, w, c), which must not be written to; refuses what
+    `read_under` refuses.
+
+    The newest sets of at most KEPT_BYTES are kept: runs of one process on the same files, as a sweep's, decode them
+    once. A file is the same if its path, number, size and times of change are."""
+    paths = tuple(paths)
+    if len(paths) * math.prod(spec.stored) > KEPT_BYTES:
+        return _decode(root, paths, spec)
+    return _kept(root, paths, spec, tuple(_version(root, path) for path in paths))
+
+
+def _decode(root: Path, paths: tuple[str, ...], spec: ImageSpec) -> np.ndarray:
     images = np.empty((len(paths), *spec.stored), np.uint8)
     for place, path in enumerate(tqdm(paths, "decoding", disable=None, leave=False)):
         images[place] = read_under(root, path, spec)
+    images.flags.writeable = False
     return images
+
+
+@lru_cache(maxsize=4)
+def _kept(root: Path, paths: tuple[str, ...], spec: ImageSpec, versions: tuple[object, ...]) -> np.ndarray:
+    return _decode(root, paths, spec)
+
+
+def _version(root: Path, path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(os.path.join(root, path))
+    except OSError:
+        return None  # which `read_under` refuses
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def read_under(root: Path, path: str, spec: ImageSpec) -> np.ndarray:

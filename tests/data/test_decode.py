@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +55,20 @@ def test_decodes_in_the_given_order(saved, tmp_path):
     images = decode(tmp_path, ["b.png", "a.png", "b.png"], COLOR)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, np.stack([255 - PIXELS, PIXELS, 255 - PIXELS]))
+
+
+def test_files_are_decoded_once_until_one_changes(saved, tmp_path):
+    path = saved(Image.fromarray(PIXELS))
+    first = decode(tmp_path, ["x.png"], COLOR)
+    assert decode(tmp_path, ["x.png"], COLOR) is first and not first.flags.writeable
+    assert decode(tmp_path, ["x.png"], GRAY).shape == (1, 4, 6, 1)
+    before = path.stat()
+    path.write_bytes(saved(Image.fromarray(255 - PIXELS), "y.png").read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    np.testing.assert_array_equal(decode(tmp_path, ["x.png"], COLOR), 255 - PIXELS[None])
+    path.unlink()
+    with pytest.raises(Refusal, match=r"x\.png is not a readable image"):
+        decode(tmp_path, ["x.png"], COLOR)
 
 
 def test_a_refusal_names_the_file_and_the_way_out(saved):
