@@ -5,6 +5,7 @@
 # make notebooks   runs all notebooks with their own settings, with outputs and docs/figures; ten minutes on 2 free cores
 # make kills       kills runs of every method KILLS (100) times, resumes them and compares with unbroken ones, bit for bit
 # make ablation    results/ablation_digits: every method on digits, five seeds; about an hour on 2 cores
+# make benchmark   results/lqcl: every method on five sequences, settings searched; some ten hours on 2 cores (docs/benchmark.md)
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
 # make blip        results/blip_mnist: BLIP and its baselines on MNIST (images under data/mnist); an hour on 2 cores
@@ -18,7 +19,7 @@ DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := lifequant/resnet20_digits
 RUN := runs/lifequant_resnet20_digits/seed0
 
-.PHONY: quickstart test lint types wheel docs fuzz kills notebooks ablation cifar10 oscillations climbq blip games clean
+.PHONY: quickstart test lint types wheel docs fuzz kills notebooks ablation benchmark cifar10 oscillations climbq blip games clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -67,6 +68,10 @@ kills: $(VENV)/installed-dev
 
 ablation: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/ablation_digits.sh
+
+benchmark: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[search]'
+	$(VENV)/bin/python -m benchmarks lqcl
 
 cifar10: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/cifar10_ll.sh

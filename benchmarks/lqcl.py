@@ -42,49 +42,52 @@ def run_lqcl(
         lookup(ROWS, name, "row")
     for sequence in sequences or SEQUENCES:
         prepare_sequence(sequence)
+        recipe = lq.load_recipe(f"benchmark/{sequence}")
         for row in rows or ROWS:
             try:
                 with FileLock(FOLDER / f".{sequence}-{row}.lock", timeout=0):
-                    complete_row(out / sequence / f"{row}.json", sequence, row, bits, seeds, trials)
+                    complete_row(out / sequence / f"{row}.json", recipe, row, bits, seeds, trials)
             except Timeout:
-                print(f"{sequence}, {row}: another process works on it", flush=True)
+                print(f"{recipe.name}, {row}: another process works on it", flush=True)
     return tables(out)
 
 
-def complete_row(file: Path, sequence: str, row: str, bits: int, seeds: Sequence[int], trials: int) -> None:
-    """Searches the settings of a row and measures its seeds at some bits, unless the file says that this was done."""
+def complete_row(file: Path, recipe: Recipe, row: str, bits: int, seeds: Sequence[int], trials: int) -> None:
+    """Searches the settings of a row of a sequence, at 4 bits, and measures its seeds at `bits`, unless the file says
+    that this was done."""
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"runs": []}
-    recipe = row_recipe(sequence, row, bits)
+    folder = RUNS / recipe.name / row
     if "search" not in known:
-        known["search"] = _search(sequence, row, TRIALS.get(row, trials))
+        space = {**RATE, **ROWS[row].space}
+        found = lq.search(
+            row_recipe(recipe, row), space, folder / "search", trials=TRIALS.get(row, trials), seeds=SEARCH_SEEDS
+        )
+        known["search"] = _record(found)
         _write(file, known)
     there = {run["seed"] for run in known["runs"] if run["bits"] == bits}
     left = [seed for seed in seeds if seed not in there]
     if left:
         chosen = {key: _part(value) for key, value in known["search"]["values"].items()}
-        known["runs"] += _measure(recipe.replace({**chosen, "data.validation": 0.0}), sequence, row, bits, left)
+        final = row_recipe(recipe, row, bits).replace({**chosen, "data.validation": 0.0})
+        known["runs"] += _measure(final, folder / f"{bits}bit", few_shot_classes(recipe.data), bits, left)
         known["runs"].sort(key=lambda run: (-run["bits"], run["seed"]))
         _write(file, known)
-        print(f"{sequence}, {row}: {_told(known['runs'], bits)}", flush=True)
+        print(f"{recipe.name}, {row}: {_told(known['runs'], bits)}", flush=True)
 
 
-def _search(sequence: str, row: str, trials: int) -> dict[str, Any]:
-    recipe, space = row_recipe(sequence, row), {**RATE, **ROWS[row].space}
-    folder = RUNS / sequence / row / "search"
-    found = lq.search(recipe, space, folder, trials=trials, seeds=SEARCH_SEEDS)
+def _record(found: lq.Search) -> dict[str, Any]:
     said = {"seeds": SEARCH_SEEDS, "commit": commit(), "machine": machine()}
     tried = [{key: _plain(value) for key, value in trial.items()} for trial in found.trials]
     return {"values": {key: _plain(value) for key, value in found.values.items()}, **said, "trials": tried}
 
 
-def _measure(recipe: Recipe, sequence: str, row: str, bits: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    few = few_shot_classes(sequence, recipe.data.num_tasks)
+def _measure(recipe: Recipe, folder: Path, few: np.ndarray, bits: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
     try:
-        runs = lq.train(recipe, RUNS / sequence / row / f"{bits}bit", seeds=seeds, log=lambda line: None)
+        runs = lq.train(recipe, folder, seeds=seeds, log=lambda line: None)
     except Diverged as error:
         return [{"bits": bits, "seed": seed, "status": f"diverged: {error}"} for seed in seeds]
-    lost = [{"bits": bits, "seed": _seed(folder), "status": status} for folder, status in runs.others]
-    return [*(_numbers(run, row_of, bits, few) for run, row_of in zip(runs.finished, runs.rows(), strict=False)), *lost]
+    lost = [{"bits": bits, "seed": _seed(place), "status": status} for place, status in runs.others]
+    return [*(_numbers(run, row, bits, few) for run, row in zip(runs.finished, runs.rows(), strict=False)), *lost]
 
 
 def _numbers(run: Run, row: Mapping[str, Any], bits: int, few: np.ndarray) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from lifeq_jax.core.config import Data
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.lifelong import make_lifelong
 from lifeq_jax.data.long_tail import long_tail_of_tasks
 from lifeq_jax.data.prepare import prepare
 from lifeq_jax.data.replay import make_replay
 from lifeq_jax.data.sequences import make_sequence
-from lifeq_jax.data.tables import read_image_table, select_rows, task_csv, write_table
+from lifeq_jax.data.tables import concat_tables, load_tasks, read_image_table, select_rows, task_csv, write_table
 
 FOLDER = Path("data/lqcl")
 PART, ALL = "part", "all"  # prefixes of the CSV files: with the sequence's share of replay, and with all rows replayed
@@ -31,15 +32,14 @@ def prepare_sequence(name: str) -> None:
             (folder / "done").touch()
 
 
-def few_shot_classes(name: str, num_tasks: int) -> np.ndarray:
+def few_shot_classes(data: Data) -> np.ndarray:
     """Classes that have, in the last task's training data with its replay, images, but fewer than half as many as the
     largest class; none where all tasks have the same images, permuted."""
-    prefix = FOLDER / name / PART
-    if not task_csv(prefix, "train", num_tasks - 1).exists():
+    if data.permuted:
         return np.zeros(0, np.int64)
-    tables = [read_image_table(task_csv(prefix, "train", num_tasks - 1))]
-    tables += [read_image_table(task_csv(prefix, "replay", task)) for task in range(num_tasks - 1)]
-    counts = np.bincount(np.concatenate([table.label for table in tables]))
+    tasks = load_tasks(Path(data.csv), data.num_tasks, root=None, num_classes=data.num_classes, replay=True)
+    tables = [tasks[-1].train, *(task.replay for task in tasks[:-1] if task.replay is not None)]
+    counts = np.bincount(concat_tables(tables).label)
     return np.flatnonzero((counts > 0) & (counts < counts.max() / 2))
 
 

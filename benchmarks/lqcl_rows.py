@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import lifeq_jax as lq
 from benchmarks.lqcl_data import ALL, PART
 from lifeq_jax import Between, Part, Recipe
 
@@ -104,17 +103,11 @@ ROWS = {
 }
 
 
-def sequence_recipe(sequence: str, bits: int = 4) -> Recipe:
-    """The recipe of a sequence: that of recipes/benchmark/lqcl.py at other bits of weights and activations."""
-    return lq.load_recipe(f"benchmark/{sequence}").replace(
-        {"stages.-1.weight_bits": bits, "stages.-1.act_bits": bits, "stages.-1.name": f"w{bits}a{bits}"}
-    )
-
-
-def row_recipe(sequence: str, row: str, bits: int = 4) -> Recipe:
-    """The recipe of a row, before anything has been searched for it."""
-    recipe = sequence_recipe(sequence, bits)
+def row_recipe(recipe: Recipe, row: str, bits: int = 4) -> Recipe:
+    """The recipe of a row before anything has been searched for it: that of a sequence, with weights and activations at
+    some bits, and with the row's changes."""
+    at_bits = {"stages.-1.weight_bits": bits, "stages.-1.act_bits": bits, "stages.-1.name": f"w{bits}a{bits}"}
     changes = dict(ROWS[row].changes)
     if changes.get("data.csv") == ALL:
         changes["data.csv"] = recipe.data.csv.removesuffix(PART) + ALL
-    return recipe.replace(changes)
+    return recipe.replace(at_bits).replace(changes)

@@ -208,7 +208,7 @@ def results_pages() -> None:
         "## Not run yet",
         "\n".join(f"- {name}" for name in rest),
     )
-    for name in ("LOG.md", "bench/README.md"):
+    for name in ("LOG.md", "bench/README.md", "lqcl/README.md"):
         text = (ROOT / "results" / name).read_text()
         write(f"results/{name}", re.sub(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", text))
 

@@ -6,6 +6,7 @@ from typing import Any, get_origin
 
 from lifeq_jax.cli_keys import override, parsed
 from lifeq_jax.cli_parser import add_command, add_recipe, numbers
+from lifeq_jax.cli_workers import run_workers
 from lifeq_jax.core.config import Recipe, kind_of
 from lifeq_jax.core.game_recipe import GameRecipe, load_any
 from lifeq_jax.core.refusal import Diverged, Refusal
@@ -39,7 +40,21 @@ def add_sweep(commands) -> None:
         choices=("validation", "test"),
         help="images to measure accuracies on (default: validation); choosing by test images is training on them",
     )
-    sweep.add_argument("--run", type=Path, help="folder of the sweep (default: runs/<name>_sweep)")
+    sweep.add_argument(
+        "--run", type=Path, help="folder of the sweep (default: runs/<name>_sweep, of a search runs/<name>_search)"
+    )
+    sweep.add_argument(
+        "--slurm",
+        type=int,
+        metavar="N",
+        help="share the work between N Slurm jobs, or processes of this machine where there is no Slurm (submitit)",
+    )
+    sweep.add_argument(
+        "--slurm-settings",
+        default="",
+        metavar="NAME=VALUE,...",
+        help="of submitit's jobs, as slurm_partition=gpu,gpus_per_node=1,timeout_min=240",
+    )
     sweep.epilog = (
         "example: lifeq-jax sweep lifequant/resnet20_digits --grid method.name=finetune,er_ace "
         "--grid stages.2.weight-bits=2,4 --seeds 0,1 --data.validation 0.2\n"
@@ -56,15 +71,28 @@ def _sweep(options: argparse.Namespace) -> None:
     recipe = override(loaded, options.rest)
     if (options.search is None) != bool(options.grid) or (options.search is None) == bool(options.space):
         raise Refusal("a sweep takes --grid, or --search N and --space; see lifeq-jax sweep --help")
-    (_grid if options.search is None else _search)(recipe, options)
+    kind = "sweep" if options.search is None else "search"
+    folder = options.run or Path("runs") / f"{recipe.name}_{kind}"
+    if options.slurm is not None:
+        run_workers(_words(options, folder), folder / "slurm", options.slurm, options.slurm_settings)
+    (_grid if options.search is None else _search)(recipe, folder, options)
 
 
-def _grid(recipe: Any, options: argparse.Namespace) -> None:
+def _words(options: argparse.Namespace, folder: Path) -> list[str]:
+    """The command of a worker."""
+    words = ["sweep", options.recipe, "--seeds", options.seeds, "--run", str(folder)]
+    words += [] if options.on is None else ["--on", options.on]
+    words += [] if options.search is None else ["--search", str(options.search)]
+    for name, values in (("--grid", options.grid), ("--space", options.space)):
+        words += [word for value in values for word in (name, value)]
+    return [*words, *options.rest]
+
+
+def _grid(recipe: Any, folder: Path, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lifeq_jax.api.sweep import RETURN, sweep
 
-    folder = options.run or Path("runs") / f"{recipe.name}_sweep"
     grid = dict(parse_grid(recipe, words) for words in options.grid)
     swept = sweep(recipe, grid, folder, numbers(options.seeds), on=options.on, log=tqdm.write)
     of_games = isinstance(recipe, GameRecipe)
@@ -77,12 +105,11 @@ def _grid(recipe: Any, options: argparse.Namespace) -> None:
         print(f"plot: {swept.plot(metric, by=next(iter(grid))).save(file)}")
 
 
-def _search(recipe: Any, options: argparse.Namespace) -> None:
+def _search(recipe: Any, folder: Path, options: argparse.Namespace) -> None:
     from lifeq_jax.api.search import CHOSEN, search
 
     if options.on == "test":
         raise Refusal("--on test chooses nothing: a search looks at validation images alone")
-    folder = options.run or Path("runs") / f"{recipe.name}_search"
     space = dict(parse_space(recipe, words) for words in options.space)
     found = search(recipe, space, folder, options.search, numbers(options.seeds), log=print)
     print(f"\n{found.table()}\n\naverage accuracy on validation images, mean over the seeds, %")

@@ -49,12 +49,13 @@ ROOF = {
         "cli_recipes",
         "cli_start",
         "cli_sweep",
+        "cli_workers",
         "toy",
     )
 }  # these may import every room
 LAZY = {
-    *("ale_py", "argcomplete", "gymnasium", "onnx", "onnxruntime", "optuna", "pgx", "sklearn", "tensorboardX"),
-    "tensorflow",
+    *("ale_py", "argcomplete", "gymnasium", "onnx", "onnxruntime", "optuna", "pgx", "sklearn", "submitit"),
+    *("tensorboardX", "tensorflow"),
     *("tensorflow_datasets", "torch", "tyro"),
 }
 HOMES = {  # which modules may import a heavy package, in a function

@@ -12,7 +12,7 @@ from lifeq_jax import Optimizer, Part, Recipe, Stage, datasets
 _OPTIMIZER = Optimizer(schedule="cosine", max_norm=10.0)
 
 digits = Recipe(
-    name="lqcl_digits",
+    name="benchmark_digits",
     data=datasets.digits(csv="data/lqcl/digits/part", num_tasks=3, batch_size=32, validation=0.2),
     model=Part("resnet8"),
     stages=(
@@ -26,12 +26,12 @@ digits = Recipe(
 """lqcl: ResNet-8, scikit-learn's digits in 3 tasks, 75 % of the classes replaced, 20 % replay"""
 
 digits_long_tail = digits.replace(
-    {"name": "lqcl_digits_long_tail", "data.csv": "data/lqcl/digits_long_tail/part", "data.batch_size": 16}
+    {"name": "benchmark_digits_long_tail", "data.csv": "data/lqcl/digits_long_tail/part", "data.batch_size": 16}
 )
 """lqcl: the same with a long tail in each task, the largest class ten times the smallest"""
 
 mnist_pairs = Recipe(
-    name="lqcl_mnist_pairs",
+    name="benchmark_mnist_pairs",
     data=datasets.mnist(csv="data/lqcl/mnist_pairs/part", num_tasks=5, batch_size=64, validation=0.2),
     model=Part("mlp", {"hidden": 256, "layers": 2}),
     stages=(
@@ -45,13 +45,13 @@ mnist_pairs = Recipe(
 """lqcl: perceptron, a fifth of MNIST in 5 tasks of 2 digits, one head, 2 % replay"""
 
 mnist_permuted = mnist_pairs.replace(
-    {"name": "lqcl_mnist_permuted", "data.csv": "data/lqcl/mnist_permuted/part", "data.permuted": True}
+    {"name": "benchmark_mnist_permuted", "data.csv": "data/lqcl/mnist_permuted/part", "data.permuted": True}
 )
 """lqcl: perceptron, a tenth of MNIST in 5 permutations of its pixels, one head, 2 % replay"""
 
 cifar10 = digits.replace(
     {
-        "name": "lqcl_cifar10",
+        "name": "benchmark_cifar10",
         "data": datasets.cifar10(
             root="data/cifar10_16",
             csv="data/lqcl/cifar10/part",

@@ -1,0 +1,121 @@
+"""The benchmark lqcl: what its rows change, that test images choose nothing, what its tables say."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lifeq_jax as lq
+from benchmarks import lqcl_data
+from benchmarks.lqcl import complete_row
+from benchmarks.lqcl_data import SEQUENCES, few_shot_classes, prepare_sequence
+from benchmarks.lqcl_rows import REFERENCE, ROWS, row_recipe
+from benchmarks.lqcl_table import table
+from lifeq_jax import Part
+from lifeq_jax.core.config import digest
+from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.data.tables import read_image_table
+from lifeq_jax.train.build import build_stage, complete
+
+pytest.importorskip("optuna", reason="the extra `search` is not installed")
+
+
+def paths_of(csv):
+    return set(read_image_table(csv).path.tolist())
+
+
+@pytest.fixture(scope="module")
+def long_tail(tmp_path_factory):
+    """A small recipe of the sequence digits_long_tail, in the folder that its paths are relative to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("lqcl"))
+        prepare_sequence("digits_long_tail")
+        yield lq.load_recipe("benchmark/digits_long_tail").replace(
+            {"model": Part("mlp", {"hidden": 8}), "stages.0.epochs": 1, "stages.1.epochs": 1}
+        )
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_every_row_can_be_built_and_differs_from_the_others(sequence):
+    recipe = lq.load_recipe(f"benchmark/{sequence}")
+    made = {row: complete(row_recipe(recipe, row, bits=2)) for row in ROWS if row != "best"}
+    for one in made.values():
+        build_stage(one, one.stages[-1])
+    assert len({digest(one) for one in made.values()}) == len(made)
+    assert made[REFERENCE].method.name == "finetune" and made[REFERENCE].data.replay
+    assert made["joint"].data.csv == f"data/lqcl/{sequence}/all"
+    assert {one.stages[-1].weight_bits for row, one in made.items() if row not in ("float", "blip")} == {2}
+    assert {one.data.evaluate_on for one in made.values()} == {"test"} and recipe.data.validation > 0
+
+
+def test_no_test_image_is_trained_on_and_the_bound_replays_all(long_tail):
+    for task in range(3):
+        train = paths_of(f"data/lqcl/digits_long_tail/part_train{task}.csv")
+        assert not train & paths_of(f"data/lqcl/digits_long_tail/part_test{task}.csv")
+        assert paths_of(f"data/lqcl/digits_long_tail/all_replay{task}.csv") == train
+        assert 0 < len(paths_of(f"data/lqcl/digits_long_tail/part_replay{task}.csv")) < len(train) / 4
+
+
+def test_few_shot_classes_have_less_than_half_of_the_largest(long_tail):
+    few = few_shot_classes(long_tail.data)
+    names = ["part_train2", "part_replay0", "part_replay1"]
+    labels = [read_image_table(f"data/lqcl/digits_long_tail/{name}.csv").label for name in names]
+    counts = np.bincount(np.concatenate(labels), minlength=10)
+    assert 0 < len(few) < 10 and {*few} == {k for k in range(10) if 0 < counts[k] < counts.max() / 2}
+    assert not len(few_shot_classes(lq.load_recipe("benchmark/mnist_permuted").data))
+
+
+def test_a_row_is_searched_on_validation_images_then_measured_once(long_tail, tmp_path):
+    file = tmp_path / "ewc.json"
+    complete_row(file, long_tail, "ewc", 4, [0], trials=2)
+    known = json.loads(file.read_text())
+    assert len(known["search"]["trials"]) == 2 and set(known["search"]["values"]) == {
+        "stages.-1.learning_rate",
+        "method.args.strength",
+    }
+    searched = lq.read("runs/lqcl/benchmark_digits_long_tail/ewc/search").finished
+    assert {(run.recipe.data.evaluate_on, run.recipe.data.validation) for run in searched} == {("validation", 0.2)}
+    [measured] = lq.read("runs/lqcl/benchmark_digits_long_tail/ewc/4bit").finished
+    assert (measured.recipe.data.evaluate_on, measured.recipe.data.validation) == ("test", 0.0)
+    assert measured.recipe.seed not in {run.recipe.seed for run in searched}
+    assert measured.recipe.method.args["strength"] == known["search"]["values"]["method.args.strength"]
+    few = few_shot_classes(long_tail.data)
+    classes = measured.classes
+    assert known["runs"][0]["few_shot"] == pytest.approx(
+        np.mean(classes.correct.sum(0)[few] / classes.images.sum(0)[few])
+    )
+    before = file.stat().st_mtime_ns
+    complete_row(file, long_tail, "ewc", 4, [0], trials=2)
+    assert file.stat().st_mtime_ns == before
+    complete_row(file, long_tail, "ewc", 2, [1], trials=2)  # the search is not repeated
+    again = json.loads(file.read_text())
+    assert again["search"] == known["search"] and [run["bits"] for run in again["runs"]] == [4, 2]
+
+
+def test_the_table_pairs_each_seed_with_that_of_the_reference():
+    def row(*accuracies):
+        runs = [
+            {"bits": 4, "seed": seed, "status": "finished", "average_accuracy": accuracy, "forgetting": 0.1}
+            | {"few_shot": None, "bytes": 7, "seconds": 3.0}
+            for seed, accuracy in enumerate(accuracies)
+        ]
+        return {
+            "runs": runs,
+            "search": {"values": {"stages.-1.learning_rate": 0.05, "loss": {"name": "x", "args": {}}}},
+        }
+
+    lost = row(0.5)
+    lost["runs"].append({"bits": 4, "seed": 1, "status": "diverged: in step 3"})
+    lines = table({REFERENCE: row(0.5, 0.7), "ewc": row(0.6, 0.9), "si": lost}, 4).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")][2:]
+    assert [one[0] for one in cells] == ["ewc", REFERENCE, "si"]
+    assert cells[0][1:4] == ["2", "75.00 ± 21.21", "15.00 ± 7.07"] and cells[1][3] == ""
+    assert cells[0][-1] == "learning_rate 0.05, loss x"
+    assert lines[-1] == "- si: 1, diverged: in step 3"
+
+
+def test_missing_images_are_refused_with_the_way_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refusal, match="data/mnist holds no images; put them there as <split>/<class>/<file>, or `life"):
+        prepare_sequence("mnist_pairs")
+    assert not (lqcl_data.FOLDER / "mnist_pairs/done").exists()
