@@ -1,12 +1,13 @@
 """A game of the sequence as a run uses it: to learn for an epoch, to score, to give a method examples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from lifeq_jax.rl.host import Act, Seconds, begin_halves, make_act, open_halves,
 from lifeq_jax.rl.learn import LearnerState, Lesson, make_minibatch_step, make_update, samples_and_returns
 from lifeq_jax.rl.ppo import PPO, minibatch_order
 from lifeq_jax.rl.rollout import ActorCritic, Rollout, begin, no_returns, rollout
+from lifeq_jax.train.abreast import stack, unstack
 from lifeq_jax.train.step import Objective, Step, Totals, TrainState, zero_totals
 
 
@@ -73,19 +75,24 @@ class GameEpochResult(NamedTuple):
     """seconds of acting, waiting for the game, learning; None: one program does all"""
 
 
+Learned = tuple[TrainState, GameEpochResult]
 PlayedBatches = Iterator[tuple[Any, Any]]  # (observations (B, H, W, C) uint8, actions (B,) of the game)
 
 
 class Player(NamedTuple):
     """One game in a stage. All randomness comes from the key."""
 
-    learn: Callable[[TrainState, Lesson, jax.Array, str], tuple[TrainState, GameEpochResult]]
+    learn: Callable[[TrainState, Lesson, jax.Array, str], Learned]
     """(state (donated), lesson, key, label of a progress bar) -> (state, result) of an epoch, which begins with new
     games"""
     score: Callable[[PyTree, Head, jax.Array, int], Scores]  # (params, head, key, heads.Manner)
     examples: Callable[[PyTree, Head, jax.Array, int], PlayedBatches]
     """(params, head, key, number of rollouts) -> observations and actions of the agent, in parts of a minibatch's
     size"""
+    learn_abreast: Callable[[TrainState, Lesson, jax.Array, str], Sequence[Learned]] | None = None
+    """`learn` of several seeds in one program, all but the label with a leading axis of seeds; None: on the host"""
+    score_abreast: Callable[[PyTree, Head, jax.Array, int], list[Scores]] | None = None
+    """`score` likewise, params and keys with a leading axis of seeds"""
 
 
 def player(game: Game | Emulator, shared: Shared) -> Player:
@@ -124,8 +131,9 @@ def _compiled(game: Game, shared: Shared) -> Player:
         return update(learning, play, lesson, jax.random.fold_in(key, number))
 
     run = jax.jit(numbered, donate_argnums=(0, 1))
+    run_abreast = jax.jit(jax.vmap(numbered, in_axes=(0, 0, 0, 0, None)), donate_argnums=(0, 1))
 
-    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> tuple[TrainState, GameEpochResult]:
+    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> Learned:
         began = perf_counter()
         of_games, of_updates = jax.random.split(key)
         play, learning = (
@@ -137,6 +145,21 @@ def _compiled(game: Game, shared: Shared) -> Player:
         jax.block_until_ready(learning)
         return learning.state, _result(learning, spans, perf_counter() - began, None)
 
+    def learn_abreast(states: TrainState, lessons: Lesson, keys: jax.Array, label: str) -> Sequence[Learned]:
+        began, number_of_seeds = perf_counter(), len(keys)
+        of_games, of_updates = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        play = jax.vmap(new_games)(of_games)
+        fresh = zero_totals(shared.objective), no_returns(spans.num_envs)
+        learning = LearnerState(states, *stack([fresh] * number_of_seeds))
+        for number in _updates(spans, label):
+            learning, play = run_abreast(learning, play, lessons, of_updates, number)
+        jax.block_until_ready(learning)
+        seconds = perf_counter() - began
+        return [(own.state, _result(own, spans, seconds, None)) for own in unstack(learning, number_of_seeds)]
+
+    def score_abreast(params: PyTree, head: Head, keys: jax.Array, manner: int) -> list[Scores]:
+        return jax.device_get(unstack(scores(params, head, keys, manner), len(keys)))
+
     def examples(params: PyTree, head: Head, key: jax.Array, rollouts: int) -> PlayedBatches:
         of_games, of_play = jax.random.split(key)
         play = new_games(of_games)
@@ -145,7 +168,8 @@ def _compiled(game: Game, shared: Shared) -> Player:
             yield from _parts(played.image, played.choice.action, shared.ppo)
 
     score = make_score(game, shared.evaluate, spans.episodes, spans.max_steps)
-    return Player(learn, lambda *given: jax.device_get(score(*given)), examples)
+    scores = jax.jit(jax.vmap(score, in_axes=(0, None, 0, None)))
+    return Player(learn, lambda *given: jax.device_get(score(*given)), examples, learn_abreast, score_abreast)
 
 
 def _rollout(game: Game, shared: Shared, params: PyTree, head: Head, play: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -167,7 +191,7 @@ def learn_from(
 def _on_host(game: Emulator, shared: Shared) -> Player:
     spans = shared.spans
 
-    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> tuple[TrainState, GameEpochResult]:
+    def learn(state: TrainState, lesson: Lesson, key: jax.Array, label: str) -> Learned:
         began, spent = perf_counter(), Seconds(0.0, 0.0)
         of_games, of_updates = jax.random.split(key)
         learning = LearnerState(state, zero_totals(shared.objective), no_returns(spans.num_envs))

@@ -10,6 +10,7 @@ import numpy as np
 from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Diverged
 from lifeq_jax.metrics.layers import whole_network
+from lifeq_jax.rl.abreast import together
 from lifeq_jax.rl.build import Compiled, World, compile_stage, make_world
 from lifeq_jax.rl.tasks import Ask, Progress, Seed, train_run
 from lifeq_jax.runs.columns import LAYERS, SCORES, game_columns
@@ -64,7 +65,8 @@ def run_games(recipe: GameRecipe, folder: str | Path, log: Log = print, watch: W
 def run_games_seeds(
     recipe: GameRecipe, seeds: Sequence[int], folder: str | Path, log: Log = print, watch: Watch = unwatched
 ) -> dict[str, Any]:
-    """`run_games` for several seeds, which share all compiled programs.
+    """`run_games` for several seeds, which share all compiled programs. On an accelerator, seeds at the same place of a
+    compiled game are answered in one program, under vmap.
 
     Arguments, result and exceptions are those of `train.drive.run_seeds`."""
     recipe, folder = complete(recipe), Path(folder)
@@ -77,7 +79,7 @@ def run_games_seeds(
             for seed, own in wanted.items()
         }
 
-    return drive_seeds(recipe, seeds, folder, log, begin)
+    return drive_seeds(recipe, seeds, folder, log, begin, together)
 
 
 def _stages(recipe: GameRecipe, world: World) -> list[Compiled]:

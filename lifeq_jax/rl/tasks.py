@@ -20,7 +20,7 @@ from lifeq_jax.models.loading import load_float
 from lifeq_jax.quant.codes import is_learned
 from lifeq_jax.rl.build import Compiled, World
 from lifeq_jax.rl.evaluate import Scores
-from lifeq_jax.rl.heads import Manner, head_of
+from lifeq_jax.rl.heads import Head, Manner, head_of
 from lifeq_jax.rl.learn import Lesson, batch_of_actions
 from lifeq_jax.rl.play import GameEpochResult
 from lifeq_jax.rl.rollout import pixels
@@ -71,16 +71,19 @@ class Epoch(NamedTuple):
     state: TrainState  # donated
     place: Place
 
-    def compute(self) -> tuple[TrainState, GameEpochResult]:
-        """The answer."""
+    def lesson(self) -> tuple[Lesson, jax.Array]:
+        """The place of the epoch as data of compiled programs, and its key."""
         seed, number, task, epoch = self.place
         lesson = Lesson(head_of(self.seed.world.heads, task), *(jnp.int32(each) for each in (seed, number, task)))
-        key = key_for(seed, number, task, epoch, stream=Stream.PLAY)
-        return self.stage.players[task].learn(self.state, lesson, key, str(self.place))
+        return lesson, key_for(seed, number, task, epoch, stream=Stream.PLAY)
+
+    def compute(self) -> tuple[TrainState, GameEpochResult]:
+        """The answer."""
+        return self.stage.players[self.place.task].learn(self.state, *self.lesson(), str(self.place))
 
     def order(self) -> tuple:
-        """Sort key: the smallest is answered first; no two are equal, since each seed is answered alone."""
-        return (*self.place[1:], 0, self.place.seed)
+        """Sort key: the smallest are answered first, equal ones together."""
+        return (*self.place[1:], 0)
 
 
 class AllGames(NamedTuple):
@@ -93,17 +96,24 @@ class AllGames(NamedTuple):
     manner: Manner
 
     def compute(self) -> list[Scores]:
-        """The answer. All evaluations of a seed begin a game alike."""
-        heads, players = self.seed.world.heads, self.stage.players
-        keys = [key_for(self.place.seed, task, stream=Stream.SCORE) for task in range(len(players))]
-        return [
-            each.score(self.params, head_of(heads, task), key, self.manner)
-            for task, (each, key) in enumerate(zip(players, keys, strict=True))
-        ]
+        """The answer."""
+        return [self.score(task) for task in range(len(self.stage.players))]
+
+    def score(self, task: int) -> Scores:
+        """The scores on one game."""
+        return self.stage.players[task].score(self.params, self.head(task), self.key(task), self.manner)
+
+    def head(self, task: int) -> Head:
+        """The outputs of a game."""
+        return head_of(self.seed.world.heads, task)
+
+    def key(self, task: int) -> jax.Array:
+        """The key of a game. All evaluations of a seed begin a game alike."""
+        return key_for(self.place.seed, task, stream=Stream.SCORE)
 
     def order(self) -> tuple:
         """As of Epoch."""
-        return (*self.place[1:], 1, self.place.seed)
+        return (*self.place[1:], 1, self.manner)
 
 
 Ask = Epoch | AllGames

@@ -1,9 +1,9 @@
 """The steps and evaluations of several seeds in one program: compiled once, over a leading axis of seeds."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from lifeq_jax.data.inputs import Feed
 from lifeq_jax.data.order import test_plan, train_plan
 from lifeq_jax.train.classify import Score, zero_score
 from lifeq_jax.train.loop import Advance, EpochResult, ScoreFeeds, pieces, result_of
-from lifeq_jax.train.stage import AllTasks, Compiled, Epoch
+from lifeq_jax.train.stage import AllTasks, Ask, Compiled, Epoch
 from lifeq_jax.train.step import TrainState, zero_totals
 from lifeq_jax.train.world import World
 
@@ -37,14 +37,14 @@ class Abreast(NamedTuple):
         start, task = time.perf_counter(), asks[0].place.task
         worlds = [ask.seed.world for ask in asks]
         where = np.array([ask.place[:3] for ask in asks], np.int32)
-        state = _stack([ask.state for ask in asks])
-        totals = _stack([zero_totals(asks[0].stage.objective)] * len(asks))
+        state = stack([ask.state for ask in asks])
+        totals = stack([zero_totals(asks[0].stage.objective)] * len(asks))
         constants, advance = _constants(worlds), self.advances[asks[0].seed.keeps_norm(task)]
         with tqdm(desc=str(asks[0].place), total=worlds[0].steps(task), leave=False, disable=None, unit="step") as bar:
             for feeds, count in _side_by_side(_train_pieces(ask) for ask in asks):
                 state, totals = advance(state, totals, constants, feeds, np.int32(count), where)
                 bar.update(count)
-        totals, states = jax.device_get(totals), _unstack(state, len(asks))
+        totals, states = jax.device_get(totals), unstack(state, len(asks))
         seconds = time.perf_counter() - start
         own = [jax.tree.map(lambda part, i=i: part[i], totals) for i in range(len(asks))]
         results = [result_of(each, worlds[0].batch_size, seconds) for each in own]
@@ -53,15 +53,32 @@ class Abreast(NamedTuple):
     def score(self, asks: Sequence[AllTasks]) -> list[list[Score]]:
         """What each `AllTasks.compute` returns, for tasks of the same number of batches."""
         worlds = [ask.seed.world for ask in asks]
-        params, batch_stats = _stack([(ask.state.params, ask.state.batch_stats) for ask in asks])
+        params, batch_stats = stack([(ask.state.params, ask.state.batch_stats) for ask in asks])
         constants = _constants(worlds)
         by_task = []
         for task in range(len(worlds[0].tasks)):
-            so_far = _stack([zero_score(worlds[0].num_classes)] * len(worlds))
+            so_far = stack([zero_score(worlds[0].num_classes)] * len(worlds))
             for feeds, count in _side_by_side(_score_pieces(world, task) for world in worlds):
                 so_far = self.score_feeds(params, batch_stats, so_far, constants, feeds, np.int32(count))
             by_task.append(jax.device_get(so_far))
         return [[jax.tree.map(lambda part, i=i: part[i], score) for score in by_task] for i in range(len(asks))]
+
+
+def make_together() -> Callable[[Sequence[Ask]], list[Any]]:
+    """Makes the function that answers equal requests of several seeds in one program; it keeps what it compiles."""
+    compiled: dict[tuple, Abreast] = {}
+
+    def together(asks: Sequence[Ask]) -> list[Any]:
+        stage = asks[0].stage
+        key = (stage.number, *(ask.seed.recipe.seed for ask in asks))
+        if key not in compiled:
+            compiled[key] = make_abreast(stage, [ask.seed.world for ask in asks])
+        epochs = [ask for ask in asks if isinstance(ask, Epoch)]
+        if epochs:
+            return compiled[key].train(epochs)
+        return compiled[key].score([ask for ask in asks if isinstance(ask, AllTasks)])
+
+    return together
 
 
 def make_abreast(stage: Compiled, worlds: Sequence[World]) -> Abreast:
@@ -101,10 +118,12 @@ def _is_one(leaves: tuple) -> bool:
 
 
 @jax.jit
-def _stack(trees: list[PyTree]) -> PyTree:
+def stack(trees: list[PyTree]) -> PyTree:
+    """One tree, with a leading axis of seeds, of several."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @partial(jax.jit, static_argnums=1)
-def _unstack(tree: PyTree, number: int) -> list[PyTree]:
+def unstack(tree: PyTree, number: int) -> list[PyTree]:
+    """The trees of `stack`."""
     return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(number)]

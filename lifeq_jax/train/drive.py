@@ -12,16 +12,18 @@ from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.data.tables import naming_rows
 from lifeq_jax.runs.folder import refuse_other_seeds, write_seeds
-from lifeq_jax.train.abreast import Abreast, make_abreast, vmap_is_faster
+from lifeq_jax.train.abreast import make_together, vmap_is_faster
 from lifeq_jax.train.build import complete
 from lifeq_jax.train.run import compile_stages, csvs, is_finished, unwatched, whole_run
-from lifeq_jax.train.stage import AllTasks, Answer, Ask, Epoch, Log, Watch
+from lifeq_jax.train.stage import Answer, Log, Watch
 from lifeq_jax.train.world import make_world, read_source
 
 R = TypeVar("R", Recipe, GameRecipe)
 LogOf = Callable[[int], Log]  # seed -> its log
 Begin = Callable[[Mapping[int, R], LogOf], Mapping[int, Generator[Any, Answer, Any]]]
 """(recipes of the seeds that are not finished, log of a seed) -> their runs"""
+Together = Callable[[Sequence[Any]], list[Any]]
+"""What several runs ask for, of equal order -> the answers, computed in one program"""
 
 
 def run_seeds(
@@ -57,10 +59,12 @@ def run_seeds(
         }
 
     with naming_rows(csvs(recipe)):
-        return drive_seeds(recipe, seeds, folder, log, begin)
+        return drive_seeds(recipe, seeds, folder, log, begin, make_together())
 
 
-def drive_seeds(recipe: R, seeds: Sequence[int], folder: Path, log: Log, begin: Begin[R]) -> dict[str, Any]:
+def drive_seeds(
+    recipe: R, seeds: Sequence[int], folder: Path, log: Log, begin: Begin[R], together: Together
+) -> dict[str, Any]:
     """Finishes the runs of the seeds of a completed recipe; `begin` is called once, unless all are finished. Result and
     refusals are those of `run_seeds`."""
     if len(set(seeds)) != len(seeds):
@@ -72,17 +76,17 @@ def drive_seeds(recipe: R, seeds: Sequence[int], folder: Path, log: Log, begin: 
 
     own = {seed: dataclasses.replace(recipe, seed=seed) for seed in seeds}
     wanted = {seed: one for seed, one in own.items() if not is_finished(folder / f"seed{seed}", one, log_of(seed))}
-    for seed, error in drive(begin(wanted, log_of)).items() if wanted else ():
+    for seed, error in drive(begin(wanted, log_of), together).items() if wanted else ():
         log_of(seed)(f"stopped: {error}")
     return write_seeds(folder)
 
 
-def drive(runs: Mapping[int, Generator[Any, Answer, Any]]) -> dict[int, Diverged]:
-    """Runs all generators to their end, those furthest behind first; returns {seed: Diverged} of those that failed."""
+def drive(runs: Mapping[int, Generator[Any, Answer, Any]], together: Together) -> dict[int, Diverged]:
+    """Runs all generators to their end, those furthest behind first, several by `together` if that is faster; returns
+    {seed: Diverged} of those that failed."""
     asked: dict[int, Any] = {}
     own = dict.fromkeys(runs, 0.0)  # seconds that a run took for itself since its last answer
     diverged: dict[int, Diverged] = {}
-    abreast: dict[tuple, Abreast] = {}
 
     def go_on(seed: int, answer: Answer | None) -> None:
         began = perf_counter()
@@ -102,24 +106,10 @@ def drive(runs: Mapping[int, Generator[Any, Answer, Any]]) -> dict[int, Diverged
             first = min(ask.order() for ask in asked.values())
             group = [seed for seed, ask in asked.items() if ask.order() == first]
             began = perf_counter()
-            results = _answers([asked.pop(seed) for seed in group], abreast)
+            asks = [asked.pop(seed) for seed in group]
+            alone = len(asks) == 1 or not vmap_is_faster()
+            results = [ask.compute() for ask in asks] if alone else together(asks)
             share = (perf_counter() - began) / len(group)
             for seed, result in zip(group, results, strict=True):
                 go_on(seed, (result, own[seed] + share))
     return diverged
-
-
-def _answers(asks: Sequence[Ask], compiled: dict[tuple, Abreast]) -> list[Any]:
-    """The answer to every ask; several are computed in one program if that is faster."""
-    if len(asks) == 1 or not vmap_is_faster():
-        return [ask.compute() for ask in asks]
-    stage, seeds = asks[0].stage, tuple(ask.seed.recipe.seed for ask in asks)
-    key = (stage.number, *seeds)
-    if key not in compiled:
-        compiled[key] = make_abreast(stage, [ask.seed.world for ask in asks])
-    epochs = [ask for ask in asks if isinstance(ask, Epoch)]
-    return (
-        compiled[key].train(epochs)
-        if epochs
-        else compiled[key].score([ask for ask in asks if isinstance(ask, AllTasks)])
-    )

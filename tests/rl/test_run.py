@@ -16,6 +16,7 @@ from lifeq_jax.rl import GAMES, make_game
 from lifeq_jax.rl.look import read_agent
 from lifeq_jax.rl.run import run_games, run_games_seeds
 from lifeq_jax.rl.tasks import Progress
+from lifeq_jax.train import drive
 from tests.rl.toy import on_host
 from tests.train.jobs import stopping
 from tests.train.killed_runs import checkpointed, metrics, train_killed
@@ -149,6 +150,24 @@ def test_seeds_are_runs_of_their_own(finished, tmp_path):
     arrays = [checkpointed(tmp_path / f"seed{seed}", "float", Progress) for seed in (0, 1)]
     differ = [each["network/params/dense/dense/kernel"] for each in arrays]
     assert not np.array_equal(*differ)
+
+
+def test_seeds_abreast_learn_what_each_learns_alone(finished, tmp_path, monkeypatch):
+    """Up to the rounding of another program, which moves no action here; games on the host take turns."""
+    monkeypatch.setattr(drive, "vmap_is_faster", lambda: True)
+    run_games_seeds(RECIPE, (0, 1), tmp_path / "abreast", quiet)
+    run_games(dataclasses.replace(RECIPE, seed=1), tmp_path / "alone", quiet)
+    for own, other in (("seed0", finished[0]), ("seed1", tmp_path / "alone")):
+        left, right = (checkpointed(each, "float", Progress) for each in (tmp_path / "abreast" / own, other))
+        for name in (name for name in left if "/params/" in name):
+            np.testing.assert_allclose(left[name], right[name], rtol=1e-3, atol=1e-5, err_msg=name)
+        assert rows_of(tmp_path / "abreast" / own, "scores.csv") == rows_of(other, "scores.csv")
+    monkeypatch.setitem(GAMES, "hosted", lambda name, shape: on_host(make_game("catch/catch", shape)))
+    games = dataclasses.replace(RECIPE.games, names=("hosted/catch", "catch/dodge"))
+    both = dataclasses.replace(RECIPE, games=games)
+    run_games_seeds(both, (0, 1), tmp_path / "both", quiet)
+    run_games(both, tmp_path / "host", quiet)
+    assert rows_of(tmp_path / "both/seed0", "scores.csv") == rows_of(tmp_path / "host", "scores.csv")
 
 
 class Interrupted(Exception):
