@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lifeq_jax.rl.evaluate import Scores
+from lifeq_jax.rl.play import Learned
 from lifeq_jax.rl.tasks import AllGames, Ask, Epoch
 from lifeq_jax.train.abreast import stack
 
 
-def together(asks: Sequence[Ask]) -> list[Any]:
+def together(asks: Sequence[Ask]) -> Sequence[Any]:
     """What each `compute` returns, for requests of equal order. Games on the host are played seed after seed."""
     epochs = [ask for ask in asks if isinstance(ask, Epoch)]
     return _epochs(epochs) if epochs else _scores([ask for ask in asks if isinstance(ask, AllGames)])
 
 
-def _epochs(asks: Sequence[Epoch]) -> list[Any]:
+def _epochs(asks: Sequence[Epoch]) -> Sequence[Learned]:
     learn = asks[0].stage.players[asks[0].place.task].learn_abreast
     if learn is None:
         return [ask.compute() for ask in asks]
@@ -21,7 +23,7 @@ def _epochs(asks: Sequence[Epoch]) -> list[Any]:
     return learn(stack([ask.state for ask in asks]), stack(list(lessons)), stack(list(keys)), str(asks[0].place))
 
 
-def _scores(asks: Sequence[AllGames]) -> list[Any]:
+def _scores(asks: Sequence[AllGames]) -> list[list[Scores]]:
     params = stack([ask.params for ask in asks])
     by_game = []
     for task, player in enumerate(asks[0].stage.players):

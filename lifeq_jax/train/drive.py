@@ -22,7 +22,7 @@ R = TypeVar("R", Recipe, GameRecipe)
 LogOf = Callable[[int], Log]  # seed -> its log
 Begin = Callable[[Mapping[int, R], LogOf], Mapping[int, Generator[Any, Answer, Any]]]
 """(recipes of the seeds that are not finished, log of a seed) -> their runs"""
-Together = Callable[[Sequence[Any]], list[Any]]
+Together = Callable[[Sequence[Any]], Sequence[Any]]
 """What several runs ask for, of equal order -> the answers, computed in one program"""
 
 
