@@ -13,6 +13,7 @@ from benchmarks.lqcl_data import FOLDER, SEQUENCES, few_shot_classes, prepare_se
 from benchmarks.lqcl_rows import RATE, ROWS, row_recipe
 from benchmarks.lqcl_table import tables
 from lifeq_jax import Part, Recipe
+from lifeq_jax.api.cells import value_of
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Diverged
@@ -67,8 +68,9 @@ def complete_row(file: Path, recipe: Recipe, row: str, bits: int, seeds: Sequenc
     there = {run["seed"] for run in known["runs"] if run["bits"] == bits}
     left = [seed for seed in seeds if seed not in there]
     if left:
-        chosen = {key: _part(value) for key, value in known["search"]["values"].items()}
-        final = row_recipe(recipe, row, bits).replace({**chosen, "data.validation": 0.0})
+        final = row_recipe(recipe, row, bits)
+        chosen = {key: value_of(final, key, _part(value)) for key, value in known["search"]["values"].items()}
+        final = final.replace({**chosen, "data.validation": 0.0})
         known["runs"] += _measure(final, folder / f"{bits}bit", few_shot_classes(recipe.data), bits, left)
         known["runs"].sort(key=lambda run: (-run["bits"], run["seed"]))
         _write(file, known)
