@@ -24,6 +24,9 @@ class Export(NamedTuple):
     def _repr_markdown_(self) -> str:
         return self.report
 
+    def __repr__(self) -> str:
+        return self.report
+
 
 def export(
     run: Run | str | Path,

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifeq_jax.api.runs import Row, results
+from lifeq_jax.api.shown import InMarkdown
 from lifeq_jax.core.game_recipe import GameRecipe, check_kind
-from lifeq_jax.report.games import write_games_report
+from lifeq_jax.report.games import group_games, returns_table, write_games_report
 from lifeq_jax.rl.run import run_games, run_games_seeds
 from lifeq_jax.runs.games import GameRun, read_game_runs
 from lifeq_jax.train.stage import Log
 
 
-@dataclass(frozen=True)
-class GameRuns:
-    """Runs on games, of one or several seeds."""
+@dataclass(frozen=True, repr=False)
+class GameRuns(InMarkdown):
+    """Runs on games, of one or several seeds. A notebook shows their returns."""
 
     finished: tuple[GameRun, ...]
     """Seeds ascending. Each has `names` of the games, `matrix` of returns, `errors`, `chance`, `learning` and more."""
@@ -29,6 +30,9 @@ class GameRuns:
             | {**results(run.folder), "folder": str(run.folder)}
             for run in self.finished
         ]
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(f"**{group.label}**\n\n{returns_table(group)}" for group in group_games(self.finished))
 
     def report(self, out: str | Path) -> Path:
         """Writes the report of `lifeq-jax report` into a folder; returns the path of report.md."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lifeq_jax.api.shown import MarkdownTable, Pictures
+from lifeq_jax.api.shown import InMarkdown, MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, read_recipe
 from lifeq_jax.report.groups import Group, group_runs
 from lifeq_jax.report.plots import draw_training
@@ -17,8 +17,8 @@ from lifeq_jax.runs.read import Run, read_runs
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Runs:
+@dataclass(frozen=True, repr=False)
+class Runs(InMarkdown):
     """Runs of one or several recipes, each with one or several seeds. A notebook shows their comparison."""
 
     finished: tuple[Run, ...]

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lifeq_jax.api.cells import GridPoint, make_cells, value_of
 from lifeq_jax.api.runs import Row
-from lifeq_jax.api.shown import MarkdownTable
+from lifeq_jax.api.shown import InMarkdown, MarkdownTable
 from lifeq_jax.api.sweep import cell_row, hold, train_cell
 from lifeq_jax.core.config import Part, Recipe, digest, kind_of
 from lifeq_jax.core.files import write_whole
@@ -42,8 +42,8 @@ class Between(NamedTuple):
 SearchSpace = Mapping[str, Between | Sequence[Any]]
 
 
-@dataclass(frozen=True)
-class Search:
+@dataclass(frozen=True, repr=False)
+class Search(InMarkdown):
     """What a search tried and what it chose. A notebook shows the table."""
 
     recipe: Recipe

@@ -11,11 +11,23 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.report.plots import save
 
 
-class MarkdownTable(str):
-    """A Markdown table: text for print(), a table in a notebook."""
+class InMarkdown:
+    """Shown as `_repr_markdown_` says: as text by Python's prompt and print(), as a table by a notebook."""
 
     def _repr_markdown_(self) -> str:
-        return str(self)
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return str(self._repr_markdown_())
+
+
+class MarkdownTable(InMarkdown, str):
+    """A Markdown table."""
+
+    def _repr_markdown_(self) -> str:
+        return str.__str__(self)
+
+    __str__ = str.__str__
 
 
 class Pictures:

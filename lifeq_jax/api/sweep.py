@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lifeq_jax.api.cells import GridPoint, ParamGrid, make_cells
 from lifeq_jax.api.runs import Row, results
-from lifeq_jax.api.shown import MarkdownTable, Pictures
+from lifeq_jax.api.shown import InMarkdown, MarkdownTable, Pictures
 from lifeq_jax.core.config import Recipe, digest
 from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.markdown import markdown_table
@@ -33,8 +33,8 @@ Trunks = tuple[Recipe, ...]  # as of GridPoint
 SHARED = "shared"  # folder, in that of the sweep, of the stages that cells share
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass(frozen=True, repr=False)
+class Sweep(InMarkdown):
     """The cells of a grid, and the folder that holds their runs. A notebook shows the table."""
 
     cells: tuple[GridPoint, ...]

@@ -175,17 +175,23 @@ def _single_games(alone: Mapping[str, Alone]) -> list[str]:
     return ["## Games learned alone", "Mean ± standard error.", markdown_table(header, rows)]
 
 
-def _section(group: GameGroup, alone: Mapping[str, Alone], out: Path) -> list[str]:
+def returns_table(group: GameGroup) -> str:
+    """Mean returns in each game, of an agent that acts at random and after each game; in brackets: not learned yet."""
     names = group.names
-    parts = [f"## {group.label}", _facts(group)]
     rows = [["chance", *(_score(group, [tuple(run.chance[j]) for run in group.runs]) for j in range(len(names)))]]
     for after in range(len(names)):
         found = [[(run.matrix[after, j], run.errors[after, j]) for run in group.runs] for j in range(len(names))]
         cells = [_score(group, each) for each in found]
         shown = [f"({cell})" if j > after else cell for j, cell in enumerate(cells)]
         rows.append([f"after game {after + 1}", *shown])
+    return markdown_table(["", *names], rows)
+
+
+def _section(group: GameGroup, alone: Mapping[str, Alone], out: Path) -> list[str]:
+    names = group.names
+    parts = [f"## {group.label}", _facts(group)]
     spread = ", ± standard error over the games of an evaluation" if len(group.runs) == 1 else ""
-    parts += [f"Mean returns in each game{spread}; in brackets: not learned yet.", markdown_table(["", *names], rows)]
+    parts += [f"Mean returns in each game{spread}; in brackets: not learned yet.", returns_table(group)]
     if len(names) > 1:
         parts += _forgotten(group)
     parts += _scaled_section(group, alone)

@@ -72,7 +72,7 @@ def test_a_notebook_shows_tables_and_pictures(two):
     runs = lq.read(two)
     shown = runs._repr_markdown_()
     assert shown.startswith(runs.table()) and "seed2`: diverged: task 1: not finite" in shown
-    assert runs.matrix()._repr_markdown_() == str(runs.matrix())
+    assert runs.matrix()._repr_markdown_() == str(runs.matrix()) == repr(runs.matrix()) and repr(runs) == shown
     (picture,) = re.findall('<img src="data:image/png;base64,([^"]+)">', runs.curves()._repr_html_())
     assert base64.b64decode(picture).startswith(b"\x89PNG")
 
