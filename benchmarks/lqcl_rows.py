@@ -87,6 +87,7 @@ ROWS = {
         {_STRENGTH: Between(1e-1, 1e3), "method.args.prox": Between(1e-6, 1e-3)},
     ),
     # what no paper has
+    "lsq_ball": Row("LSQ and BaLL, the parts that `best` kept", {**_LSQ, "loss": Part("ball_log_prior")}, _LEARNED),
     "best": Row(
         "the combination that a search over all of these found",
         {"optimizer.learned_rate": 1e-3},
