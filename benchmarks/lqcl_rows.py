@@ -7,6 +7,7 @@ from benchmarks.lqcl_data import ALL, PART
 from lifeq_jax import Between, Part, Recipe
 
 REFERENCE = "replay"  # the row that others are compared with: fine-tuning with replay
+BOUNDS, COMBINED = ("joint", "float"), ("best", "climbq", "lifequant", "lsq_ball")
 RATE = {"stages.-1.learning_rate": Between(0.003, 0.3)}  # searched for every row
 
 

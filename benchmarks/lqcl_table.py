@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from benchmarks.lqcl_data import SEQUENCES
-from benchmarks.lqcl_rows import REFERENCE, ROWS
+from benchmarks.lqcl_rows import BOUNDS, COMBINED, REFERENCE, ROWS
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.metrics.continual import mean_and_std
+from lifeq_jax.report.plots import save
+from lifeq_jax.report.style import BLUE, GREEN, RED, Cue, draw_seeds
 from lifeq_jax.report.tables import per_cent, with_spread
 
 Numbers = Sequence[Mapping[str, Any]]  # of the runs of a row
@@ -39,7 +43,11 @@ def tables(out: Path) -> str:
     for sequence in SEQUENCES:
         known = {row: json.loads(file.read_text()) for row in ROWS if (file := out / sequence / f"{row}.json").exists()}
         for bits in sorted({run["bits"] for row in known.values() for run in row["runs"]}, reverse=True):
+            picture = draw(known, bits, f"{sequence}, {bits} bits")
+            path = save(picture, out / sequence / f"{bits}bit.png") if picture else None
             parts += [f"## {sequence}, {bits} bits", table(known, bits)]
+            parts += [f"![average accuracy minus replay, same seed]({path.relative_to(out)})"] if path else []
+    parts += ["Pictures: small points are seeds. Green diamonds: bounds. Red: combinations of several parts."]
     parts += ["## Rows", "\n".join(f"- `{name}`: {row.says}" for name, row in ROWS.items())]
     text = "\n\n".join(parts) + "\n"
     write_whole(out / "README.md", text)
@@ -70,6 +78,28 @@ def table(known: Mapping[str, Mapping[str, Any]], bits: int) -> str:
             )
     lost = [f"- {row}: {run['seed']}, {run['status']}" for row in known for run in _lost(known[row]["runs"], bits)]
     return "\n\n".join([markdown_table(HEAD, lines), *(["Not finished:\n\n" + "\n".join(lost)] if lost else [])])
+
+
+def draw(known: Mapping[str, Mapping[str, Any]], bits: int, title: str) -> Figure | None:
+    """The paired differences to the reference, a line for each row; None where the reference has no run."""
+    runs = {row: _of(content["runs"], bits) for row, content in known.items()}
+    reference = {run["seed"]: run["average_accuracy"] for run in runs.get(REFERENCE, [])}
+    rows = [row for row in sorted(runs, key=lambda row: _mean(runs[row])) if runs[row] and row != REFERENCE]
+    if not reference or not rows:
+        return None
+    figure = Figure(figsize=(7, 1.2 + 0.26 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        found = [
+            100 * (run["average_accuracy"] - reference[run["seed"]]) for run in runs[row] if run["seed"] in reference
+        ]
+        cue = Cue(GREEN if row in BOUNDS else RED if row in COMBINED else BLUE, "D" if row in BOUNDS else "o")
+        draw_seeds(axes, found, place, cue, upright=False)
+    axes.axvline(0, color="0.5", lw=1)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel="average accuracy minus that of fine-tuning with replay, same seed, points", title=title)
+    axes.grid(axis="x", color="0.9")
+    return figure
 
 
 def _of(runs: Numbers, bits: int) -> Numbers:
