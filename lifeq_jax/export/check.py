@@ -68,8 +68,13 @@ class Reference(NamedTuple):
     code: list[np.ndarray]
 
 
-def reference(trained: StageWeights, numbers: np.ndarray, images: Images) -> Reference:
-    """The trained network on a batch, operation by operation; numbers: of `InputSpec`."""
+def reference(trained: StageWeights, numbers: np.ndarray, images: Images, rows: int) -> Reference:
+    """The trained network on a batch, operation by operation; numbers: of `InputSpec`.
+
+    rows: at least as many as images; the batch that is computed has so many, some images twice, since JAX compiles every
+    operation once for each size."""
+    count = len(images.pixels)
+    pixels = images.pixels[np.arange(rows) % count]
     level, code = [], []
 
     def record(next_method: Any, args: tuple, kwargs: dict, context: Any) -> Any:
@@ -78,16 +83,16 @@ def reference(trained: StageWeights, numbers: np.ndarray, images: Images) -> Ref
             learned = sub_tree(trained.params, "/".join(module.path)).get(LEARNED, {})
             assert module.quantizer.codes is not None
             found = module.quantizer.codes(learned, args[0])
-            code.append(np.asarray(found.values))
-            level.append(np.asarray(module.quantizer.relax(learned, args[0]) / found.scale + found.zero))
+            code.append(np.asarray(found.values)[:count])
+            level.append(np.asarray(module.quantizer.relax(learned, args[0]) / found.scale + found.zero)[:count])
         return next_method(*args, **kwargs)
 
     table = numbers[images.task if len(numbers) > 1 else 0]
-    seen = np.stack([row[images.pixels[..., channel]] for channel, row in enumerate(table)], axis=-1)
+    seen = np.stack([row[pixels[..., channel]] for channel, row in enumerate(table)], axis=-1)
     variables = {"params": trained.params, "batch_stats": trained.batch_stats}
     with nn.intercept_methods(record):
         logits = trained.model.apply(variables, jnp.asarray(seen), train=False)
-    return Reference(images, np.asarray(logits), level, code)
+    return Reference(images, np.asarray(logits)[:count], level, code)
 
 
 def compare(
@@ -95,8 +100,9 @@ def compare(
 ) -> tuple[Flips, dict[str, Agreement]]:
     """Compares the integer program's codes, and each runtime's logits, with the trained network's (row TRAINED)."""
     flips, rows = Flips(0, 0, 0, 0.0), {name: Agreement(0, 0, 0.0, 0.0) for name in (TRAINED, *runtimes)}
+    rows_of_batch = min(BATCH, max(len(images.pixels) for images in sets))
     for batch in (part for images in sets for part in _batches(images)):
-        found = reference(trained, numbers, batch)
+        found = reference(trained, numbers, batch, rows_of_batch)
         flips = _flips_of(flips, lowered, found)
         for name in rows:
             logits = found.logits if name == TRAINED else runtimes[name](batch.pixels, batch.task)
