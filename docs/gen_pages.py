@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 
 import jupytext
 import mkdocs_gen_files
+from latex2mathml.converter import convert
 
 import lifeq_jax as lq
 from lifeq_jax.core.config import Data, Optimizer, Part, Recipe, Stage
@@ -221,7 +222,12 @@ def tutorials() -> None:
     """The notebooks as pages."""
     lines = []
     for path in sorted((ROOT / "notebooks").glob("*.py")):
-        text = jupytext.writes(jupytext.read(path), fmt="md")
+        notebook = jupytext.read(path)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":  # browsers draw MathML themselves, without a network
+                inline = re.sub(r"(?<=\S)\n(?=\$)", " ", cell.source)  # at the start of a line it would be a paragraph
+                cell.source = re.sub(r"\$([^$]+)\$", lambda found: convert(found[1]), inline)
+        text = jupytext.writes(notebook, fmt="md")
         text = re.sub(r"\A---\n.*?\n---\n+", "", text, flags=re.DOTALL)
         text = re.sub(r"^```python .*$", "```python", text, flags=re.MULTILINE)
         text = re.sub(r"\]\(\.\./docs/", "](../", text)
