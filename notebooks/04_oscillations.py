@@ -105,9 +105,9 @@ figure.savefig(figures / "04_weight.png", dpi=150)
 # %% [markdown]
 # **What to see.** Of 500 weights of the 3-bit layer the one that jumps most often without control (*track*), in the run
 # of the first seed, under each control. Blue: the latent weight on the quantizer's grid; orange: the integer it is
-# rounded to. While the latent weight rests near 0.5 the integer jumps in almost every step. Freezing begins after a
-# quarter of the task, at about step 140: the weight is put on its integer and stays. Dampening grows from the same step
-# on and has hardly moved this weight by step 300.
+# rounded to. While the latent weight stays near 0.5 the integer jumps often. Freezing begins after a quarter of the
+# task, at about step 140; this weight is put on its integer near step 200 and stays. Dampening grows from step 140 on,
+# and has changed the way of this weight little by step 250.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")

@@ -80,7 +80,7 @@ figure.savefig(figures / "05_few_shot.png", dpi=150)
 
 # %% [markdown]
 # **What to see.** Small markers: seeds. Diamonds: their mean and sample standard deviation. Balanced softmax more than
-# doubles the accuracy of few-shot classes, for 8 points of the others. HomoVar with its default settings has not
+# doubles the accuracy of few-shot classes, for 9 points of the others. HomoVar with its default settings has not
 # learned the task in so few steps: the paper's gain does not show here.
 #
 # ## Variances of the classes
