@@ -1,5 +1,6 @@
 """A metric of many runs against one setting: a point for each run, mean and spread of each combination."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,12 +45,13 @@ def draw_points(
     others = [key for key in ([] if hue is None else [hue]) + [key for key in keys if key != hue] if key != by]
     places = list(dict.fromkeys(row[by] for row in rows))
     series = list(dict.fromkeys(tuple(row[key] for key in others) for row in rows))
-    labels = ["\n".join(textwrap.wrap(str(value), 20)) for value in places]
+    labels = ["\n".join(textwrap.wrap(name, 20)) for name in _names(places)]
     widest = max(len(line) for label in labels for line in label.split("\n"))
     place_width = max(1.0, 0.5 * len(series), 0.1 * widest)  # inches; a letter is less than a tenth of one wide
     figure = Figure(figsize=(2.5 + place_width * len(places), 4), layout="constrained")
     axes = figure.subplots()
     under = axes.get_xaxis_transform()
+    legend = list(zip(*(_names(values) for values in zip(*series, strict=True)), strict=True))
     for number, (kind, (color, marker)) in enumerate(zip(series, cues(len(series)), strict=True)):
         shift = 0.6 * ((number + 0.5) / len(series) - 0.5)
         for place, value in enumerate(places):
@@ -60,7 +62,7 @@ def draw_points(
                 reach = 0.0 if np.isnan(spread) else spread
                 axes.errorbar(place + shift + 0.05, mean, reach, color=color, marker=marker, ms=8, capsize=4, lw=1.5)
         if others:
-            axes.plot([], [], marker, color=color, label=", ".join(map(str, kind)))
+            axes.plot([], [], marker, color=color, label=", ".join(legend[number]))
     for place, value in enumerate(places):
         if not any(row[by] == value for row in known):
             axes.text(place, 0.5, "none finished", rotation=90, ha="center", va="center", transform=under)
@@ -70,3 +72,10 @@ def draw_points(
     if others:
         figure.legend(loc="outside right center", frameon=False, title=",\n".join(others))
     return figure
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    """The values as text, without the folders of those that are files, where that leaves different ones different."""
+    whole = [str(value) for value in values]
+    short = [re.sub(r"^[^(]*/", "", name) for name in whole]
+    return short if len(set(short)) == len(set(whole)) else whole
