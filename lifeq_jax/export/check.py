@@ -71,8 +71,8 @@ class Reference(NamedTuple):
 def reference(trained: StageWeights, numbers: np.ndarray, images: Images, rows: int) -> Reference:
     """The trained network on a batch, operation by operation; numbers: of `InputSpec`.
 
-    rows: at least as many as images; the batch that is computed has so many, some images twice, since JAX compiles every
-    operation once for each size."""
+    rows: at least as many as images; the batch that is computed has so many, some images twice: JAX compiles each
+    operation for every size."""
     count = len(images.pixels)
     pixels = images.pixels[np.arange(rows) % count]
     level, code = [], []
