@@ -1,6 +1,7 @@
 """LSQ: uniform quantizers whose scale, and zero point, are learned with the weights."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -82,6 +83,40 @@ def integers(form: Form, grid: Grid, x: jax.Array, key: jax.Array | None = None)
     return Codes(values, grid.scale, grid.zero)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def straight_to_grid(form: Form, grid: Grid, x: jax.Array) -> jax.Array:
+    """`integers` of x back as values, float32, any shape, for the estimator ste, with JAX's gradient of these two.
+
+    The gradient of the scale is summed once, of (rounded - x) / scale inside the grid and of the bound outside, and
+    only x is kept for it; JAX sums twice, and keeps the integers too. Source: LSQ (Esser et al., 2020), equation 3."""
+    return dequantize(integers(form, grid, x))
+
+
+def _to_grid(form: Form, grid: Grid, x: jax.Array) -> tuple[jax.Array, tuple[Grid, jax.Array]]:
+    return straight_to_grid(form, grid, x), (grid, x)
+
+
+def _from_grid(form: Form, saved: tuple[Grid, jax.Array], cotangent: jax.Array) -> tuple[Grid, jax.Array]:
+    grid, x = saved
+    place = x / grid.scale
+    level = jnp.round(place) + grid.zero - grid.low
+    inside = (level >= 0) & (level <= form.steps)
+    rounded = jnp.clip(level, 0.0, float(form.steps)) + grid.low - grid.zero
+    to_scale = cotangent * jnp.where(inside, rounded - place, rounded)
+    to_zero = jnp.where(inside, 0.0, -cotangent * grid.scale)
+    to_grid = Grid(_summed(to_scale, grid.scale), _summed(to_zero, grid.zero), jnp.zeros_like(grid.low))
+    return to_grid, jnp.where(inside, cotangent, 0.0)
+
+
+def _summed(values: jax.Array, like: jax.Array) -> jax.Array:
+    """The sum over the values that share an element of `like`, a scalar or (1, .., C)."""
+    axes = tuple(range(values.ndim - 1 if like.ndim else values.ndim))
+    return jnp.sum(values, axis=axes, keepdims=like.ndim > 0)
+
+
+straight_to_grid.defvjp(_to_grid, _from_grid)
+
+
 def limited_to_grid(form: Form, grid: Grid, x: jax.Array) -> jax.Array:
     """x limited to the grid's lowest and highest value; gradient 1 up to both, beyond them that of the bound."""
     low = (grid.low - grid.zero) * grid.scale
@@ -89,9 +124,12 @@ def limited_to_grid(form: Form, grid: Grid, x: jax.Array) -> jax.Array:
     return jnp.where(x < low, low, jnp.where(x > high, high, x)).astype(x.dtype)
 
 
-def _quantizer(form: Form, ranges: str, options: Options, noisy: bool) -> Quantizer:
+def _quantizer(form: Form, ranges: str, options: Options, estimator: str) -> Quantizer:
     def apply(learned: PyTree, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        found = integers(form, slowed(form, grid_of(form, learned), x), x, key)
+        grid = slowed(form, grid_of(form, learned), x)
+        if estimator == "ste":
+            return straight_to_grid(form, grid, x.astype(jnp.float32)).astype(x.dtype)
+        found = integers(form, grid, x, key)
         # Rounded again for each use, as in the original: EWGS scales the gradient of each use by its own sign.
         zero = slowed(form, grid_of(form, learned), x).zero
         return dequantize(found._replace(zero=zero)).astype(x.dtype)
@@ -113,7 +151,7 @@ def _quantizer(form: Form, ranges: str, options: Options, noisy: bool) -> Quanti
         codes,
         hold,
         make_ranges(ranges, target, options),
-        noisy,
+        estimator == "stochastic",
     )
 
 
@@ -160,4 +198,4 @@ def lsq(
         raise Refusal("bits=1 is too few for lsq, whose signed grid would be -1 and 0; choose from 2 to 8, or 32")
     form = Form(bits, symmetric, per_channel, log_scale, grad_scale, round_)
     options = Options(percentile, momentum, candidates, margin)
-    return _quantizer(form, ranges, options, estimator == "stochastic")
+    return _quantizer(form, ranges, options, estimator)

@@ -1,10 +1,13 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lifeq_jax.quant.base import dequantize
-from lifeq_jax.quant.lsq import Form, learned_from, lsq
+from lifeq_jax.quant.estimators import rounding
+from lifeq_jax.quant.lsq import Form, Grid, learned_from, lsq, straight_to_grid
 from tests import vectors
 from tests.refusals import refused
 from tests.torch_layout import under
@@ -121,6 +124,25 @@ def test_gradient_at_the_bounds_is_the_original(name):
     np.testing.assert_array_equal(case.quantizer.codes(learned, x).values, case.arrays["x_int"])
     case.close(gx, "gx_191")
     case.close(found["scale"], "gdelta_191", case.sums()[0])
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_straight_through_gradient_is_jaxs_own(symmetric, per_channel):
+    form = Form(3, symmetric, per_channel, False, False, rounding("ste", 0.0))
+    random = np.random.default_rng(0)
+    x, cotangent = (jnp.asarray(values, jnp.float32) for values in random.normal(size=(2, 50, 4)))
+    shape = (1, 4) if per_channel else ()
+    scale, zero = random.uniform(0.1, 0.4, shape), random.integers(1, 6, shape)
+    low = jnp.float32(-4.0 if symmetric else 0.0)
+    grid = Grid(jnp.float32(scale), jnp.float32(0) if symmetric else jnp.float32(zero), low)
+    found, expected = (
+        jax.vjp(partial(function, form), grid, x)[1](cotangent) for function in (straight_to_grid, straight_to_grid.fun)
+    )
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
+    for name in ("scale", *([] if symmetric else ["zero"])):
+        one, other = (getattr(gradient[0], name) for gradient in (found, expected))
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_symmetric_by_hand():
