@@ -92,6 +92,7 @@ def compare(what: str, variants: Mapping[str, Recipe], repeats: int, steps: int)
             "processor_seconds_per_step": medians(own_processor),
             "gigaoperations_per_step": {name: work.operations / 1e9 for name, work in works.items()},
             "gigabytes_per_step": {name: work.bytes / 1e9 for name, work in works.items()},
+            "gigabytes_of_temporaries": {name: work.temporaries / 1e9 for name, work in works.items()},
             "share_of_product": {name: share(name, "product", "operations") for name in names},
             "share_of_copy": {name: share(name, "copy", "bytes") for name in names},
         },
@@ -115,9 +116,9 @@ def _timed(function: Callable[..., jax.Array], *arguments: jax.Array) -> Run:
 
 def _copy() -> Work:
     values = jnp.ones(COPIED)
-    return Work(_timed(lambda x: x + 1, values), 0, 2 * values.nbytes)
+    return Work(_timed(lambda x: x + 1, values), 0, 2 * values.nbytes, 0)
 
 
 def _product() -> Work:
     matrix = jnp.ones((SIDE, SIDE))
-    return Work(_timed(jnp.matmul, matrix, matrix), 2 * SIDE**3, 3 * matrix.nbytes)
+    return Work(_timed(jnp.matmul, matrix, matrix), 2 * SIDE**3, 3 * matrix.nbytes, 0)

@@ -34,6 +34,7 @@ class Work(NamedTuple):
     run: Run
     operations: float  # per execution: multiplications and additions of products and convolutions
     bytes: float  # read and written per execution
+    temporaries: float  # bytes, of all intermediate values at once
 
 
 def bench_recipe(model: str, batch_size: int, bits: int, **parts: Any) -> Recipe:
@@ -104,7 +105,8 @@ def step_work(recipe: Recipe) -> Work:
             holder[0], _ = compiled(holder[0], batch, key)
         jax.block_until_ready(holder[0])
 
-    return Work(run, operations(traced.jaxpr), compiled.cost_analysis()["bytes accessed"])
+    temporaries = compiled.memory_analysis().temp_size_in_bytes
+    return Work(run, operations(traced.jaxpr), compiled.cost_analysis()["bytes accessed"], temporaries)
 
 
 def operations(jaxpr: Any) -> int:

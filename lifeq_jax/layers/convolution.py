@@ -57,7 +57,7 @@ def kernel_gradient(
         of_part = partial(_by_shifts, size=size, padding=padding)
     else:
         of_part = partial(_by_windows, size=size, strides=strides, padding=padding)
-    count = _sub_batches(len(x), x.size + cotangent.size)
+    count = sub_batches(len(x), x.size + cotangent.size)
     parts = tuple(part.reshape(count, len(x) // count, *part.shape[1:]) for part in (x, cotangent))
 
     def add(so_far: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
@@ -66,7 +66,7 @@ def kernel_gradient(
     return lax.scan(add, jnp.zeros((*size, x.shape[-1], cotangent.shape[-1]), x.dtype), parts)[0]
 
 
-def _sub_batches(batch: int, values: int) -> int:
+def sub_batches(batch: int, values: int) -> int:
     """The fewest equal parts of a batch that fit the working set; at least 2, since XLA unrolls a loop of one."""
     return next((n for n in range(2, batch) if batch % n == 0 and values <= n * WORKING_SET), batch)
 

@@ -49,7 +49,8 @@ def lifequant(
         space: quantized, or latent, the original's.
         prox: strength of the proximal step toward std range_/4; 0: off, inf: the hard normalization.
         range_: that of the weight quantizer.
-        history: recomputed (F over the data of all tasks so far), online or per_task.
+        history: recomputed (F over the data of all tasks so far), or one that reads the newest task alone and so costs
+            the same after any number: averaged, online or per_task, as in `ewc`.
         decay: of the old importances, in [0, 1]; for online and per_task.
         noise_bits: adds the activation noise of noise.py, for fisher="batch" only: up to one quantization step of so
             many bits over the range `act_range`; 0: off.

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lifeq_jax.layers import convolution as room
 from lifeq_jax.layers.depthwise import depthwise
 from lifeq_jax.layers.quant import conv
 from lifeq_jax.quant.rounding import identity
@@ -18,23 +19,76 @@ def reference(x, kernel, strides, padding):
     )
 
 
+def both_ways(function, x, kernel, strides, padding):
+    """y, and the gradients of x and kernel from a drawn cotangent."""
+    y, back = jax.vjp(lambda *args: function(*args, strides, padding), x, kernel)
+    cotangent = np.random.default_rng(1).normal(size=y.shape)
+    return y, *back(jnp.asarray(cotangent, y.dtype))
+
+
+def drawn(x, kernel, dtype):
+    random = np.random.default_rng(sum(x + kernel))
+    return [jnp.asarray(random.normal(size=shape), dtype) for shape in (x, kernel)]
+
+
+def assert_is_the_grouped_convolution(x, size, strides, padding):
+    with jax.enable_x64(True):
+        given = drawn(x, (*size, 1, x[-1]), np.float64)
+        found, expected = (both_ways(function, *given, strides, padding) for function in (depthwise, reference))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("image", [(8, 8), (7, 9), (1, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [3, 5])
 def test_is_the_grouped_convolution(size, stride, image):
-    random = np.random.default_rng(size + stride)
-    x = jnp.asarray(random.normal(size=(2, *image, 6)), jnp.float32)
-    kernel = jnp.asarray(random.normal(size=(size, size, 1, 6)), jnp.float32)
-    strides, padding = (stride, stride), ((size // 2, size // 2),) * 2
-    cotangent = jnp.asarray(random.normal(size=reference(x, kernel, strides, padding).shape), jnp.float32)
+    half = size // 2
+    assert_is_the_grouped_convolution((2, *image, 6), (size, size), (stride, stride), ((half, half), (half, half)))
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "padding"),
+    [
+        ((3, 3), (2, 1), ((0, 1), (2, 0))),
+        ((5, 3), (3, 2), ((0, 0), (0, 0))),
+        ((1, 1), (2, 2), ((0, 0), (0, 0))),  # rows and columns that no tap reaches
+        ((2, 1), (3, 3), ((1, 1), (1, 0))),
+    ],
+)
+def test_uneven_strides_and_paddings(size, strides, padding):
+    assert_is_the_grouped_convolution((3, 8, 7, 2), size, strides, padding)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 7, 12])
+def test_sums_over_sub_batches_of_the_working_set(batch, monkeypatch):
+    monkeypatch.setattr(room, "WORKING_SET", 3 * 2 * 6 * 6 * 4)
+    assert_is_the_grouped_convolution((batch, 6, 6, 4), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    assert_is_the_grouped_convolution((batch, 6, 6, 4), (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_compiled_vmap_over_networks_and_examples_and_second_derivatives(stride):
+    x, kernel = drawn((2, 4, 7, 6, 3), (2, 3, 3, 1, 3), np.float32)  # of two networks
 
     @partial(jax.jit, static_argnums=0)
-    def both_ways(function, x, kernel):
-        y, back = jax.vjp(lambda *args: function(*args, strides, padding), x, kernel)
-        return y, *back(cotangent)
+    def all_of(function):
+        def value(kernel, x):
+            return jnp.sum(jnp.square(function(x, kernel, (stride, stride), ((1, 1), (1, 1)))))
 
-    for one, other in zip(both_ways(depthwise, x, kernel), both_ways(reference, x, kernel), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+        gradients = jax.grad(value, argnums=(0, 1))
+        of_examples = jax.vmap(jax.grad(value), (None, 0))(kernel[0], x[0][:, None])
+        second = jax.grad(lambda kernel, x: jnp.vdot(gradients(kernel, x)[1], x), argnums=(0, 1))(kernel[0], x[0])
+        return jax.vmap(gradients)(kernel, x), of_examples, second
+
+    for one, other in zip(jax.tree.leaves(all_of(depthwise)), jax.tree.leaves(all_of(reference)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(jnp.max(jnp.abs(other))))
+
+
+def test_keeps_its_input_alone():
+    x, kernel = drawn((4, 6, 6, 3), (3, 3, 1, 3), np.float32)
+    _, back = jax.vjp(lambda *args: depthwise(*args, (1, 1), ((1, 1), (1, 1))), x, kernel)
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(back) if leaf.size > 1) == [kernel.shape, x.shape]
 
 
 def test_by_hand():
