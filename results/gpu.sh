@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# What a machine with a GPU is asked, most valuable first, in pieces of at most PIECE (480) seconds. Run again, it goes on: a
+# piece that has ended is not repeated, training that was cut off resumes, and a benchmark that was cut off begins anew.
+# Images: data/cifar10/{train,test}/<class>/<file>; without them the training pieces say so and are left out.
+# TRY=1 makes every piece as small as it gets, to see on any machine that the commands are right.
+set -euo pipefail
+python=${PYTHON:-.venv/bin/python}
+lifeq=${LIFEQ:-.venv/bin/lifeq-jax}
+out=${OUT:-results/gpu}
+runs=${RUNS:-runs/gpu}
+cifar=$runs/cifar10_025/cifar10
+mkdir -p "$out"
+
+piece() { # name, command...
+  local name=$1 code=0
+  shift
+  if [ -e "$out/$name.done" ]; then return; fi
+  echo "$name: $*" >&2
+  timeout --signal=INT --kill-after=20 "${PIECE:-480}" "$@" > "$out/$name.txt" 2>&1 || code=$?
+  if [ $code = 0 ]; then
+    date -u > "$out/$name.done"
+  else
+    echo "$name: exit code $code, $(tail -n 1 "$out/$name.txt")" >&2
+  fi
+}
+
+measure() { # name, benchmark and its options
+  local name=$1
+  shift
+  piece "$name" "$python" -m benchmarks "$@" --json "$out/$name.json"
+}
+
+train() { # name, recipe and its options
+  local name=$1
+  shift
+  if [ ! -d data/cifar10/train ]; then
+    echo "$name: data/cifar10 holds no images" >&2
+    return
+  fi
+  if [ ! -e ${cifar}_replay2.csv ]; then
+    $lifeq data lifelong --root data/cifar10 --csv $cifar --tasks 3 --diminish-rate 25
+    $lifeq data replay --csv $cifar --tasks 3 --rate 20
+  fi
+  piece "$name" "$lifeq" train "$@" --run "$runs/$name" --data.csv $cifar --evaluate-every 0
+}
+
+if [ "${TRY:-}" ]; then
+  few="--repeats 1 --steps 1" many="--repeats 1 --steps 1" network="--model mlp" batches="2"
+  short="--stages.0.epochs 1 --stages.1.epochs 1 --stages.2.epochs 1 --data.batch-size 4096" seeds=0
+else
+  few="--repeats 5 --steps 25" many="--repeats 5 --steps 50" network="" batches="128 1024"
+  short="" seeds=0,1,2,3,4
+fi
+
+for batch in $batches; do
+  measure step_resnet20_$batch step $network --batch-size $batch $few
+  measure torch_$batch torch --batch-size $batch $few
+done
+measure seeds seeds $network --batch-size ${batches%% *} $many
+measure epoch epoch $network --batch-size ${batches%% *} $many
+train lifequant_cifar10 lifequant/resnet20_cifar10_ll --seeds $seeds $short
+train finetune_cifar10 lifequant/resnet20_cifar10_ll --seeds $seeds $short --method.name finetune --loss.name cross_entropy
+for batch in $batches; do
+  measure step_mobilenet_v2_$batch step ${network:---model mobilenet_v2_32} --batch-size $batch $few
+done
+measure games games blip_rl/atari_six_gpu --repeats 1 --steps 1
+train lifequant_cifar10_bfloat16 lifequant/resnet20_cifar10_ll --seeds $seeds $short --precision bfloat16
