@@ -165,9 +165,10 @@ def test_keys_lists_every_key(capsys):
 
 def test_recipes_are_listed_with_a_line_each_and_their_file(capsys):
     assert main(["recipes", "mnist"]) == 0
-    file, *lines = capsys.readouterr().out.splitlines()[:5]
-    assert file.endswith("lifeq_jax/recipes/blip/cifar.py") and "notMNIST" in lines[0]
-    assert [line.split()[0] for line in lines[2:]] == ["blip/mnist5_mlp", "blip/mnist2_mlp"]
+    said = capsys.readouterr().out.splitlines()
+    first = next(place for place, line in enumerate(said) if line.endswith("lifeq_jax/recipes/blip/cifar.py"))
+    assert "notMNIST" in said[first + 1]
+    assert [line.split()[0] for line in said[first + 3 : first + 5]] == ["blip/mnist5_mlp", "blip/mnist2_mlp"]
 
 
 def test_a_shell_completes_recipes_and_files(tmp_path, monkeypatch):
