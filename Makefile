@@ -1,4 +1,4 @@
-# make quickstart  installs everything, trains a 4-bit lifelong network on scikit-learn's digits, exports it; four minutes on 2 free cores
+# make quickstart  installs everything, trains a 4-bit lifelong network on scikit-learn's digits, exports it; three minutes on 2 free cores
 # make test        installs everything and runs formatting, lint, types and all tests (its parts: lint, types, wheel, docs)
 # make docs        site/: this documentation as a site, with pages of every recipe key, method, loss, quantizer and result
 # make fuzz        made-up inputs for MINUTES (20): CSV files, recipes, command lines, images; prints how many were tried

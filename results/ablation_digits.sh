@@ -14,8 +14,7 @@ run() { # name, then what differs from the recipe
   local name=$1
   shift
   $lifeq train lifequant/resnet20_digits --run "runs/ablation_digits/$name/seed$seed" --name "$name" \
-    --seed "$seed" --data.csv $csv --evaluate-every 0 --checkpoint-every 100 \
-    --stages.0.epochs 10 --stages.1.epochs 5 --stages.2.epochs 15 "$@"
+    --seed "$seed" --data.csv $csv --evaluate-every 0 --checkpoint-every 100 "$@"
 }
 
 plain=(--loss.name cross_entropy --method.name)

@@ -11,8 +11,7 @@ $lifeq data lifelong --root data/digits --csv $digits --tasks 3 --diminish-rate 
 $lifeq data replay --csv $digits --tasks 3 --rate 20
 for precision in float32 bfloat16; do
   $lifeq train lifequant/resnet20_digits --run runs/bfloat16/digits/$precision --name $precision \
-    --precision $precision --seeds 0,1,2,3,4,5,6,7,8,9 --evaluate-every 0 \
-    --stages.0.epochs 10 --stages.1.epochs 5 --stages.2.epochs 15
+    --precision $precision --seeds 0,1,2,3,4,5,6,7,8,9 --evaluate-every 0
 done
 $lifeq report runs/bfloat16/digits/* --out results/bfloat16/digits
 

@@ -17,8 +17,7 @@ for seed in ${SEEDS:-0 1 2 3 4}; do
     local name=$1
     shift
     $lifeq train lifequant/resnet20_digits --run "$runs/${name}_$seed" --name "$name" --seed "$seed" \
-      --model.name resnet8 --data.csv $csv --evaluate-every 0 --checkpoint-every 100 \
-      --stages.0.epochs 10 --stages.1.epochs 5 --stages.2.epochs 15 "$@"
+      --model.name resnet8 --data.csv $csv --evaluate-every 0 --checkpoint-every 100 "$@"
   }
   run cross_entropy --loss.name cross_entropy
   run ball --loss.name ball_log_prior # which logit adjustment is at tau 1

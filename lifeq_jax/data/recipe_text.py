@@ -7,7 +7,7 @@ import numpy as np
 
 from lifeq_jax.data.start import Started
 
-STEPS = (450, 220, 650)  # of the first task in each stage
+STEPS = (450, 220, 650)  # of the first task in each stage, as in the recipe lifequant/resnet20_digits
 MOST_EPOCHS = 60
 
 
