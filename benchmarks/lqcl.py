@@ -17,6 +17,7 @@ from lifeq_jax.api.cells import value_of
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Diverged
+from lifeq_jax.metrics.continual import continual_metrics
 from lifeq_jax.runs.provenance import commit, machine
 from lifeq_jax.runs.read import Run
 
@@ -89,16 +90,17 @@ def _measure(recipe: Recipe, folder: Path, few: np.ndarray, bits: int, seeds: Se
     except Diverged as error:
         return [{"bits": bits, "seed": seed, "status": f"diverged: {error}"} for seed in seeds]
     lost = [{"bits": bits, "seed": _seed(place), "status": status} for place, status in runs.others]
-    return [*(_numbers(run, row, bits, few) for run, row in zip(runs.finished, runs.rows(), strict=False)), *lost]
+    return [*(_numbers(run, bits, few) for run in runs.finished), *lost]
 
 
-def _numbers(run: Run, row: Mapping[str, Any], bits: int, few: np.ndarray) -> dict[str, Any]:
+def _numbers(run: Run, bits: int, few: np.ndarray) -> dict[str, Any]:
+    metrics = continual_metrics(run.matrix)
     correct, images = run.classes.correct.sum(0)[few], run.classes.images.sum(0)[few]
     return {
         "bits": bits,
         "seed": run.recipe.seed,
         "status": "finished",
-        **{name: row[name] for name in METRICS},
+        **{name: metrics[name] for name in METRICS},
         "few_shot": float(np.mean(correct / images)) if len(few) else None,
         "bytes": run.network.bytes,
         "seconds": run.seconds,

@@ -71,11 +71,16 @@ def _sweep(options: argparse.Namespace) -> None:
     recipe = override(loaded, options.rest)
     if (options.search is None) != bool(options.grid) or (options.search is None) == bool(options.space):
         raise Refusal("a sweep takes --grid, or --search N and --space; see lifeq-jax sweep --help")
-    kind = "sweep" if options.search is None else "search"
+    if options.search is not None and options.on == "test":
+        raise Refusal("--on test chooses nothing: a search looks at validation images alone")
+    kind, parse, given = (
+        ("sweep", parse_grid, options.grid) if options.search is None else ("search", parse_space, options.space)
+    )
+    varied = dict(parse(recipe, words) for words in given)
     folder = options.run or Path("runs") / f"{recipe.name}_{kind}"
     if options.slurm is not None:
         run_workers(_words(options, folder), folder / "slurm", options.slurm, options.slurm_settings)
-    (_grid if options.search is None else _search)(recipe, folder, options)
+    (_grid if options.search is None else _search)(recipe, varied, folder, options)
 
 
 def _words(options: argparse.Namespace, folder: Path) -> list[str]:
@@ -88,12 +93,11 @@ def _words(options: argparse.Namespace, folder: Path) -> list[str]:
     return [*words, *options.rest]
 
 
-def _grid(recipe: Any, folder: Path, options: argparse.Namespace) -> None:
+def _grid(recipe: Any, grid: dict[str, list[Any]], folder: Path, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lifeq_jax.api.sweep import RETURN, sweep
 
-    grid = dict(parse_grid(recipe, words) for words in options.grid)
     swept = sweep(recipe, grid, folder, numbers(options.seeds), on=options.on, log=tqdm.write)
     of_games = isinstance(recipe, GameRecipe)
     unit = "" if of_games else ", %"
@@ -105,12 +109,9 @@ def _grid(recipe: Any, folder: Path, options: argparse.Namespace) -> None:
         print(f"plot: {swept.plot(metric, by=next(iter(grid))).save(file)}")
 
 
-def _search(recipe: Any, folder: Path, options: argparse.Namespace) -> None:
+def _search(recipe: Any, space: dict[str, Any], folder: Path, options: argparse.Namespace) -> None:
     from lifeq_jax.api.search import CHOSEN, search
 
-    if options.on == "test":
-        raise Refusal("--on test chooses nothing: a search looks at validation images alone")
-    space = dict(parse_space(recipe, words) for words in options.space)
     found = search(recipe, space, folder, options.search, numbers(options.seeds), log=print)
     print(f"\n{found.table()}\n\naverage accuracy on validation images, mean over the seeds, %")
     print(f"chosen: {' '.join(f'--{key} {value}' for key, value in found.values.items())}  {folder / CHOSEN}")

@@ -1,6 +1,7 @@
 """Objects that a notebook displays: tables as Markdown, pictures as PNG."""
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -11,11 +12,11 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.report.plots import save
 
 
-class InMarkdown:
+class InMarkdown(ABC):
     """Shown as `_repr_markdown_` says: as text by Python's prompt and print(), as a table by a notebook."""
 
-    def _repr_markdown_(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _repr_markdown_(self) -> str: ...
 
     def __repr__(self) -> str:
         return str(self._repr_markdown_())

@@ -18,7 +18,7 @@ from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.order import ImageSpec
 from lifeq_jax.data.tables import BrokenImage
 
-KEPT_BYTES = 2**27
+KEPT_BYTES, KEPT_SETS = 2**27, 4  # larger sets, and more of them, would take memory that training needs
 PNG_HEAD, JPEG_HEAD = b"\x89PNG", b"\xff\xd8\xff"
 STORED = ("PNG", "JPEG")  # formats that training reads
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -112,8 +112,8 @@ def decode(root: Path, paths: Sequence[str], spec: ImageSpec) -> np.ndarray:
     """All files of one size under `root` as one uint8 array (n, h, w, c), which must not be written to; refuses what
     `read_under` refuses.
 
-    The newest sets of at most KEPT_BYTES are kept: runs of one process on the same files, as a sweep's, decode them
-    once. A file is the same if its path, number, size and times of change are."""
+    The newest KEPT_SETS sets of at most KEPT_BYTES each are kept: runs of one process on the same files, as a sweep's,
+    decode them once. A file is the same if its path, inode, size and times of change are."""
     paths = tuple(paths)
     if len(paths) * math.prod(spec.stored) > KEPT_BYTES:
         return _decode(root, paths, spec)
@@ -128,7 +128,7 @@ def _decode(root: Path, paths: tuple[str, ...], spec: ImageSpec) -> np.ndarray:
     return images
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=KEPT_SETS)
 def _kept(root: Path, paths: tuple[str, ...], spec: ImageSpec, versions: tuple[object, ...]) -> np.ndarray:
     return _decode(root, paths, spec)
 

@@ -46,6 +46,12 @@ def test_wrong_settings_are_refused_before_a_job_starts(words, tmp_path, capsys,
     assert text in capsys.readouterr().err and not list(tmp_path.glob("x/slurm/*"))
 
 
+def test_a_wrong_grid_is_refused_before_a_job_starts(words, tmp_path, capsys):
+    wrong = [*words, "--grid", "optimizer.colour=1", "--run", str(tmp_path / "x"), "--slurm", "1"]
+    assert main(wrong) == 2
+    assert "optimizer.colour" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
 def test_a_failed_job_is_named_with_its_output(words, tmp_path, capsys):
     """The job refuses what the submitting process has not looked at yet."""
     assert main([*words, "--data.csv", str(tmp_path / "nothing"), "--run", str(tmp_path / "x"), "--slurm", "1"]) == 2

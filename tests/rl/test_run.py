@@ -13,10 +13,12 @@ from lifeq_jax.core.config import Part, Stage
 from lifeq_jax.core.game_recipe import GameRecipe, Games, load_any, read_any
 from lifeq_jax.core.refusal import Diverged, Refusal
 from lifeq_jax.rl import GAMES, make_game
+from lifeq_jax.rl import abreast as rl_abreast
 from lifeq_jax.rl.look import read_agent
 from lifeq_jax.rl.run import run_games, run_games_seeds
 from lifeq_jax.rl.tasks import Progress
 from lifeq_jax.train import drive
+from lifeq_jax.train.abreast import stack
 from tests.rl.toy import on_host
 from tests.train.jobs import stopping
 from tests.train.killed_runs import checkpointed, metrics, train_killed
@@ -154,8 +156,12 @@ def test_seeds_are_runs_of_their_own(finished, tmp_path):
 
 def test_seeds_abreast_learn_what_each_learns_alone(finished, tmp_path, monkeypatch):
     """Up to the rounding of another program, which moves no action here; games on the host take turns."""
+    stacked = []
     monkeypatch.setattr(drive, "vmap_is_faster", lambda: True)
+    monkeypatch.setattr(rl_abreast, "stack", lambda trees: stacked.append(len(trees)) or stack(trees))
     run_games_seeds(RECIPE, (0, 1), tmp_path / "abreast", quiet)
+    # state, lesson and key of each of four epochs; parameters and two games' keys of five evaluations, one of chance
+    assert stacked == [2] * (4 * 3 + 5 * 3)
     run_games(dataclasses.replace(RECIPE, seed=1), tmp_path / "alone", quiet)
     for own, other in (("seed0", finished[0]), ("seed1", tmp_path / "alone")):
         left, right = (checkpointed(each, "float", Progress) for each in (tmp_path / "abreast" / own, other))
