@@ -5,7 +5,7 @@
 # make notebooks   runs all notebooks with their own settings, with outputs and docs/figures; ten minutes on 2 free cores
 # make kills       kills runs of every method KILLS (100) times, resumes them and compares with unbroken ones, bit for bit
 # make ablation    results/ablation_digits: every method on digits, five seeds; about an hour on 2 cores
-# make benchmark   results/lqcl: every method on five sequences, settings searched; some ten hours on 2 cores (docs/benchmark.md)
+# make benchmark   results/lqcl: every method on five sequences, settings searched; many hours on 2 cores (docs/benchmark.md)
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
 # make blip        results/blip_mnist: BLIP and its baselines on MNIST (images under data/mnist); an hour on 2 cores
