@@ -7,7 +7,9 @@ from benchmarks.lqcl_data import ALL, PART
 from lifeq_jax import Between, Part, Recipe
 
 REFERENCE = "replay"  # the row that others are compared with: fine-tuning with replay
-BOUNDS, COMBINED = ("joint", "float"), ("best", "climbq", "lifequant", "lsq_ball")
+BOUNDS = ("joint", "joint_lsq", "float")
+ABLATION = ("lsq_homovar", "cdf_ball", "lsq_ball_importance", "lsq_ball_freeze", "lsq_ball_distill", "blip_ball")
+COMBINED = ("best", "climbq", "lifequant", "lsq_ball", *ABLATION)
 RATE = {"stages.-1.learning_rate": Between(0.003, 0.3)}  # searched for every row
 
 
@@ -29,10 +31,16 @@ def _method(name: str, **args: Any) -> dict[str, Any]:
 _STRENGTH = "method.args.strength"
 _LSQ = {"weight_quantizer": Part("lsq"), "act_quantizer": Part("lsq"), "optimizer.learned_rate": 1e-3}
 _LEARNED = {"optimizer.learned_rate": Between(1e-5, 1e-2)}
+_BALL = {"loss": Part("ball_log_prior")}
+_FREEZE = {"oscillation": Part("freeze", {"momentum": 0.01})}
+_DISTILL = {"distillation": Part("from_float")}
+_BLIP = {**_method("blip"), "stages.-1.weight_bits": 32, "norm_tasks": 1, "importance_data": "train"}
+_PRIOR = {"method.args.prior": Between(1e-10, 1e-6)}
 
 ROWS = {
     # bounds
     "joint": Row("all images of finished tasks are replayed: bound of continual learning", {"data.csv": ALL}),
+    "joint_lsq": Row("the same with LSQ, the bound of its rows", {"data.csv": ALL, **_LSQ}, _LEARNED),
     "float": Row(
         "fine-tuning with replay at 32 bits: bound of quantization",
         {"stages.-1.weight_bits": 32, "stages.-1.act_bits": 32},
@@ -44,8 +52,8 @@ ROWS = {
     "agem": Row("A-GEM", _method("agem")),
     "blip": Row(
         "BLIP, weights at the bits it gives them, norms frozen after the first task",
-        {**_method("blip"), "stages.-1.weight_bits": 32, "norm_tasks": 1, "importance_data": "train"},
-        {"method.args.prior": Between(1e-10, 1e-6)},
+        _BLIP,
+        _PRIOR,
     ),
     "derpp": Row(
         "DER++", _method("derpp"), {"method.args.alpha": Between(0.02, 2), "method.args.beta": Between(0.1, 4)}
@@ -58,7 +66,7 @@ ROWS = {
     "scp": Row("sliced Cramer preservation", _method("scp"), {_STRENGTH: Between(1e-4, 1e1)}),
     "si": Row("synaptic intelligence", _method("si"), {_STRENGTH: Between(1e-2, 1e2)}),
     # losses
-    "ball": Row("BaLL (balanced softmax)", {"loss": Part("ball_log_prior")}),
+    "ball": Row("BaLL (balanced softmax)", _BALL),
     "homovar": Row("HomoVar", {"loss": Part("homovar")}),
     # quantizers and oscillation control
     "lsq": Row("LSQ", _LSQ, _LEARNED),
@@ -69,12 +77,12 @@ ROWS = {
     ),
     "lsq_freeze": Row(
         "LSQ with freezing",
-        {**_LSQ, "oscillation": Part("freeze", {"momentum": 0.01})},
+        {**_LSQ, **_FREEZE},
         {**_LEARNED, "oscillation.args.threshold_end": Between(0.005, 0.1)},
     ),
     "distill": Row(
         "distillation from the float network of the first task",
-        {"distillation": Part("from_float")},
+        _DISTILL,
         {"distillation.args.strength": Between(0.1, 10)},
     ),
     # the papers' own combinations
@@ -84,11 +92,11 @@ ROWS = {
     ),
     "lifequant": Row(
         "LifeQuant: ProxQ, BaLL, importance",
-        {**_method("lifequant", loss="ball_log_prior"), "loss": Part("ball_log_prior")},
+        {**_method("lifequant", loss="ball_log_prior"), **_BALL},
         {_STRENGTH: Between(1e-1, 1e3), "method.args.prox": Between(1e-6, 1e-3)},
     ),
     # what no paper has
-    "lsq_ball": Row("LSQ and BaLL, the parts that `best` kept", {**_LSQ, "loss": Part("ball_log_prior")}, _LEARNED),
+    "lsq_ball": Row("LSQ and BaLL, the parts that `best` kept", {**_LSQ, **_BALL}, _LEARNED),
     "best": Row(
         "the combination that a search over all of these found",
         {"optimizer.learned_rate": 1e-3},
@@ -102,6 +110,28 @@ ROWS = {
             "reestimation_batches": [0, 20],
         },
     ),
+    # the ablation of lsq_ball, beside the rows lsq and ball: another part in the place of one, or one more
+    "lsq_homovar": Row("HomoVar in the place of BaLL", {**_LSQ, "loss": Part("homovar")}, _LEARNED),
+    "cdf_ball": Row(
+        "ClimbQ's CDF quantizers in the place of LSQ",
+        {"weight_quantizer": Part("cdf"), "act_quantizer": Part("cdf_activation"), **_BALL},
+    ),
+    "lsq_ball_importance": Row(
+        "LSQ and BaLL with LifeQuant's importance",
+        {**_LSQ, **_method("lifequant", loss="ball_log_prior"), **_BALL},
+        {**_LEARNED, _STRENGTH: Between(1e-1, 1e3), "method.args.prox": Between(1e-6, 1e-3)},
+    ),
+    "lsq_ball_freeze": Row(
+        "LSQ and BaLL with freezing",
+        {**_LSQ, **_BALL, **_FREEZE},
+        {**_LEARNED, "oscillation.args.threshold_end": Between(0.005, 0.1)},
+    ),
+    "lsq_ball_distill": Row(
+        "LSQ and BaLL with distillation from the float network of the first task",
+        {**_LSQ, **_BALL, **_DISTILL},
+        {**_LEARNED, "distillation.args.strength": Between(0.1, 10)},
+    ),
+    "blip_ball": Row("BLIP with BaLL", {**_BLIP, **_BALL}, _PRIOR),
 }
 
 

@@ -59,8 +59,8 @@ cifar10 = digits.replace(
             batch_size=64,
             validation=0.2,
         ),
-        "stages.0.epochs": 8,
-        "stages.1.epochs": 8,
+        "stages.0.epochs": 5,
+        "stages.1.epochs": 5,
     }
 )
 """lqcl: ResNet-8, a tenth of CIFAR-10 at 16x16 in 3 tasks, 75 % of the classes replaced, 20 % replay"""
