@@ -57,8 +57,10 @@ def _parser() -> Parser:
     games = _add(commands, "games", text)
     games.set_defaults(takes_keys=True)
     games.add_argument("recipe", help="recipe of games; its keys can be overridden as in train")
-    text = "training images/s of ResNet-20 beside the same network written in PyTorch, where torch is installed"
-    _add_batch(_add(commands, "torch", text))
+    text = (
+        "training step of our systems beside PyTorch, a hand-written LSQ, Brevitas and qwix, where they are installed"
+    )
+    _add_network(_add(commands, "peers", text))
     text = "memory, processor time and open files of a run's first, middle and last tasks, of very many"
     many = add_command(commands, "tasks", _measure, text)
     many.add_argument("--tasks", type=int, default=100, help="tasks of the run")
@@ -105,7 +107,7 @@ def _add_batch(command: argparse.ArgumentParser) -> None:
 
 def _measure(options: argparse.Namespace) -> None:
     # here, since they import JAX, which reads the environment that run_command sets
-    from benchmarks import beside_torch, epochs, exported, fisher, games, inputs, start, steps, tasks
+    from benchmarks import epochs, exported, fisher, games, inputs, peers, start, steps, tasks
 
     benchmarks: dict[str, Callable[..., Any]] = {
         "step": steps.bench_step,
@@ -115,7 +117,7 @@ def _measure(options: argparse.Namespace) -> None:
         "compile": start.bench_compile,
         "fisher": fisher.bench_fisher,
         "oscillation": steps.bench_oscillation,
-        "torch": beside_torch.bench_torch,
+        "peers": peers.bench_peers,
         "export": exported.bench_export,
         "tasks": tasks.bench_tasks,
         "games": games.bench_games,

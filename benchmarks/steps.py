@@ -28,18 +28,22 @@ def bench_step(model: str, batch_size: int, bits: int, repeats: int, steps: int)
 
 def systems(model: str, batch_size: int, bits: int) -> dict[str, Recipe]:
     """The recipes that `bench_step` compares."""
-    quantizers = {key: Part("lsq") for key in ("weight_quantizer", "act_quantizer")}
-    lsq: dict[str, Any] = {**quantizers, "quant_setup": "LSQ_paper", "oscillation": Part("freeze")}
     climbq = {"weight_quantizer": Part("cdf"), "act_quantizer": Part("cdf_activation"), "loss": Part("homovar")}
     floating = bench_recipe(model, batch_size, 32)
     return {
         "float": floating,
         f"LifeQuant {bits}-bit": lifequant(model, batch_size, bits),
         f"ClimbQ {bits}-bit": bench_recipe(model, batch_size, bits, **climbq),
-        f"LSQ {bits}-bit, freezing": bench_recipe(model, batch_size, bits, **lsq),
+        f"LSQ {bits}-bit, freezing": lsq(model, batch_size, bits, oscillation=Part("freeze")),
         "BLIP": bench_recipe(model, batch_size, 32, method=Part("blip")),
         "float" + AGAIN: floating,
     }
+
+
+def lsq(model: str, batch_size: int, bits: int, **parts: Any) -> Recipe:
+    """`bench_recipe` with LSQ, its quantizers where its paper puts them."""
+    quantizers: dict[str, Any] = {key: Part("lsq") for key in ("weight_quantizer", "act_quantizer")}
+    return bench_recipe(model, batch_size, bits, quant_setup="LSQ_paper", **quantizers, **parts)
 
 
 def bench_oscillation(recipe: Recipe, repeats: int, steps: int) -> BenchmarkResult:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every benchmark on this machine: numbers as JSON, tables on one page. Nothing else should run meanwhile. Another machine
 # gets a folder of its own, a GPU more steps a repeat: OUT=results/bench/gpu SCALE=25 results/bench.sh
-# Where PyTorch is installed, ResNet-20 runs beside it.
+# Where PyTorch, Brevitas or qwix is installed, our steps run beside theirs.
 set -euo pipefail
 python=${PYTHON:-.venv/bin/python}
 out=${OUT:-results/bench}
@@ -15,7 +15,7 @@ measure() { # name of the JSON file, then the benchmark
   echo "bench $*" >&2
   printf '\n`python -m benchmarks %s`\n\n' "$*" >> "$found/README.md"
   if ! $python -m benchmarks "$@" --json "$found/$name.json" >> "$found/README.md" 2> "$errors"; then
-    printf 'Did not run: `%s`\n' "$(tail -n 1 "$errors")" >> "$found/README.md" # too little memory, or no PyTorch
+    printf 'Did not run: `%s`\n' "$(tail -n 1 "$errors")" >> "$found/README.md" # too little memory, or no peer
   fi
 }
 
@@ -38,7 +38,7 @@ measure fisher fisher --steps $scale --repeats 5
 measure oscillation oscillation oscillations/mobilenet_v2_cifar10 --steps $((4 * scale))
 measure games games blip_rl/atari_pair_42
 measure games_gpu games blip_rl/atari_six_gpu --repeats 3 --steps 1
-measure torch_128 torch --batch-size 128 --steps $((2 * scale))
-measure torch_1024 torch --batch-size 1024 --steps $scale --repeats 5
+measure peers_resnet20 peers --steps $((2 * scale))
+measure peers_mobilenet_v2 peers --model mobilenet_v2_32 --steps $scale --repeats 5
 mkdir -p "$out"
 cp "$found"/* "$out"

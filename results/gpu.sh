@@ -54,7 +54,7 @@ fi
 
 for batch in $batches; do
   measure step_resnet20_$batch step $network --batch-size $batch $few
-  measure torch_$batch torch --batch-size $batch $few
+  measure peers_$batch peers --batch-size $batch $few
 done
 measure seeds seeds $network --batch-size ${batches%% *} $many
 measure epoch epoch $network --batch-size ${batches%% *} $many

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import beside_torch, exported, start, steps, tasks
+from benchmarks import exported, peers, start, steps, tasks
 from benchmarks.__main__ import main
 from benchmarks.epochs import epochs, ready
 from benchmarks.work import bench_recipe, lifequant, operations
@@ -184,16 +184,30 @@ def test_fisher_compares_with_a_training_step(measured):
     assert found["time_ratio_to_training_step"][name] == told(ratio) and found["control"][name] > 0
 
 
-def test_torch_has_the_same_network_and_is_refused_where_it_is_not_installed(measured, capsys):
-    if find_spec("torch") is None:
-        assert main(["torch", *SMALL]) == 2
-        assert "this benchmark needs torch, which is not installed" in capsys.readouterr().err
-        return
-    recipe = complete(bench_recipe("resnet20", 2, 32))
-    ours, theirs = build_network(recipe, recipe.stages[0]).init(0)[0], beside_torch.torch_resnet20(10).parameters()
+@pytest.mark.skipif(any(map(find_spec, peers.LIBRARIES)), reason="a peer is installed")
+def test_peers_are_refused_where_none_is_installed(capsys):
+    assert main(["peers", *SMALL]) == 2
+    assert "none of torch, brevitas, qwix is installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", peers.MODELS)
+def test_peers_train_networks_of_as_many_parameters(model):
+    torch_peers = pytest.importorskip("benchmarks.peers_torch", reason="torch is not installed")
+    recipe = complete(bench_recipe(model, 2, 32))
+    ours = build_network(recipe, recipe.stages[0]).init(0)[0]
+    theirs = torch_peers.NETWORKS[model](torch_peers.float_layers()).parameters()
     assert sum(leaf.size for leaf in jax.tree.leaves(ours)) == sum(leaf.numel() for leaf in theirs)
-    rate = measured("torch", *SMALL, "--steps", "1")["images_per_second"]
-    assert list(rate) == ["float", "LifeQuant 4-bit", *beside_torch.TORCH, "float again"]
+
+
+def test_the_hand_written_lsq_has_the_values_and_gradients_of_its_paper():
+    torch_peers = pytest.importorskip("benchmarks.peers_torch", reason="torch is not installed")
+    lsq, x = torch_peers.LSQ(2, signed=True), torch_peers.torch.tensor([-3, -1.2, 0.4, 0.7, 2.5], requires_grad=True)
+    lsq.begun = True  # scale 1
+    rounded = lsq(x)
+    assert rounded.tolist() == [-2, -1, 0, 1, 1]
+    rounded.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 0]
+    assert lsq.scale.grad.item() == pytest.approx((-2 + 0.2 - 0.4 + 0.3 + 1) * 5**-0.5)
 
 
 def test_export_compares_the_files_with_a_float_network(measured, tmp_path):
@@ -242,6 +256,7 @@ def test_the_float_network_computes_what_the_integers_stand_for(tmp_path):
         ("tasks --batch-size 0", "batch_size=0"),
         ("fisher --model vgg", "model='vgg' is unknown; choose from alexnet_32, resnet18_84"),
         (f"oscillation {DIGITS} --bits 4", "recipe.bits is an unknown key"),
+        ("peers --model mlp", "model='mlp' is unknown; choose from mobilenet_v2_32, resnet20"),
         ("speed", "invalid choice: 'speed'"),
     ],
 )
