@@ -1,4 +1,4 @@
-"""ResNet-20 and MobileNetV2 in plain Flax, for 32x32 images, which qwix quantizes from outside."""
+"""ResNet-20 in plain Flax, for 32x32 images, which qwix quantizes from outside."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,10 +9,6 @@ import optax
 import qwix
 from flax import linen as nn
 
-from lifeq_jax.models.mobilenet_v2 import LAST, SMALL_IMAGES, STEM, relu6
-
-FAKE = "fake-quantizing provider (OdmlQatProvider)"
-
 
 class Unit(nn.Module):
     """Convolution, batch norm, activation function."""
@@ -20,14 +16,13 @@ class Unit(nn.Module):
     features: int
     size: int
     stride: int = 1
-    groups: int = 1
     function: Callable[[jax.Array], jax.Array] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), features)."""
         shape = (self.size, self.size), (self.stride, self.stride)
-        x = nn.Conv(self.features, *shape, self.size // 2, feature_group_count=self.groups, use_bias=False)(x)
+        x = nn.Conv(self.features, *shape, self.size // 2, use_bias=False)(x)
         x = nn.BatchNorm(use_running_average=False)(x)
         return x if self.function is None else self.function(x)
 
@@ -38,40 +33,20 @@ class ResNet20(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, 3) -> logits (B, 10)."""
-        x = Unit(16, 3, function=nn.relu)(x)
+        x = Unit(16, 3, 1, nn.relu)(x)
         for features in [*[16] * 3, *[32] * 3, *[64] * 3]:
             stride = 1 if features == x.shape[-1] else 2
             shortcut = x if stride == 1 else Unit(features, 1, stride)(x)
-            x = Unit(features, 3)(Unit(features, 3, stride, function=nn.relu)(x))
+            x = Unit(features, 3)(Unit(features, 3, stride, nn.relu)(x))
             x = nn.relu(x + shortcut)
         return nn.Dense(10)(jnp.mean(x, axis=(1, 2)))
 
 
-class MobileNetV2(nn.Module):
-    """`mobilenet_v2_32` of the package."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, 3) -> logits (B, 10)."""
-        x = Unit(STEM, 3, function=relu6)(x)
-        for expansion, features, count, first in SMALL_IMAGES:
-            for stride in [first] + [1] * (count - 1):
-                before, inner = x, expansion * x.shape[-1]
-                if expansion != 1:
-                    x = Unit(inner, 1, function=relu6)(x)
-                x = Unit(features, 1)(Unit(inner, 3, stride, inner, relu6)(x))
-                x = x + before if stride == 1 and features == before.shape[-1] else x
-        return nn.Dense(10)(jnp.mean(Unit(LAST, 1, function=relu6)(x), axis=(1, 2)))
-
-
-NETWORKS = {"resnet20": ResNet20, "mobilenet_v2_32": MobileNetV2}
-
-
-def trainer(model: str, bits: int, image: jax.Array, label: jax.Array) -> Callable[[int], None]:
+def trainer(bits: int, image: jax.Array, label: jax.Array) -> Callable[[int], None]:
     """SGD with momentum and weight decay on one batch: image (B, H, W, C), label (B,); all layers at `bits`."""
     kind = {4: jnp.int4, 8: jnp.int8}[bits]
     rule = qwix.QuantizationRule(module_path=".*", weight_qtype=kind, act_qtype=kind)
-    network = qwix.quantize_model(NETWORKS[model](), qwix.OdmlQatProvider([rule], strict=False))
+    network = qwix.quantize_model(ResNet20(), qwix.OdmlQatProvider([rule], strict=False))
     variables = network.init(jax.random.key(0), image)
     params, rest = variables["params"], {name: part for name, part in variables.items() if name != "params"}
     optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.01, momentum=0.9))
