@@ -61,6 +61,10 @@ def _parser() -> Parser:
         "training step of our systems beside PyTorch, a hand-written LSQ, Brevitas and qwix, where they are installed"
     )
     _add_network(_add(commands, "peers", text))
+    text = "how cost grows over batch sizes, widths, methods, seeds, rows of CSV files, or runs of a report"
+    growth = _add(commands, "growth", text, repeats=5, steps=2)
+    growth.add_argument("over", help="batch, width, methods, seeds, rows or runs")
+    _add_network(growth)
     text = "memory, processor time and open files of a run's first, middle and last tasks, of very many"
     many = add_command(commands, "tasks", _measure, text)
     many.add_argument("--tasks", type=int, default=100, help="tasks of the run")
@@ -107,7 +111,7 @@ def _add_batch(command: argparse.ArgumentParser) -> None:
 
 def _measure(options: argparse.Namespace) -> None:
     # here, since they import JAX, which reads the environment that run_command sets
-    from benchmarks import epochs, exported, fisher, games, inputs, peers, start, steps, tasks
+    from benchmarks import epochs, exported, fisher, games, growth, inputs, peers, start, steps, tasks
 
     benchmarks: dict[str, Callable[..., Any]] = {
         "step": steps.bench_step,
@@ -121,6 +125,7 @@ def _measure(options: argparse.Namespace) -> None:
         "export": exported.bench_export,
         "tasks": tasks.bench_tasks,
         "games": games.bench_games,
+        "growth": growth.bench_growth,
     }
     if options.what in RECIPES:
         options.recipe = override(find_recipe(options.recipe, RECIPES[options.what]), options.rest)

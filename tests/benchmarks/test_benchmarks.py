@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import exported, peers, start, steps, tasks
+from benchmarks import exported, growth, peers, start, steps, tasks
 from benchmarks.__main__ import main
 from benchmarks.epochs import epochs, ready
 from benchmarks.work import bench_recipe, lifequant, operations
@@ -184,6 +184,26 @@ def test_fisher_compares_with_a_training_step(measured):
     assert found["time_ratio_to_training_step"][name] == told(ratio) and found["control"][name] > 0
 
 
+@pytest.mark.parametrize(
+    ("over", "sizes", "model", "names"),
+    [
+        ("batch", ("BATCHES", (2, 4)), "mlp", ["batch 2", "batch 4"]),
+        ("width", ("WIDTHS", (1, 2)), "resnet8", ["width 1", "width 2"]),
+        ("methods", ("METHODS", {"blip": None, "derpp": None}), "mlp", ["finetune", "blip", "derpp", "finetune again"]),
+        ("seeds", ("SEEDS", (1, 3)), "mlp", ["1 seeds", "3 seeds"]),
+        ("rows", ("ROWS", (20, 200)), "mlp", ["20 rows", "200 rows"]),
+        ("runs", ("RUNS", (1, 3)), "mlp", ["1 runs", "3 runs"]),
+    ],
+)
+def test_growth_has_a_row_for_each_size(measured, monkeypatch, over, sizes, model, names):
+    monkeypatch.setattr(growth, *sizes)
+    found = measured("growth", over, "--model", model, *SMALL, "--steps", "1")
+    columns = {name: column for name, column in found.items() if isinstance(column, dict)}
+    assert len(columns) >= 2
+    for column in columns.values():
+        assert list(column) == names and min(column.values()) > 0
+
+
 @pytest.mark.skipif(any(map(find_spec, peers.LIBRARIES)), reason="a peer is installed")
 def test_peers_are_refused_where_none_is_installed(capsys):
     assert main(["peers", *SMALL]) == 2
@@ -256,6 +276,7 @@ def test_the_float_network_computes_what_the_integers_stand_for(tmp_path):
         ("tasks --batch-size 0", "batch_size=0"),
         ("fisher --model vgg", "model='vgg' is unknown; choose from alexnet_32, resnet18_84"),
         (f"oscillation {DIGITS} --bits 4", "recipe.bits is an unknown key"),
+        ("growth age", "over='age' is unknown; choose from batch, methods, rows, runs, seeds, width"),
         ("peers --model mlp", "model='mlp' is unknown; choose from mobilenet_v2_32, resnet20"),
         ("speed", "invalid choice: 'speed'"),
     ],

@@ -1,0 +1,171 @@
+"""How cost grows with the work: over batch sizes, widths, methods, seeds, rows of CSV files, and runs of a report."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import lifeq_jax as lq
+from benchmarks.epochs import epochs, one_by_one, ready
+from benchmarks.timing import (
+    AGAIN,
+    BenchmarkResult,
+    alternate,
+    columns_of,
+    load,
+    medians,
+    medians_of_ratios,
+    surroundings,
+)
+from benchmarks.work import Work, bench_recipe, lifequant, on_noise, step_work
+from lifeq_jax.core.config import Part, Recipe
+from lifeq_jax.core.lookup import lookup
+from lifeq_jax.data.lifelong import write_sequence
+from lifeq_jax.data.order import ImageSpec, train_plan
+from lifeq_jax.data.tables import ImageTable, catalog, load_tasks, rows_for_seed, table_of, task_rows
+from lifeq_jax.methods import METHODS
+from lifeq_jax.report.write import write_report
+from lifeq_jax.runs.folder import CONFIG, open_run_folder
+from lifeq_jax.train.build import build_method, complete
+
+BATCHES = (32, 64, 128, 256, 512, 1024)
+WIDTHS = (4, 8, 16)  # features of a small ResNet's first stage
+SEEDS = (1, 2, 4, 8)
+ROWS = (1_000, 10_000, 100_000, 1_280_000)
+RUNS = (5, 50, 500)
+CLASSES = 1000  # of the CSV files
+
+Columns = dict[str, dict[str, float]]  # quantity -> row -> value
+
+
+def bench_growth(over: str, model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
+    """One table of `GROWTHS`: a row for each size, the other sizes as given.
+
+    Refuses another name, and widths of a model that has none."""
+    table = lookup(GROWTHS, over, "over")
+    before = load()
+    columns = table(model, batch_size, bits, repeats, steps)
+    how = {"batch_size": batch_size, "bits": bits, "alternating_repeats": repeats, "steps_of_each": steps}
+    return BenchmarkResult(f"growth over {over}, {model}", how, columns, {}, surroundings(before))
+
+
+def _over_batches(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+    works = {f"batch {size}": step_work(complete(lifequant(model, size, bits))) for size in BATCHES}
+    return _steps(works, {f"batch {size}": size for size in BATCHES}, repeats, steps)
+
+
+def _over_widths(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+    def recipe(width: int) -> Recipe:
+        return lifequant(model, batch_size, bits).replace({"model.args.width": width})
+
+    works = {f"width {width}": step_work(complete(recipe(width))) for width in WIDTHS}
+    return _steps(works, dict.fromkeys(works, batch_size), repeats, steps)
+
+
+def _over_methods(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+    """Every method after its first task, with its default settings."""
+
+    def recipe(method: str) -> Recipe:
+        made = bench_recipe(model, batch_size, bits, method=Part(method))
+        return made.replace({"data.replay": build_method(made.replace({"data.replay": True})).needs_replay})
+
+    names = ("finetune", *(name for name in METHODS if name != "finetune"))
+    works = {name: step_work(complete(recipe(name))) for name in names}
+    works["finetune" + AGAIN] = works["finetune"]
+    return _steps(works, dict.fromkeys(works, batch_size), repeats, steps)
+
+
+def _over_seeds(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+    """Epochs of `steps` steps, of several seeds, one after the other."""
+    stage, seeds = ready(complete(lifequant(model, batch_size, bits)), max(SEEDS), steps)
+    runs = {f"{number} seeds": epochs(stage, seeds[:number], one_by_one) for number in SEEDS}
+    times, processor = alternate(runs, repeats, 1)
+    return {
+        "images_per_second": {
+            name: batch_size * steps * number / medians(times)[name] for name, number in zip(runs, SEEDS, strict=True)
+        },
+        "processor_seconds_of_an_epoch": medians(processor),
+        "time_ratio_to_1_seed": medians_of_ratios(times, next(iter(runs))),
+    }
+
+
+def _steps(works: Mapping[str, Work], images: Mapping[str, int], repeats: int, steps: int) -> Columns:
+    times, processor = alternate({name: work.run for name, work in works.items()}, repeats, steps)
+    first = next(iter(works))
+    return {
+        "images_per_second": {name: images[name] / seconds for name, seconds in medians(times).items()},
+        "processor_milliseconds_of_an_image": {
+            name: 1e3 * seconds / images[name] for name, seconds in medians(processor).items()
+        },
+        f"processor_ratio_to_{first}".replace(" ", "_"): medians_of_ratios(processor, first),
+        "gigabytes_of_temporaries": {name: work.temporaries / 1e9 for name, work in works.items()},
+    }
+
+
+def _over_rows(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+    """CSV files of so many rows in two tasks: reading them, the catalog, a seed's rows, the order of an epoch."""
+    spec = ImageSpec((32, 32, 3), 4, (32, 32), (0.5,) * 3, (0.5,) * 3, True)
+    lines = {}
+    for number in ROWS:
+        half = number // 2
+        with tempfile.TemporaryDirectory() as folder:
+            tables = [_table(range(half)), _table(range(half, number))]
+            write_sequence(Path(folder, "rows"), {"train": tables, "test": [_table(range(1))] * 2})
+            clock = _Clock()
+            tasks = load_tasks(Path(folder, "rows"), 2, root=None, num_classes=CLASSES, replay=False)
+            clock.stop("reading")
+            known = catalog([table for task in tasks for table in task if table is not None])
+            clock.stop("catalog")
+            rows_for_seed(known, task_rows(known, tasks), 0.1, 0)
+            clock.stop("rows of a seed")
+            train_plan(half, batch_size, spec, seed=0, stage=0, task=0, epoch=0)
+            clock.stop("order of an epoch")
+        lines[f"{number} rows"] = clock.seconds
+    return {f"processor_seconds_of_{name}": column for name, column in columns_of(lines).items()}
+
+
+def _table(numbers: range) -> ImageTable:
+    return table_of([f"{n % CLASSES}/{n:08d}.jpg" for n in numbers], [n % CLASSES for n in numbers])
+
+
+class _Clock:
+    """Processor seconds between stops, by the name of the stop that ends them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.process_time()
+
+    def stop(self, name: str) -> None:
+        self.seconds[name] = time.process_time() - self._start
+        self._start = time.process_time()
+
+
+def _over_runs(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+    """Seconds of reading so many runs of one recipe, and of their report."""
+    lines = {}
+    with on_noise(bench_recipe("mlp", batch_size, bits), 2) as fed, tempfile.TemporaryDirectory() as folder:
+        [run] = lq.train(fed, Path(folder, "one"), log=lambda line: None).finished
+        for number in RUNS:
+            place = Path(folder, str(number))
+            for seed in range(number):
+                copy = place / f"seed{seed}"
+                shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns(CONFIG, "checkpoints"))
+                open_run_folder(copy, run.recipe.replace({"seed": seed}))
+            clock = _Clock()
+            runs = lq.read(place)
+            clock.stop("reading")
+            write_report(runs.finished, place / "report")
+            clock.stop("the report")
+            lines[f"{number} runs"] = clock.seconds
+    return {f"processor_seconds_of_{name}": column for name, column in columns_of(lines).items()}
+
+
+GROWTHS: dict[str, Callable[[str, int, int, int, int], Columns]] = {
+    "batch": _over_batches,
+    "width": _over_widths,
+    "methods": _over_methods,
+    "seeds": _over_seeds,
+    "rows": _over_rows,
+    "runs": _over_runs,
+}
