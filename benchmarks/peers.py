@@ -95,7 +95,7 @@ def _peers(model: str, bits: int, data: Data, found: dict[str, str]) -> dict[str
         image, label = np.asarray(batch.image), np.asarray(batch.label)
         for kind, layers in kinds.items():
             for layout, how in LAYOUTS.items():
-                if not (how["compiled"] and kind.startswith("Brevitas")):  # ten minutes were not enough to compile it
+                if not (how["compiled"] and kind.startswith("Brevitas")):  # inductor fails on its layers
                     made[kind + layout] = partial(_torch, model, layers, image, label, how)
     if found["qwix"] and model == "resnet20":  # a step of MobileNetV2 takes minutes: XLA's gradient of grouped kernels
         from benchmarks import peers_qwix
