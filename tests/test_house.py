@@ -56,8 +56,9 @@ ROOF = {
 LAZY = {
     *("ale_py", "argcomplete", "gymnasium", "onnx", "onnxruntime", "optuna", "pgx", "sklearn", "submitit"),
     *("tensorboardX", "tensorflow"),
-    *("tensorflow_datasets", "torch", "tyro"),
+    *("brevitas", "qwix", "tensorflow_datasets", "torch", "tyro"),
 }
+PEERS = {f"{BENCHMARKS}.peers_torch", f"{BENCHMARKS}.peers_qwix"}  # networks of torch and qwix, imported in functions
 HOMES = {  # which modules may import a heavy package, in a function
     "tensorflow": {f"{PACKAGE}.data.pipeline", f"{PACKAGE}.data.prepare"},
     "tensorflow_datasets": {f"{PACKAGE}.data.sources", f"{PACKAGE}.data.prepare"},
@@ -174,9 +175,13 @@ def test_a_circle_is_seen():
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
 
 
-@pytest.mark.parametrize("module", sorted(SOURCES))
+@pytest.mark.parametrize("module", sorted(SOURCES.keys() - PEERS))
 def test_heavy_packages_are_imported_in_functions_only(module):
     assert tops(imports_of(at_import(TREES[module]))) & LAZY == set()
+
+
+def test_modules_of_peers_are_imported_in_functions_only():
+    assert [name for name, tree in TREES.items() if set(imports_of(at_import(tree))) & PEERS] == []
 
 
 def test_an_import_that_runs_at_once_is_told_from_a_lazy_one():
@@ -192,7 +197,7 @@ def test_a_heavy_package_stays_at_home(package):
 
 
 def test_importing_everything_loads_none_of_the_heavy_packages():
-    modules = sorted(name for name in SOURCES if not name.endswith(".__main__"))
+    modules = sorted(name for name in SOURCES.keys() - PEERS if not name.endswith(".__main__"))
     loop, loaded = (
         f"for name in {modules!r}: __import__(name)",
         f"print(sorted({LAZY!r} & sys.modules.keys()))",

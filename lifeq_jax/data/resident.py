@@ -1,6 +1,5 @@
 """The whole set as uint8 on the device, gathered and augmented inside the compiled step."""
 
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lifeq_jax.core.lookup import check_choice
+from lifeq_jax.core.memory import host_bytes
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.types import Batch
 from lifeq_jax.data.augment import crop_and_flip, normalize
@@ -54,7 +54,7 @@ def memory_bytes() -> int:
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         return 1024 * int(fields["MemAvailable"].split()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host_bytes()
 
 
 def _feeds(rows: Rows, plan: Plan, start_step: int) -> Iterator[Feed]:

@@ -28,6 +28,7 @@ from lifeq_jax.train.loop import (
     score_feeds_of,
     train_epoch,
 )
+from lifeq_jax.train.memory import fitting
 from lifeq_jax.train.step import Objective, Step, TrainState, make_step, zero_totals
 from lifeq_jax.train.world import World
 
@@ -42,7 +43,7 @@ class Compiled(NamedTuple):
     built: Built
     objective: Objective
     functions: tuple[Advance, Advance]  # with updated, and with fixed, batch-norm statistics
-    advances: tuple[Advance, Advance]  # `functions`, compiled; state and totals are donated
+    advances: tuple[Advance, Advance]  # `functions`, compiled, refused without memory; state and totals are donated
     score_feeds: ScoreFeeds
     score: ScoreFeeds  # the same, compiled
     assemble: Assemble
@@ -65,14 +66,18 @@ def compile_stage(recipe: Recipe, number: int, world: World) -> Compiled:
     built, axis = build_stage(recipe, stage, devices.axis_name), devices.axis_name
     following, keeping = (advance_of(step_of(built, axis, fixed), world.input) for fixed in (False, True))
     score_feeds = score_feeds_of(make_score(built.network, axis), world.input)
-    compiled = partial(devices.compile, split=3, donate=(0, 1))
+
+    def advance(function: Advance) -> Advance:
+        compiled = devices.compile(function, split=3, donate=(0, 1))
+        return fitting(compiled, world.batch_size) if devices.mesh is None else compiled
+
     return Compiled(
         number=number,
         stage=stage,
         built=built,
         objective=classification(built.network, built.method, built.loss),
         functions=(following, keeping),
-        advances=(compiled(following), compiled(keeping)),
+        advances=(advance(following), advance(keeping)),
         score_feeds=score_feeds,
         score=devices.compile(score_feeds, split=4),
         assemble=jax.jit(world.input.assemble),
