@@ -32,6 +32,7 @@ _STRENGTH = "method.args.strength"
 _LSQ = {"weight_quantizer": Part("lsq"), "act_quantizer": Part("lsq"), "optimizer.learned_rate": 1e-3}
 _LEARNED = {"optimizer.learned_rate": Between(1e-5, 1e-2)}
 _BALL = {"loss": Part("ball_log_prior")}
+_LIFEQUANT = _method("lifequant", loss="ball_log_prior", history="recomputed")  # the history of its paper
 _FREEZE = {"oscillation": Part("freeze", {"momentum": 0.01})}
 _DISTILL = {"distillation": Part("from_float")}
 _BLIP = {**_method("blip"), "stages.-1.weight_bits": 32, "norm_tasks": 1, "importance_data": "train"}
@@ -92,7 +93,7 @@ ROWS = {
     ),
     "lifequant": Row(
         "LifeQuant: ProxQ, BaLL, importance",
-        {**_method("lifequant", loss="ball_log_prior"), **_BALL},
+        {**_LIFEQUANT, **_BALL},
         {_STRENGTH: Between(1e-1, 1e3), "method.args.prox": Between(1e-6, 1e-3)},
     ),
     # what no paper has
@@ -101,7 +102,14 @@ ROWS = {
         "the combination that a search over all of these found",
         {"optimizer.learned_rate": 1e-3},
         {
-            "method": ["finetune", "derpp", ("er_ace", {"full": 0.1}), "lifequant", ("ewc", {"strength": 1.0}), "lwf"],
+            "method": [
+                "finetune",
+                "derpp",
+                ("er_ace", {"full": 0.1}),
+                ("lifequant", {"history": "recomputed"}),
+                ("ewc", {"strength": 1.0}),
+                "lwf",
+            ],
             "loss": ["cross_entropy", "ball_log_prior", "homovar"],
             "weight_quantizer": ["proxq", "lsq"],
             "act_quantizer": ["activation", "lsq"],
@@ -118,7 +126,7 @@ ROWS = {
     ),
     "lsq_ball_importance": Row(
         "LSQ and BaLL with LifeQuant's importance",
-        {**_LSQ, **_method("lifequant", loss="ball_log_prior"), **_BALL},
+        {**_LSQ, **_LIFEQUANT, **_BALL},
         {**_LEARNED, _STRENGTH: Between(1e-1, 1e3), "method.args.prox": Between(1e-6, 1e-3)},
     ),
     "lsq_ball_freeze": Row(

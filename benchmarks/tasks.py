@@ -20,7 +20,7 @@ PAGE = resource.getpagesize()
 
 
 def bench_tasks(tasks: int, batch_size: int, bits: int) -> BenchmarkResult:
-    """What a whole run of EWC and of LifeQuant, with history="online", on `tasks` tasks takes in the first tasks, in
+    """What a whole run of EWC and of LifeQuant on `tasks` tasks takes in the first tasks, in
     the middle and in the last: an mlp on noise of 32x32 pixels, permuted by task, an epoch of two batches each.
 
     Resident memory and open files at the end of a task, the largest of GROUP tasks; processor seconds of a task of all
@@ -28,7 +28,7 @@ def bench_tasks(tasks: int, batch_size: int, bits: int) -> BenchmarkResult:
     if tasks < 3 * GROUP:
         raise Refusal(f"tasks={tasks} is out of range; choose {3 * GROUP} or more")
     before = load()
-    methods = {"EWC": Part("ewc"), "LifeQuant": Part("lifequant", {"history": "online"})}
+    methods = {"EWC": Part("ewc"), "LifeQuant": Part("lifequant")}
     rows = {}
     for name, method in methods.items():
         for place, found in _by_place(_recipe(tasks, batch_size, bits, method)).items():

@@ -29,7 +29,7 @@ def lifequant(
     space: str = "quantized",
     prox: float = 1e-4,
     range_: float = 2.0,
-    history: str = "recomputed",
+    history: str = "averaged",
     decay: float = 1.0,
     noise_bits: int = 0,
     act_range: float = 2.0,
@@ -37,7 +37,7 @@ def lifequant(
 ) -> Method:
     """Penalty sum s (w_q - w_s)^2, s = F strength / (1 + F strength / limit), and the proximal step as constraint.
 
-    Original: space="latent", loss="ball_shift" or "cross_entropy", limit=inf, prox=0 (its quantizer normalizes
+    Original: space="latent", loss="ball_shift" or "cross_entropy", history="recomputed", limit=inf, prox=0 (its quantizer normalizes
     anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
     an Anchor.
 
@@ -49,8 +49,8 @@ def lifequant(
         space: quantized, or latent, the original's.
         prox: strength of the proximal step toward std range_/4; 0: off, inf: the hard normalization.
         range_: that of the weight quantizer.
-        history: recomputed (F over the data of all tasks so far), or one that reads the newest task alone and so costs
-            the same after any number: averaged, online or per_task, as in `ewc`.
+        history: averaged, online or per_task, as in `ewc`, which read the newest task alone and so cost the same after
+            any number of tasks; or recomputed, the original's: F over the data of all tasks so far.
         decay: of the old importances, in [0, 1]; for online and per_task.
         noise_bits: adds the activation noise of noise.py, for fisher="batch" only: up to one quantization step of so
             many bits over the range `act_range`; 0: off.

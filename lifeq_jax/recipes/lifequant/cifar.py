@@ -24,7 +24,7 @@ resnet20_cifar100_ll = Recipe(
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=30, learning_rate=0.05),
     ),
     loss=Part("ball_log_prior"),
-    method=Part("lifequant"),
+    method=Part("lifequant", {"history": "recomputed"}),
 )
 """LifeQuant: ResNet-20 at 4 bits, CIFAR-100 in 3 tasks"""
 
@@ -42,8 +42,8 @@ mobilenet_v2_cifar100_ll = resnet20_cifar100_ll.replace(
         "data.batch_size": 64,
         "model": Part("mobilenet_v2_cifar"),
         "stages.0.learning_rate": 0.05,
-        "weight_quantizer": Part("proxq", {"range_": 0.5}),
-        "method": Part("lifequant", {"range_": 0.5}),
+        "weight_quantizer": Part("proxq", {"range_": 0.5, "history": "recomputed"}),
+        "method": Part("lifequant", {"range_": 0.5, "history": "recomputed"}),
     }
 )
 """LifeQuant: MobileNetV2 at 4 bits, CIFAR-100 in 3 tasks"""

@@ -20,7 +20,7 @@ resnet20_digits = Recipe(
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=15, learning_rate=0.05),
     ),
     loss=Part("ball_log_prior"),
-    method=Part("lifequant", {"strength": 100.0, "loss": "ball_scale"}),
+    method=Part("lifequant", {"strength": 100.0, "loss": "ball_scale", "history": "recomputed"}),
     optimizer=Optimizer(schedule="cosine"),
 )
 """LifeQuant: ResNet-20 at 4 bits, scikit-learn's digits in 3 tasks; minutes on 2 cores"""

@@ -26,7 +26,7 @@ resnet50_office31 = Recipe(
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=30, learning_rate=0.001),
     ),
     loss=Part("ball_log_prior"),
-    method=Part("lifequant"),
+    method=Part("lifequant", {"history": "recomputed"}),
     optimizer=Optimizer(milestones=(2 / 3,)),
 )
 """LifeQuant: ResNet-50 at 4 bits, Office-31's 3 domains"""
