@@ -42,7 +42,7 @@ mobilenet_v2_cifar100_ll = resnet20_cifar100_ll.replace(
         "data.batch_size": 64,
         "model": Part("mobilenet_v2_cifar"),
         "stages.0.learning_rate": 0.05,
-        "weight_quantizer": Part("proxq", {"range_": 0.5, "history": "recomputed"}),
+        "weight_quantizer": Part("proxq", {"range_": 0.5}),
         "method": Part("lifequant", {"range_": 0.5, "history": "recomputed"}),
     }
 )
