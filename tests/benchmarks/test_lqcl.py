@@ -10,7 +10,7 @@ from benchmarks import lqcl_data
 from benchmarks.lqcl import complete_row
 from benchmarks.lqcl_data import SEQUENCES, few_shot_classes, prepare_sequence
 from benchmarks.lqcl_rows import REFERENCE, ROWS, row_recipe
-from benchmarks.lqcl_table import table
+from benchmarks.lqcl_table import overall, table
 from lifeq_jax import Part
 from lifeq_jax.core.config import digest
 from lifeq_jax.core.refusal import Refusal
@@ -112,6 +112,24 @@ def test_the_table_pairs_each_seed_with_that_of_the_reference():
     assert cells[0][1:4] == ["2", "75.00 ± 21.21", "15.00 ± 7.07"] and cells[1][3] == ""
     assert cells[0][-1] == "learning_rate 0.05, loss x"
     assert lines[-1] == "- si: 1, diverged: in step 3"
+
+
+def test_over_all_sequences_the_best_trials_count():
+    def row(*accuracies):
+        trials = [{"average_accuracy": accuracy, "status": "finished"} for accuracy in accuracies]
+        return {"runs": [], "search": {"trials": [*trials, {"status": "diverged: in step 3"}]}}
+
+    found = {
+        "one": {REFERENCE: row(0.5, 0.4), "si": row(0.6), "ewc": row(0.9)},
+        "two": {REFERENCE: row(0.3), "si": row(0.4)},
+    }
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in overall(found).splitlines()]
+    assert lines[0] == ["row", "one", "two", "mean"]
+    assert lines[2:] == [
+        ["si", "60.00", "40.00", "50.00"],
+        [REFERENCE, "50.00", "30.00", "40.00"],
+        ["ewc", "90.00", "", ""],
+    ]
 
 
 def test_missing_images_are_refused_with_the_way_to_get_them(tmp_path, monkeypatch):
