@@ -38,6 +38,9 @@ measure fisher fisher --steps $scale --repeats 5
 measure oscillation oscillation oscillations/mobilenet_v2_cifar10 --steps $((4 * scale))
 measure games games blip_rl/atari_pair_42
 measure games_gpu games blip_rl/atari_six_gpu --repeats 3 --steps 1
+for over in batch width methods seeds rows runs; do
+  measure growth_$over growth $over
+done
 measure peers_resnet20 peers --steps $((2 * scale))
 measure peers_mobilenet_v2 peers --model mobilenet_v2_32 --steps $scale --repeats 5
 mkdir -p "$out"

@@ -19,7 +19,8 @@ from tests.refusals import refused
 
 
 def original(**arguments):
-    return lifequant(strength=1.0, fisher="batch", space="latent", prox=0.0, limit=math.inf, **arguments)
+    given = dict(strength=1.0, fisher="batch", space="latent", prox=0.0, history="recomputed", limit=math.inf)
+    return lifequant(**given, **arguments)
 
 
 def test_noise_counts_batches_and_follows_the_key(golden):

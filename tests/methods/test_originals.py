@@ -44,7 +44,13 @@ OURS = {
     "ewc": lambda: ewc(strength=1.0, fisher="batch", history="recomputed"),
     "mas": lambda: mas(strength=1.0, history="recomputed"),
     "ours_resnet20_balanced_False": lambda: lifequant(
-        strength=1.0, fisher="batch", space="latent", prox=0.0, limit=math.inf, loss="cross_entropy"
+        strength=1.0,
+        fisher="batch",
+        space="latent",
+        prox=0.0,
+        history="recomputed",
+        limit=math.inf,
+        loss="cross_entropy",
     ),
     "ours_resnet20_balanced_True": lambda: anchored(
         squared_batch_gradients(weighted(shifted_cross_entropy)), strength=1.0, history="recomputed"
