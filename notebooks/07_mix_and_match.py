@@ -79,6 +79,6 @@ picture
 # %% [markdown]
 # **What to see.** Accuracy lost on earlier tasks, in points, drawn in the same way. The balanced loss cuts forgetting
 # to a third or less, but the table says why one must look at learning accuracy too: it also learns each new task less
-# well. LifeQuant's penalty forgets less than fine-tuning under cross-entropy, by one to two times the spread of two
-# seeds. Under the balanced loss it forgets less too, and costs average accuracy, with LSQ by more than the spread.
+# well. LifeQuant's penalty forgets less than fine-tuning under cross-entropy, by about twice the spread of two
+# seeds. Under the balanced loss it forgets less too and costs average accuracy, both by less than the spread.
 # All accuracies are low: a few hundred images, a small network and a few epochs.
