@@ -64,3 +64,49 @@ cifar10 = digits.replace(
     }
 )
 """lqcl: ResNet-8, a tenth of CIFAR-10 at 16x16 in 3 tasks, 75 % of the classes replaced, 20 % replay"""
+
+_LSQ_BALL = {
+    "weight_quantizer": Part("lsq"),
+    "act_quantizer": Part("lsq"),
+    "loss": Part("ball_log_prior"),
+}  # the best row over all sequences, by validation images; rates are those that its searches found
+
+best_digits = digits.replace(
+    {
+        **_LSQ_BALL,
+        "name": "benchmark_best_digits",
+        "stages.1.learning_rate": 0.26,
+        "optimizer.learned_rate": 4.4e-4,
+    }
+)
+"""lqcl: digits with LSQ and BaLL, the best over all its sequences"""
+
+best_digits_long_tail = digits_long_tail.replace(
+    {
+        **_LSQ_BALL,
+        "name": "benchmark_best_digits_long_tail",
+        "stages.1.learning_rate": 0.26,
+        "optimizer.learned_rate": 0.00044,
+    }
+)
+"""lqcl: digits with a long tail in each task, with LSQ and BaLL"""
+
+best_mnist_pairs = mnist_pairs.replace(
+    {
+        **_LSQ_BALL,
+        "name": "benchmark_best_mnist_pairs",
+        "stages.1.learning_rate": 0.18,
+        "optimizer.learned_rate": 9.9e-5,
+    }
+)
+"""lqcl: MNIST in pairs with LSQ and BaLL"""
+
+best_mnist_permuted = mnist_permuted.replace(
+    {
+        **_LSQ_BALL,
+        "name": "benchmark_best_mnist_permuted",
+        "stages.1.learning_rate": 0.022,
+        "optimizer.learned_rate": 1.2e-5,
+    }
+)
+"""lqcl: permuted MNIST with LSQ and BaLL"""
