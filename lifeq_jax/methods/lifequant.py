@@ -37,9 +37,9 @@ def lifequant(
 ) -> Method:
     """Penalty sum s (w_q - w_s)^2, s = F strength / (1 + F strength / limit), and the proximal step as constraint.
 
-    Original: space="latent", loss="ball_shift" or "cross_entropy", history="recomputed", limit=inf, prox=0 (its quantizer normalizes
-    anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023), utils/lifelong.py `ours`. State:
-    an Anchor.
+    Original: space="latent", loss="ball_shift" or "cross_entropy", history="recomputed", limit=inf, prox=0 (its
+    quantizer normalizes anyway); MobileNet: "ball_scale" and noise_bits. Source: LifeQuant (ICCV 2023),
+    utils/lifelong.py `ours`. State: an Anchor.
 
     Args:
         strength: finite, 0 or more.
