@@ -110,3 +110,13 @@ best_mnist_permuted = mnist_permuted.replace(
     }
 )
 """lqcl: permuted MNIST with LSQ and BaLL"""
+
+best_cifar10 = cifar10.replace(
+    {
+        **_LSQ_BALL,
+        "name": "benchmark_best_cifar10",
+        "stages.1.learning_rate": 0.18,
+        "optimizer.learned_rate": 9.9e-05,
+    }
+)
+"""lqcl: a tenth of CIFAR-10 with LSQ and BaLL"""
