@@ -1,6 +1,7 @@
 """How cost grows with the work: over batch sizes, widths, methods, seeds, rows of CSV files, and runs of a report."""
 
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from benchmarks.timing import (
     AGAIN,
     BenchmarkResult,
     alternate,
+    check_counts,
     columns_of,
     load,
     medians,
@@ -40,19 +42,22 @@ Columns = dict[str, dict[str, float]]  # quantity -> row -> value
 
 
 def bench_growth(over: str, model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
-    """One table of `GROWTHS`: a row for each size, the other sizes as given.
+    """One table of `STEPS` or `FILES`: a row for each size, the other sizes as given.
 
-    Refuses another name, and widths of a model that has none."""
-    table = lookup(GROWTHS, over, "over")
-    before = load()
-    columns = table(model, batch_size, bits, repeats, steps)
-    how = {"batch_size": batch_size, "bits": bits, "alternating_repeats": repeats, "steps_of_each": steps}
-    return BenchmarkResult(f"growth over {over}, {model}", how, columns, {}, surroundings(before))
+    Refuses another name, numbers below 1, and widths of a model that has none."""
+    lookup(dict.fromkeys([*STEPS, *FILES]), over, "over")
+    check_counts(repeats=repeats, steps=steps)
+    what, how, before = f"growth over {over}", {"repeats": repeats}, load()
+    if over in FILES:
+        return BenchmarkResult(what, how, _seconds(FILES[over], repeats), {}, surroundings(before))
+    columns = STEPS[over](model, batch_size, bits, repeats, steps)
+    how |= {"batch_size": batch_size, "bits": bits, "steps_of_each": steps}
+    return BenchmarkResult(f"{what}, {model}", how, columns, {}, surroundings(before))
 
 
 def _over_batches(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
     works = {f"batch {size}": step_work(complete(lifequant(model, size, bits))) for size in BATCHES}
-    return _steps(works, {f"batch {size}": size for size in BATCHES}, repeats, steps)
+    return _of_steps(works, {f"batch {size}": size for size in BATCHES}, repeats, steps)
 
 
 def _over_widths(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
@@ -60,11 +65,11 @@ def _over_widths(model: str, batch_size: int, bits: int, repeats: int, steps: in
         return lifequant(model, batch_size, bits).replace({"model.args.width": width})
 
     works = {f"width {width}": step_work(complete(recipe(width))) for width in WIDTHS}
-    return _steps(works, dict.fromkeys(works, batch_size), repeats, steps)
+    return _of_steps(works, dict.fromkeys(works, batch_size), repeats, steps)
 
 
 def _over_methods(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
-    """Every method after its first task, with its default settings."""
+    """Every method in the first of its tasks, with its default settings."""
 
     def recipe(method: str) -> Recipe:
         made = bench_recipe(model, batch_size, bits, method=Part(method))
@@ -73,7 +78,7 @@ def _over_methods(model: str, batch_size: int, bits: int, repeats: int, steps: i
     names = ("finetune", *(name for name in METHODS if name != "finetune"))
     works = {name: step_work(complete(recipe(name))) for name in names}
     works["finetune" + AGAIN] = works["finetune"]
-    return _steps(works, dict.fromkeys(works, batch_size), repeats, steps)
+    return _of_steps(works, dict.fromkeys(works, batch_size), repeats, steps)
 
 
 def _over_seeds(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
@@ -90,7 +95,7 @@ def _over_seeds(model: str, batch_size: int, bits: int, repeats: int, steps: int
     }
 
 
-def _steps(works: Mapping[str, Work], images: Mapping[str, int], repeats: int, steps: int) -> Columns:
+def _of_steps(works: Mapping[str, Work], images: Mapping[str, int], repeats: int, steps: int) -> Columns:
     times, processor = alternate({name: work.run for name, work in works.items()}, repeats, steps)
     first = next(iter(works))
     return {
@@ -103,7 +108,19 @@ def _steps(works: Mapping[str, Work], images: Mapping[str, int], repeats: int, s
     }
 
 
-def _over_rows(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
+Parts = dict[str, dict[str, float]]  # row -> part of the work -> processor seconds
+
+
+def _seconds(measure: Callable[[], Parts], repeats: int) -> Columns:
+    """Medians of `measure`, by part."""
+    found = [measure() for _ in range(repeats)]
+    lines = {
+        row: {part: statistics.median(one[row][part] for one in found) for part in found[0][row]} for row in found[0]
+    }
+    return {f"processor_seconds_of_{part}": column for part, column in columns_of(lines).items()}
+
+
+def _over_rows() -> Parts:
     """CSV files of so many rows in two tasks: reading them, the catalog, a seed's rows, the order of an epoch."""
     spec = ImageSpec((32, 32, 3), 4, (32, 32), (0.5,) * 3, (0.5,) * 3, True)
     lines = {}
@@ -118,11 +135,11 @@ def _over_rows(model: str, batch_size: int, bits: int, repeats: int, steps: int)
             known = catalog([table for task in tasks for table in task if table is not None])
             clock.stop("catalog")
             rows_for_seed(known, task_rows(known, tasks), 0.1, 0)
-            clock.stop("rows of a seed")
-            train_plan(half, batch_size, spec, seed=0, stage=0, task=0, epoch=0)
-            clock.stop("order of an epoch")
+            clock.stop("rows_of_a_seed")
+            train_plan(half, 1, spec, seed=0, stage=0, task=0, epoch=0)
+            clock.stop("order_of_an_epoch")
         lines[f"{number} rows"] = clock.seconds
-    return {f"processor_seconds_of_{name}": column for name, column in columns_of(lines).items()}
+    return lines
 
 
 def _table(numbers: range) -> ImageTable:
@@ -141,10 +158,10 @@ class _Clock:
         self._start = time.process_time()
 
 
-def _over_runs(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> Columns:
-    """Seconds of reading so many runs of one recipe, and of their report."""
+def _over_runs() -> Parts:
+    """So many runs of one recipe: reading them, and their report."""
     lines = {}
-    with on_noise(bench_recipe("mlp", batch_size, bits), 2) as fed, tempfile.TemporaryDirectory() as folder:
+    with on_noise(bench_recipe("mlp", 2, 4), 2) as fed, tempfile.TemporaryDirectory() as folder:
         [run] = lq.train(fed, Path(folder, "one"), log=lambda line: None).finished
         for number in RUNS:
             place = Path(folder, str(number))
@@ -156,16 +173,15 @@ def _over_runs(model: str, batch_size: int, bits: int, repeats: int, steps: int)
             runs = lq.read(place)
             clock.stop("reading")
             write_report(runs.finished, place / "report")
-            clock.stop("the report")
+            clock.stop("the_report")
             lines[f"{number} runs"] = clock.seconds
-    return {f"processor_seconds_of_{name}": column for name, column in columns_of(lines).items()}
+    return lines
 
 
-GROWTHS: dict[str, Callable[[str, int, int, int, int], Columns]] = {
+STEPS: dict[str, Callable[[str, int, int, int, int], Columns]] = {
     "batch": _over_batches,
     "width": _over_widths,
     "methods": _over_methods,
     "seeds": _over_seeds,
-    "rows": _over_rows,
-    "runs": _over_runs,
-}
+}  # of (model, batch size, bits, repeats, steps)
+FILES: dict[str, Callable[[], Parts]] = {"rows": _over_rows, "runs": _over_runs}

@@ -1,7 +1,7 @@
 """Our training steps beside those of other trainers for low-bit networks, in one process on one device."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -86,17 +86,16 @@ def _peers(model: str, bits: int, data: Data, found: dict[str, str]) -> dict[str
 
         if jax.default_backend() != "cpu" and not torch.cuda.is_available():
             raise Refusal("JAX computes on a GPU, and this torch does not see one; install a torch with CUDA")
-        kinds: dict[str, Callable[[], Any]] = {
-            "PyTorch float": peers_torch.float_layers,
-            f"PyTorch, hand-written LSQ {bits}-bit": partial(peers_torch.lsq_layers, bits),
+        kinds: dict[str, tuple[Callable[[], Any], Sequence[str]]] = {
+            "PyTorch float": (peers_torch.float_layers, tuple(LAYOUTS)),
+            f"PyTorch, hand-written LSQ {bits}-bit": (partial(peers_torch.lsq_layers, bits), tuple(LAYOUTS)),
         }
-        if found["brevitas"]:
-            kinds[f"Brevitas {bits}-bit"] = partial(peers_torch.brevitas_layers, bits)
+        if found["brevitas"]:  # torch.compile fails on its layers
+            kinds[f"Brevitas {bits}-bit"] = (partial(peers_torch.brevitas_layers, bits), tuple(LAYOUTS)[:2])
         image, label = np.asarray(batch.image), np.asarray(batch.label)
-        for kind, layers in kinds.items():
-            for layout, how in LAYOUTS.items():
-                if not (how["compiled"] and kind.startswith("Brevitas")):  # inductor fails on its layers
-                    made[kind + layout] = partial(_torch, model, layers, image, label, how)
+        for kind, (layers, layouts) in kinds.items():
+            for layout in layouts:
+                made[kind + layout] = partial(_torch, model, layers, image, label, LAYOUTS[layout])
     if found["qwix"] and model == "resnet20":  # a step of MobileNetV2 takes minutes: XLA's gradient of grouped kernels
         from benchmarks import peers_qwix
 

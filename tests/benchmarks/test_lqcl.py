@@ -1,6 +1,7 @@
 """The benchmark lqcl: what its rows change, that test images choose nothing, what its tables say."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from lifeq_jax.core.config import digest
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.data.tables import read_image_table
 from lifeq_jax.train.build import build_stage, complete
+
+RESULTS = Path(__file__).parents[2] / "results/lqcl"
 
 pytest.importorskip("optuna", reason="the extra `search` is not installed")
 
@@ -112,6 +115,14 @@ def test_the_table_pairs_each_seed_with_that_of_the_reference():
     assert cells[0][1:4] == ["2", "75.00 ± 21.21", "15.00 ± 7.07"] and cells[1][3] == ""
     assert cells[0][-1] == "learning_rate 0.05, loss x"
     assert lines[-1] == "- si: 1, diverged: in step 3"
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_the_best_recipe_has_the_parts_and_rates_of_its_search(sequence):
+    found = json.loads((RESULTS / sequence / "lsq_ball.json").read_text())["search"]["values"]
+    rounded = {key: float(f"{value:.2g}") for key, value in found.items()}
+    row = row_recipe(lq.load_recipe(f"benchmark/{sequence}"), "lsq_ball").replace(rounded)
+    assert lq.load_recipe(f"benchmark/best_{sequence}") == row.replace({"name": f"benchmark_best_{sequence}"})
 
 
 def test_over_all_sequences_the_best_trials_count():
