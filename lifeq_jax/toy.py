@@ -17,6 +17,7 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.methods import OSCILLATIONS
 from lifeq_jax.methods.base import Method, StageStart, StepInfo
 from lifeq_jax.optim.chain import method_chain, sgd_by_progress
+from lifeq_jax.optim.schedules import Schedule
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.quant.codes import quantize_kernels
@@ -107,7 +108,7 @@ def _series(name: str, distance: jax.Array, rate: jax.Array, steps: int) -> ToyR
     params = {"kernel": jnp.full(distance.shape, SCALE * (POINT + 0.48)), "quantizer": learned}
 
     def run(rate: jax.Array) -> Trajectory:
-        weights = sgd_by_progress(lambda progress: rate, momentum=0.0)
+        weights = sgd_by_progress(Schedule(rate, jnp.ones_like), momentum=0.0)
         fixed = optax.with_extra_args_support(optax.set_to_zero())
         optimizer = method_chain(method.gradients, weights, fixed, method.constraint)
         return descend(params, quantizer, SCALE * (POINT + distance), method, optimizer, steps)

@@ -18,7 +18,7 @@ from lifeq_jax.losses.dampening import AGGREGATIONS, dampening
 from lifeq_jax.methods.base import Method, StepInfo
 from lifeq_jax.methods.penalty import check_strength
 from lifeq_jax.optim.freeze import Held, follow_codes, land_on_codes
-from lifeq_jax.optim.schedules import ProgressSchedule, annealed, constant
+from lifeq_jax.optim.schedules import ByProgress, annealed, constant
 from lifeq_jax.quant.codes import KernelQuantizers, kernel_codes, relax
 
 
@@ -94,7 +94,7 @@ def _tracker(
     table: KernelQuantizers,
     momentum: float,
     max_bits: int,
-    threshold: ProgressSchedule | None = None,
+    threshold: ByProgress | None = None,
     use_average: bool = True,
 ) -> Method:
     """Tracks the kernels of at most `max_bits` bits; freezes if `threshold`, a function of progress, is given."""
@@ -185,7 +185,7 @@ def freeze(
     for key, value in {"threshold": threshold, "threshold_end": threshold_end}.items():
         _check(0 < value <= 1, key, value, "(0, 1]")
     _check(0 <= start < 1, "start", start, "[0, 1)")
-    limit = (
+    limit: ByProgress = (
         constant(threshold) if threshold == threshold_end else _after(start, annealed(threshold, threshold_end, start))
     )
 
@@ -202,5 +202,5 @@ def freeze(
     )
 
 
-def _after(start: float, schedule: ProgressSchedule) -> ProgressSchedule:
+def _after(start: float, schedule: ByProgress) -> ByProgress:
     return lambda progress: jnp.where(progress < start, 0.0, schedule(progress))

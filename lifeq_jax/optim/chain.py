@@ -1,41 +1,51 @@
 """The optimizer: torch's SGD or Adam for the weights, Adam for learned quantizers, a method's links at both ends."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
 import optax
 
 from lifeq_jax.core.tree import map_named
 from lifeq_jax.core.types import PyTree
-from lifeq_jax.optim.schedules import ProgressSchedule
+from lifeq_jax.optim.schedules import Schedule
 from lifeq_jax.quant.codes import is_learned
 
 
-def scale_by_progress(schedule: ProgressSchedule) -> optax.GradientTransformationExtraArgs:
+class Rate(NamedTuple):
+    """The state of `scale_by_progress`: data, so that runs of different rates share one compiled step."""
+
+    learning_rate: jax.Array  # () float32, at progress 0
+
+
+def scale_by_progress(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
     """Multiplies updates by -schedule(progress) * rate_factor.
 
     `update` takes `progress=`, the share of the task that is done, and `rate_factor=`, both scalars."""
 
     def update(
         updates: PyTree,
-        state: PyTree,
+        state: Rate,
         params: PyTree = None,
         *,
         progress: jax.Array,
         rate_factor: jax.Array | float = 1.0,
         **_,
     ):
-        rate = schedule(progress) * rate_factor
+        rate = replace(schedule, learning_rate=state.learning_rate)(progress) * rate_factor
         return jax.tree.map(lambda leaf: -rate * leaf, updates), state
 
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(lambda params: Rate(jnp.float32(schedule.learning_rate)), update)
 
 
 def sgd_by_progress(
-    schedule: ProgressSchedule, momentum: float = 0.9, weight_decay: float = 0.0
+    schedule: Schedule, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """SGD as torch.optim.SGD: d = g + weight_decay p; b = momentum b + d; p = p - rate b.
 
     Args:
-        schedule: progress (scalar, 0..1) -> learning rate; see lifeq_jax.optim.schedules.
+        schedule: of the learning rate; see lifeq_jax.optim.schedules.
         momentum: 0 to 1.
         weight_decay: L2 coefficient. Weight decay is coupled (it enters the momentum) and acts on all parameters.
 
@@ -55,12 +65,12 @@ def sgd_by_progress(
 
 
 def adam_by_progress(
-    schedule: ProgressSchedule, epsilon: float = 1e-8, weight_decay: float = 0.0
+    schedule: Schedule, epsilon: float = 1e-8, weight_decay: float = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Adam (Kingma and Ba, ICLR 2015) as torch.optim.Adam, with its constants 0.9 and 0.999.
 
     Args:
-        schedule: progress (scalar, 0..1) -> learning rate; see lifeq_jax.optim.schedules.
+        schedule: of the learning rate; see lifeq_jax.optim.schedules.
         epsilon: added to the square root of the second moment.
         weight_decay: L2 coefficient. Weight decay is coupled: weight_decay * p is added to the gradient.
 

@@ -1,29 +1,48 @@
 """Learning-rate schedules by name, as functions of the share of a task that is done; annealing of other numbers.
 
-Every maker of the table takes `learning_rate`, the rate at progress 0, and returns progress (a scalar, 0..1) -> rate.
-Progress is data, not a constant of the compiled step, so tasks of different lengths share one compilation."""
+Every maker of the table takes `learning_rate`, the rate at progress 0. Rate and progress are data, not constants of the
+compiled step: tasks of different lengths, and runs of different rates, share one compilation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from lifeq_jax.core.refusal import Refusal
 
-ProgressSchedule = Callable[[jax.Array], jax.Array]
+ByProgress = Callable[[jax.Array], jax.Array]
+"""share of the task that is done (a scalar, 0..1) -> a number"""
 
 
-def constant(learning_rate: float, milestones: Sequence[float] = (), factor: float = 1.0) -> ProgressSchedule:
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate that follows the share of the task that is done.
+
+    Example:
+        >>> float(lq.optim.Schedule(0.5, lambda progress: 1 - progress**2)(np.float32(0.5)))
+        0.375
+    """
+
+    learning_rate: float | jax.Array  # at progress 0
+    factor: ByProgress  # of it; 1 at progress 0
+
+    def __call__(self, progress: jax.Array) -> jax.Array:
+        """The rate, a scalar, at the share `progress`."""
+        return self.learning_rate * self.factor(progress)
+
+
+def constant(learning_rate: float, milestones: Sequence[float] = (), factor: float = 1.0) -> Schedule:
     """`learning_rate` throughout; milestones and factor have no effect.
 
     Example:
         >>> [round(float(lq.optim.constant(0.5)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
         [0.5, 0.5, 0.5]
     """
-    return lambda progress: jnp.full_like(progress, learning_rate)
+    return Schedule(learning_rate, jnp.ones_like)
 
 
-def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), factor: float = 0.1) -> ProgressSchedule:
+def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), factor: float = 0.1) -> Schedule:
     """`learning_rate`, multiplied by `factor` at each milestone.
 
     Args:
@@ -38,30 +57,30 @@ def step(learning_rate: float, milestones: Sequence[float] = (1 / 3, 2 / 3), fac
         if not 0.0 < milestone < 1.0:
             raise Refusal(f"optimizer.milestones={milestone!r} is not a share of the task between 0 and 1")
     bounds = jnp.array(milestones, jnp.float32)
-    return lambda progress: learning_rate * factor ** jnp.sum(progress >= bounds).astype(jnp.float32)
+    return Schedule(learning_rate, lambda progress: factor ** jnp.sum(progress >= bounds).astype(jnp.float32))
 
 
-def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> ProgressSchedule:
+def cosine(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> Schedule:
     """Half a cosine from `learning_rate` down to 0; milestones and factor have no effect.
 
     Example:
         >>> [round(float(lq.optim.cosine(1.0)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
         [1.0, 0.5, 0.0]
     """
-    return lambda progress: learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    return Schedule(learning_rate, lambda progress: 0.5 * (1.0 + jnp.cos(jnp.pi * progress)))
 
 
-def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> ProgressSchedule:
+def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float = 0.0) -> Schedule:
     """A straight line from `learning_rate` down to 0; milestones and factor have no effect.
 
     Example:
         >>> [round(float(lq.optim.linear(1.0)(np.float32(progress))), 6) for progress in (0, 0.5, 1)]
         [1.0, 0.5, 0.0]
     """
-    return lambda progress: learning_rate * (1.0 - progress)
+    return Schedule(learning_rate, lambda progress: 1.0 - progress)
 
 
-def annealed(first: float, last: float, start: float = 0.0) -> ProgressSchedule:
+def annealed(first: float, last: float, start: float = 0.0) -> ByProgress:
     """`first` up to the share `start` of the task, in [0, 1), then half a cosine to `last` at its end.
 
     Source: Nagel et al., ICML 2022, for the strength of dampening and the threshold of freezing."""
@@ -73,7 +92,7 @@ def annealed(first: float, last: float, start: float = 0.0) -> ProgressSchedule:
     return value
 
 
-SCHEDULES: dict[str, Callable[[float, Sequence[float], float], ProgressSchedule]] = {
+SCHEDULES: dict[str, Callable[[float, Sequence[float], float], Schedule]] = {
     "constant": constant,
     "step": step,
     "cosine": cosine,

@@ -15,6 +15,7 @@ from lifeq_jax.layers.quant import LayerBits, bit_table
 from lifeq_jax.methods.base import Method, StageStart
 from lifeq_jax.models import MODELS
 from lifeq_jax.models.loading import variable_shapes
+from lifeq_jax.optim.schedules import Schedule
 from lifeq_jax.rl import make_game
 from lifeq_jax.rl.games import Emulator, Game
 from lifeq_jax.rl.heads import Head, game_heads
@@ -47,7 +48,7 @@ class Compiled(NamedTuple):
     stage: Stage
     network: Network
     method: Method
-    schedule: Callable[[jax.Array], jax.Array]  # share of the task done, 0..1 -> learning rate
+    schedule: Schedule  # of the learning rate
     shared: Shared
     players: tuple[Player, ...]  # of each game, made of `shared`
     begin: Callable[[PyTree], TrainState]  # params -> state before the first step

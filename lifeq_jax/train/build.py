@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import jax
 import optax
 from flax import linen as nn
 
@@ -23,7 +22,7 @@ from lifeq_jax.methods.base import Method
 from lifeq_jax.methods.combine import combine
 from lifeq_jax.models import MODELS
 from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
-from lifeq_jax.optim.schedules import SCHEDULES, ProgressSchedule
+from lifeq_jax.optim.schedules import SCHEDULES, Schedule
 from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.base import Quantizer
 from lifeq_jax.train.network import Network, network
@@ -56,7 +55,7 @@ class Built(NamedTuple):
     method: Method
     optimizer: optax.GradientTransformationExtraArgs
     loss: Loss
-    schedule: Callable[[jax.Array], jax.Array]  # share of the task done, 0..1 -> learning rate
+    schedule: Schedule  # of the learning rate
 
 
 R = TypeVar("R", Recipe, GameRecipe)
@@ -141,7 +140,7 @@ def build_method(recipe: Recipe | GameRecipe) -> Method:
     return method
 
 
-def build_schedule(optimizer: Optimizer, rate: float) -> ProgressSchedule:
+def build_schedule(optimizer: Optimizer, rate: float) -> Schedule:
     """The learning-rate schedule of a task that begins with `rate`."""
     return SCHEDULES[optimizer.schedule](rate, optimizer.milestones, optimizer.factor)
 

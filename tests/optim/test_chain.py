@@ -8,7 +8,7 @@ import pytest
 
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.optim.chain import adam_by_progress, method_chain, sgd_by_progress
-from lifeq_jax.optim.schedules import constant
+from lifeq_jax.optim.schedules import Schedule, constant
 
 RATE, DECAY = 0.1, 0.01
 GRADS = [1.0, -2.0, 0.5]
@@ -66,8 +66,19 @@ def test_adam_with_another_epsilon():
 
 
 def test_rate_follows_progress():
-    transform = sgd_by_progress(lambda progress: 0.1 * (1 + 2 * progress), momentum=0.0)
+    transform = sgd_by_progress(Schedule(0.1, lambda progress: 1 + 2 * progress), momentum=0.0)
     np.testing.assert_allclose(run(transform, [1.0, 1.0]), [1.9, 1.7], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [sgd_by_progress, adam_by_progress])
+def test_rates_are_data_of_the_step(kind):
+    params = {"w": jnp.ones(2)}
+
+    def lowered(rate):
+        transform = kind(constant(rate))
+        return jax.jit(transform.update).lower(params, transform.init(params), params, progress=0.5).as_text()
+
+    assert lowered(0.1) == lowered(0.2)
 
 
 def test_new_progress_retraces_nothing():
