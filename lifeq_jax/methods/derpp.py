@@ -21,6 +21,8 @@ class Remembered(NamedTuple):
     key: jax.Array  # (M,) int32, ascending; of (task, image), see `key_of`
     logits: jax.Array  # (M, K)
     num_rows: jax.Array  # () int32, images of the catalog
+    alpha: jax.Array  # () float32; like beta data, so that all weights share one compiled step
+    beta: jax.Array  # () float32
 
 
 def key_of(batch: Batch, num_rows: jax.Array) -> jax.Array:
@@ -54,6 +56,8 @@ def derpp(alpha: float = 0.2, beta: float = 0.5) -> Method:
             key=jnp.full(places, NOBODY, jnp.int32),
             logits=jnp.zeros((places, start.num_classes)),
             num_rows=jnp.array(start.num_rows, jnp.int32),
+            alpha=jnp.float32(alpha),
+            beta=jnp.float32(beta),
         )
 
     def example_loss(state: Remembered, loss: Loss, forward: Forward) -> jax.Array:
@@ -62,7 +66,7 @@ def derpp(alpha: float = 0.2, beta: float = 0.5) -> Method:
         place = jnp.minimum(jnp.searchsorted(state.key, key), len(state.key) - 1)
         own = jnp.ones_like(logits, bool) if batch.classes is None else batch.classes
         error = jnp.mean(jnp.square(logits - state.logits[place]), axis=-1, where=own)
-        replayed = beta * values + jnp.where(state.key[place] == key, alpha * error, 0.0)
+        replayed = state.beta * values + jnp.where(state.key[place] == key, state.alpha * error, 0.0)
         return jnp.where(batch.is_replay, replayed, values)
 
     def end_task(state: Remembered, task: TaskEnd) -> Remembered:
@@ -73,6 +77,6 @@ def derpp(alpha: float = 0.2, beta: float = 0.5) -> Method:
             logits.append(np.asarray(outputs(as_partial(task.apply), task.params, batch.image))[counts])
         key = np.concatenate(keys)
         first = np.argsort(key, kind="stable")[: len(state.key)]  # NOBODY, the largest key, sorts behind those in use
-        return Remembered(jnp.asarray(key[first]), jnp.asarray(np.concatenate(logits)[first]), jnp.copy(state.num_rows))
+        return state._replace(key=jnp.asarray(key[first]), logits=jnp.asarray(np.concatenate(logits)[first]))
 
     return Method(init=init, example_loss=example_loss, end_task=end_task, needs_replay=True)

@@ -19,7 +19,8 @@ def er_ace(full: float = 0.1) -> Method:
     new examples, under which the new classes lose to the old ones; full=1 is fine-tuning with replay.
 
     Any loss of the recipe can be used: it gets the logits of the other classes at `OUT`. Acts from the second task on;
-    the classes are those of all devices. Source: Caccia et al., ICLR 2022, eq. (4). State: () int32, finished tasks.
+    the classes are those of all devices. Source: Caccia et al., ICLR 2022, eq. (4). State: () float32, 1 in the first
+    task, `full` from the second on.
 
     Args:
         full: see above; 0 to 1.
@@ -37,11 +38,11 @@ def er_ace(full: float = 0.1) -> Method:
         is_open = (examples.across(new_images) > 0).reshape(1, -1) | ~is_new.reshape(-1, 1)
         among_new = loss(examples._replace(logits=jnp.where(is_open, examples.logits, OUT)))
         among_all = loss(examples)
-        return jnp.where((state > 0) & is_new, (1 - full) * among_new + full * among_all, among_all)
+        return jnp.where(is_new, (1 - state) * among_new + state * among_all, among_all)
 
     return Method(
-        init=lambda start: jnp.zeros((), jnp.int32),
+        init=lambda start: jnp.ones(()),
         example_loss=example_loss,
-        end_task=lambda state, task: state + 1,
+        end_task=lambda state, task: jnp.float32(full),
         needs_replay=True,
     )

@@ -21,7 +21,7 @@ class Mode(NamedTuple):
     """The merged parameters of the finished tasks."""
 
     merged: Anchor  # sum of their Fishers, and the parameters
-    tasks: jax.Array  # () int32, their number
+    stiffness: jax.Array  # () float32, strength / 2; 0 before the first task has ended
 
 
 def imm(strength: float = 0.01, unseen: str = "newest") -> Method:
@@ -48,8 +48,7 @@ def imm(strength: float = 0.01, unseen: str = "newest") -> Method:
     estimate = estimator(squared_batch_gradients(LOSSES["cross_entropy"]()))
 
     def penalty(state: Mode, params: PyTree, weights: PyTree) -> jax.Array:
-        moved = total(squared_distance(params, state.merged.params))
-        return jnp.where(state.tasks > 0, 0.5 * strength * moved, 0.0)
+        return state.stiffness * total(squared_distance(params, state.merged.params))
 
     def end_task(state: Mode, task: TaskEnd) -> Mode:
         fisher = mean(estimate(probe_of(task, quantized=False), task.loaders[-1](), task.key))
@@ -57,10 +56,10 @@ def imm(strength: float = 0.01, unseen: str = "newest") -> Method:
         params = jax.tree.map(
             lambda f, p, new: jnp.where(f > 0, p, kept * new), merged.importance, merged.params, task.params
         )
-        return Mode(merged._replace(params=params), state.tasks + 1)
+        return Mode(merged._replace(params=params), jnp.float32(strength / 2))
 
     return Method(
-        init=lambda start: Mode(no_anchor(start.params), jnp.zeros((), jnp.int32)),
+        init=lambda start: Mode(no_anchor(start.params), jnp.zeros(())),
         penalty=penalty,
         end_task=end_task,
         settle=lambda state, params: copy(state.merged.params),

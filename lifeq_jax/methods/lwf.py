@@ -20,6 +20,7 @@ class Teacher(NamedTuple):
 
     params: PyTree  # of `init` before the first task has ended
     head: jax.Array  # (K,) int32, finished task (counted from 1) whose head has the output; 0: none
+    strength: jax.Array  # () float32, data: all strengths share one compiled step
 
 
 def softmax_of_heads(logits: jax.Array, head: jax.Array) -> jax.Array:
@@ -77,7 +78,7 @@ def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
     strength, temperature = check_strength(strength), check_positive(temperature, "method.args.temperature")
 
     def init(start: StageStart) -> Teacher:
-        return Teacher(copy(start.params), jnp.zeros(start.num_classes, jnp.int32))
+        return Teacher(copy(start.params), jnp.zeros(start.num_classes, jnp.int32), jnp.float32(strength))
 
     def example_loss(state: Teacher, loss: Loss, forward: Forward) -> jax.Array:
         logits = forward.outputs.logits
@@ -87,9 +88,9 @@ def lwf(strength: float = 2.0, temperature: float = 1.0) -> Method:
             lambda: jnp.zeros_like(logits),  # no head counts yet
         )
         values = distillation(logits, lax.stop_gradient(teacher), state.head, temperature)
-        return loss(forward.examples) + strength * values
+        return loss(forward.examples) + state.strength * values
 
     def end_task(state: Teacher, task: TaskEnd) -> Teacher:
-        return Teacher(copy(task.params), claimed(state.head, task))
+        return state._replace(params=copy(task.params), head=claimed(state.head, task))
 
     return Method(init=init, example_loss=example_loss, end_task=end_task)

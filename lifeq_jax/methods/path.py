@@ -11,7 +11,8 @@ from lifeq_jax.methods.base import StepInfo
 
 
 class PathState(NamedTuple):
-    """The state of SI and RWalk."""
+    """The state of SI and RWalk; score and fisher are multiplied by the method's strength, so that the compiled step is
+    the same for all strengths."""
 
     path: PyTree  # W of the task being trained, nats
     score: PyTree  # omega of the finished tasks

@@ -144,7 +144,8 @@ def anchored(
     count_batches: bool = False,
     limit: float = math.inf,
 ) -> Method:
-    """strength * quadratic(anchor, p): the shape that EWC, MAS, SCP and LifeQuant share. State: an Anchor.
+    """strength * quadratic(anchor, p): the shape that EWC, MAS, SCP and LifeQuant share. State: an Anchor whose
+    importances and constant are multiplied by `strength`, so that the compiled step is the same for all strengths.
 
     `contribution` is averaged over the data that HISTORIES[history] names. With `quantized`, importance, anchor and
     distance are those of the quantized weights, otherwise of the latent parameters. `count_batches` makes one more pass
@@ -155,8 +156,8 @@ def anchored(
     estimate = estimator(contribution)
 
     def penalty(state: Anchor, params: PyTree, weights: PyTree) -> jax.Array:
-        stiffness = bounded(jax.tree.map(lambda f: strength * f, state.importance), limit)
-        return strength * state.constant + weighted_distance(stiffness, state.params, weights if quantized else params)
+        bound = state._replace(importance=bounded(state.importance, limit))
+        return quadratic(bound, weights if quantized else params)
 
     def end_task(state: Anchor, task: TaskEnd) -> Anchor:
         loaders = task.loaders[chosen]
@@ -164,7 +165,7 @@ def anchored(
         probe = probe_of(task, quantized, num_batches)
         batches = chain.from_iterable(loader() for loader in loaders)
         old, new = weights(decay, task.task)
-        importance = jax.tree.map(lambda f: new * f, mean(estimate(probe, batches, task.key)))
+        importance = jax.tree.map(lambda f: strength * new * f, mean(estimate(probe, batches, task.key)))
         return update(state, importance, probe.point, old)
 
     return Method(init=lambda start: no_anchor(start.params), penalty=penalty, end_task=end_task)

@@ -52,18 +52,19 @@ def rwalk(strength: float = 1.0, eps: float = 0.1, decay: float = 0.6, clamp: bo
 
     def penalty(state: PathState, params: PyTree, weights: PyTree) -> jax.Array:
         importance = jax.tree.map(jnp.add, state.score, state.fisher)
-        return strength * weighted_distance(importance, state.params, params)
+        return weighted_distance(importance, state.params, params)
 
     def end_task(state: PathState, task: TaskEnd) -> PathState:
         fisher = fisher_of(task)
         moved = squared_distance(task.params, state.params)
         score = jax.tree.map(
-            lambda o, w, f, d: 0.5 * o + 0.5 * w / (0.5 * f * d + eps),
+            lambda o, w, f, d: 0.5 * o + strength * 0.5 * w / (0.5 * f * d + eps),
             state.score,
             gains(state.path, clamp),
             fisher,
             moved,
         )
-        return PathState(zeros_like(task.params), score, fisher, copy(task.params))
+        stiffness = jax.tree.map(lambda f: strength * f, fisher)
+        return PathState(zeros_like(task.params), score, stiffness, copy(task.params))
 
     return Method(init=lambda start: no_score(start.params), penalty=penalty, observe=add_step, end_task=end_task)

@@ -29,11 +29,11 @@ def si(strength: float = 1.0, eps: float = 0.1, clamp: bool = True) -> Method:
     strength, eps = check_strength(strength), check_positive(eps, "method.args.eps")
 
     def penalty(state: PathState, params: PyTree, weights: PyTree) -> jax.Array:
-        return strength * weighted_distance(state.score, state.params, params)
+        return weighted_distance(state.score, state.params, params)
 
     def end_task(state: PathState, task: TaskEnd) -> PathState:
         moved = squared_distance(task.params, state.params)
-        score = jax.tree.map(lambda o, w, d: o + w / (d + eps), state.score, gains(state.path, clamp), moved)
+        score = jax.tree.map(lambda o, w, d: o + strength * w / (d + eps), state.score, gains(state.path, clamp), moved)
         return PathState(zeros_like(task.params), score, state.fisher, copy(task.params))
 
     return Method(init=lambda start: no_score(start.params), penalty=penalty, observe=add_step, end_task=end_task)

@@ -1,8 +1,9 @@
 """ProxQ's proximal step: weights drawn toward the standard space after every update."""
 
-import math
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lifeq_jax.core.refusal import Refusal
@@ -10,17 +11,21 @@ from lifeq_jax.core.types import PyTree
 from lifeq_jax.quant.proxq import standardize
 
 
-def pull(weight: jax.Array, strength: float, range_: float = 2.0) -> jax.Array:
+class Proximal(NamedTuple):
+    """The state of `proximal_step`: data, so that all strengths share one compiled step."""
+
+    strength: jax.Array  # () float32
+
+
+def pull(weight: jax.Array, strength: float | jax.Array, range_: float = 2.0) -> jax.Array:
     """(w + s P(w)) / (1 + s), P(w) = (w - mean) / std * range_ / 4: the minimizer v of |v - w|^2 + s |v - P(w)|^2.
 
     `weight` is one tensor of at least 2 elements; its shape is kept. Holds: the new mean is mean / (1 + s), the new
     (unbiased) standard deviation (std + s range_ / 4) / (1 + s); s = inf gives P(w). The map is affine and increasing,
     so the codes of the ProxQ quantizer at 2 bits and more stay the same; what changes is the size of the next gradient
     step relative to the weights. At 1 bit, and under other quantizers, codes can change."""
-    target = standardize(weight, range_)
-    if math.isinf(strength):
-        return target
-    return (weight + strength * target) / (1.0 + strength)
+    share = 1.0 / (1.0 + 1.0 / jnp.float32(strength))  # s / (1 + s), which is 1 for s = inf
+    return (1.0 - share) * weight + share * standardize(weight, range_)
 
 
 def proximal_step(strength: float, range_: float = 2.0) -> optax.GradientTransformationExtraArgs:
@@ -31,10 +36,10 @@ def proximal_step(strength: float, range_: float = 2.0) -> optax.GradientTransfo
     if not strength >= 0:
         raise Refusal(f"proximal strength={strength!r} is not a number from 0 to inf")
 
-    def land(update: jax.Array, param: jax.Array, is_quantized: bool) -> jax.Array:
-        return pull(param + update, strength, range_) - param if is_quantized else update
+    def update(updates: PyTree, state: Proximal, params: PyTree = None, *, quantized: PyTree, **_):
+        def land(update: jax.Array, param: jax.Array, is_quantized: bool) -> jax.Array:
+            return pull(param + update, state.strength, range_) - param if is_quantized else update
 
-    def update(updates: PyTree, state: PyTree, params: PyTree = None, *, quantized: PyTree, **_):
         return jax.tree.map(land, updates, params, quantized), state
 
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(lambda params: Proximal(jnp.float32(strength)), update)

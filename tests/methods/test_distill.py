@@ -84,7 +84,7 @@ def test_its_state_is_its_own_and_never_changes():
     teacher = toy.init(2)
     method = from_float(evaluate)
     state = method.init(begun(toy.init(), teacher))
-    jax.tree.map(np.testing.assert_array_equal, state.params, teacher)
+    jax.tree.map(np.testing.assert_array_equal, state.network.params, teacher)
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((state, teacher))]
     assert len(set(pointers)) == len(pointers)
     assert method.end_task(state, toy.task_end(0, toy.init())) is state

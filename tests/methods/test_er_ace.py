@@ -15,7 +15,6 @@ from tests.methods.trainer import forward
 LABELS, REPLAY = [3, 4, 3, 0, 1], [False, False, False, True, True]  # of five classes, 3 and 4 are new
 COUNTS = jnp.array([20.0, 4.0, 0.0, 7.0, 30.0])
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)), jnp.float32)
-ONE = jnp.int32(1)  # finished task
 
 
 def seen(logits=LOGITS, weight=(1.0,) * 5):
@@ -35,7 +34,7 @@ def asymmetric(prior):
 def test_by_hand(loss, prior, full):
     loss = LOSSES[loss]()
     expected = np.where(REPLAY, loss(seen().examples), (1 - full) * asymmetric(prior) + full * loss(seen().examples))
-    np.testing.assert_allclose(er_ace(full).example_loss(ONE, loss, seen()), expected, rtol=1e-5)
+    np.testing.assert_allclose(er_ace(full).example_loss(full, loss, seen()), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -43,7 +42,7 @@ def test_under_every_loss_a_new_example_pushes_no_old_class(name):
     loss = LOSSES[name]()
 
     def values(logits):
-        return er_ace(full=0.0).example_loss(ONE, loss, seen(logits))
+        return er_ace(full=0.0).example_loss(0.0, loss, seen(logits))
 
     slopes = jax.jacrev(values)(LOGITS)[jnp.arange(5), jnp.arange(5)]  # of each value by its own logits
     assert bool(jnp.all(jnp.isfinite(values(LOGITS)))) and bool(jnp.all(jnp.isfinite(slopes)))
@@ -53,12 +52,12 @@ def test_under_every_loss_a_new_example_pushes_no_old_class(name):
 
 def test_the_first_task_has_the_recipes_loss():
     loss = LOSSES["cross_entropy"]()
-    np.testing.assert_array_equal(er_ace().example_loss(jnp.int32(0), loss, seen()), loss(seen().examples))
+    np.testing.assert_array_equal(er_ace().example_loss(1.0, loss, seen()), loss(seen().examples))
 
 
 def test_padding_opens_no_class():
     weight = (1.0, 0.0, 1.0, 1.0, 1.0)  # of the new classes, 3 is left
-    values = er_ace(full=0.0).example_loss(ONE, LOSSES["cross_entropy"](), seen(weight=weight))
+    values = er_ace(full=0.0).example_loss(0.0, LOSSES["cross_entropy"](), seen(weight=weight))
     np.testing.assert_allclose(values[jnp.array([0, 2])], 0.0, atol=1e-6)
 
 
@@ -72,7 +71,7 @@ def test_the_classes_are_those_of_all_devices():
             for one in (whole.examples._replace(counts=jnp.zeros(5), progress=jnp.zeros(5), across=None), whole.batch)
         )
         examples = examples._replace(counts=COUNTS, progress=jnp.zeros(()), across=lambda x: jax.lax.psum(x, "devices"))
-        return er_ace(full=0.0).example_loss(ONE, loss, whole._replace(batch=batch, examples=examples))
+        return er_ace(full=0.0).example_loss(0.0, loss, whole._replace(batch=batch, examples=examples))
 
     values = jax.vmap(of_part, axis_name="devices")(rows)
     np.testing.assert_allclose(values, asymmetric([1.0] * 5)[rows], rtol=1e-5)

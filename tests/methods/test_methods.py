@@ -25,6 +25,13 @@ PROTECTING = sorted(set(METHODS) - {"finetune"})
 # The toy's loss is nearly 0 when a task ends, so its Fisher information is small and wants a large strength.
 STRENGTH = {"ewc": 1e5, "imm": 0.1, "lifequant": 1e5, "lwf": 2.0, "mas": 0.3, "rwalk": 10.0, "scp": 1.0, "si": 10.0}
 OTHERS = {"blip": {"prior": 1e-9}}  # arguments of what has no strength, for the same reason
+NUMBERS = [(name, "strength") for name in STRENGTH] + [
+    ("lifequant", "prox"),
+    ("blip", "prior"),
+    ("derpp", "alpha"),
+    ("derpp", "beta"),
+    ("er_ace", "full"),
+]
 ADDS_NO_LOSS = {"blip", "finetune", "frozen"}
 REHEARSAL = sorted(name for name in METHODS if METHODS[name]().needs_replay)
 # Methods that keep the outputs of old heads want a head for each task, those that weigh old classes against new ones
@@ -130,6 +137,21 @@ def test_state_keeps_its_shapes_so_nothing_is_retraced(name):
         assert shapes(state) == expected
     train_step(state, params)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize(("name", "number"), NUMBERS)
+def test_numbers_are_data_so_that_other_ones_compile_nothing(name, number):
+    """A search over them shares one compiled step."""
+    net, base = trainer.network(toy.apply, toy.quantize, toy.QUANTIZED), sgd_by_progress(constant(0.1), 0.0)
+
+    def lowered(value):
+        method = METHODS[name](**{number: value})
+        optimizer = method_chain(method.gradients, base, base, method.constraint)
+        step = make_step(classification(net, method, CROSS_ENTROPY), net, method, optimizer)
+        fresh = fresh_state(method, optimizer, begun(toy.init()), (), toy.counts(), 1)
+        return jax.jit(step).lower(fresh, toy.with_replay(1), jax.random.key(0)).as_text()
+
+    assert lowered(0.1) == lowered(0.2)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -149,7 +149,8 @@ def test_ewc_of_blip():
     for task in range(len(facts["heads"])):
         params = tiny.tree(arrays, f"t{task}_theta")
         state = method.end_task(state, tiny.task_end(arrays, facts["loader_batch"], task, params))
-        recorded.close(jax.tree.map(lambda f: FACTOR * f, state.importance), tiny.tree(arrays, f"t{task}_fisher"))
+        fisher = jax.tree.map(lambda f: f / (facts["lamb"] / 2), state.importance)
+        recorded.close(fisher, tiny.tree(arrays, f"t{task}_fisher"))
         if task + 1 < len(facts["heads"]):
             check_criterion(arrays, method, state, task)
 
@@ -186,7 +187,7 @@ def test_lwf_of_blip(case):
         values = of_one(now, old, jnp.asarray(owner == head, jnp.int32), temperature)
         np.testing.assert_allclose(jnp.mean(values), arrays[f"{case}_dist{head}"], rtol=1e-5)
     method, batch = lwf(float(facts["lamb"]), temperature), toy.data(0, size=len(label))
-    state = Teacher({}, jnp.asarray(np.where(owner < task, owner + 1, 0), jnp.int32))
+    state = Teacher({}, jnp.asarray(np.where(owner < task, owner + 1, 0), jnp.int32), jnp.float32(facts["lamb"]))
 
     def loss(logits):
         own = jnp.mean(cross_entropy_of_labels(logits[:, first : first + heads[task]], label))

@@ -17,7 +17,7 @@ def test_fisher_is_a_moving_average_over_loaders():
     params = toy.init()
     fishers = []
     for task in (0, 1):
-        method = ewc(fisher="batch")
+        method = ewc(strength=1.0, fisher="batch")
         fishers.append(method.end_task(method.init(start(params)), toy.task_end(task, params)).importance)
     method = rwalk(decay=0.75)
     state = method.end_task(method.init(start(params)), toy.task_end(1, params))

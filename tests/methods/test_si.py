@@ -21,10 +21,10 @@ def walk(method, first, path):
 
 
 def test_by_hand():
-    # W = -(-2)(1) - (-1)(2) = 4; omega = 4 / (3^2 + 1); penalty 2 * 0.4 * (5 - 3)^2
+    # W = -(-2)(1) - (-1)(2) = 4; omega = 4 / (3^2 + 1), times the strength 2; penalty 0.8 * (5 - 3)^2
     method = si(strength=2.0, eps=1.0)
     state = walk(method, [0.0], [([1.0], [-2.0]), ([3.0], [-1.0])])
-    np.testing.assert_allclose(state.score["w"], [0.4], rtol=1e-6)
+    np.testing.assert_allclose(state.score["w"], [0.8], rtol=1e-6)
     np.testing.assert_allclose(method.penalty(state, {"w": jnp.array([5.0])}, ()), 3.2, rtol=1e-6)
     np.testing.assert_array_equal(state.path["w"], [0.0])
 
