@@ -21,7 +21,7 @@ class Remembered(NamedTuple):
     key: jax.Array  # (M,) int32, ascending; of (task, image), see `key_of`
     logits: jax.Array  # (M, K)
     num_rows: jax.Array  # () int32, images of the catalog
-    alpha: jax.Array  # () float32; like beta data, so that all weights share one compiled step
+    alpha: jax.Array  # () float32; all values of alpha and beta share one compiled step
     beta: jax.Array  # () float32
 
 

@@ -22,7 +22,7 @@ class Taught(NamedTuple):
     """The constant state of `from_float`."""
 
     network: FloatNetwork
-    strength: jax.Array  # () float32, data: all strengths share one compiled step
+    strength: jax.Array  # () float32; all strengths share one compiled step
 
 
 def divergence(logits: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:

@@ -20,7 +20,7 @@ class Teacher(NamedTuple):
 
     params: PyTree  # of `init` before the first task has ended
     head: jax.Array  # (K,) int32, finished task (counted from 1) whose head has the output; 0: none
-    strength: jax.Array  # () float32, data: all strengths share one compiled step
+    strength: jax.Array  # () float32; all strengths share one compiled step
 
 
 def softmax_of_heads(logits: jax.Array, head: jax.Array) -> jax.Array:

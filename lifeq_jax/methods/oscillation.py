@@ -5,6 +5,7 @@ straight-through gradient. Its integer code flips to and fro, which spoils the r
 convergence of low-bit networks. Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training (ICML
 2022)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from lifeq_jax.losses.dampening import AGGREGATIONS, dampening
 from lifeq_jax.methods.base import Method, StepInfo
 from lifeq_jax.methods.penalty import check_strength
 from lifeq_jax.optim.freeze import Held, follow_codes, land_on_codes
-from lifeq_jax.optim.schedules import ByProgress, annealed, constant
+from lifeq_jax.optim.schedules import annealed
 from lifeq_jax.quant.codes import KernelQuantizers, kernel_codes, relax
 
 
@@ -36,10 +37,12 @@ class Track(NamedTuple):
 
 
 class Control(NamedTuple):
-    """The state of every row of OSCILLATIONS."""
+    """The state of every row of OSCILLATIONS. All values of `first` and `last` share one compiled step."""
 
     tracks: dict[str, Track]  # by kernel name; empty where nothing is tracked
     progress: jax.Array  # () float32, share of the task that is done
+    first: jax.Array  # () float32, strength of dampening, or threshold of freezing, up to the share `start` of a task
+    last: jax.Array  # () float32, the same at a task's end
 
 
 def new_track(values: jax.Array) -> Track:
@@ -94,27 +97,30 @@ def _tracker(
     table: KernelQuantizers,
     momentum: float,
     max_bits: int,
-    threshold: ByProgress | None = None,
+    ends: tuple[float, float] = (0.0, 0.0),
+    threshold: Callable[[Control, jax.Array], jax.Array] | None = None,
     use_average: bool = True,
 ) -> Method:
-    """Tracks the kernels of at most `max_bits` bits; freezes if `threshold`, a function of progress, is given."""
+    """Tracks the kernels of at most `max_bits` bits; `ends`: first and last of the state. Freezes if `threshold`, a
+    function of the state and the progress, is given."""
     _check(0 < momentum <= 1, "momentum", momentum, "(0, 1]")
     _check(1 <= max_bits <= 8, "max_bits", max_bits, "[1, 8]")
     coarse = {name: quantizer for name, quantizer in table.items() if quantizer.bits <= max_bits}
 
     def fresh(params: PyTree) -> Control:
         found = kernel_codes(coarse, params)
-        return Control({name: new_track(code.values) for name, code in found.items()}, jnp.zeros(()))
+        tracks = {name: new_track(code.values) for name, code in found.items()}
+        return Control(tracks, jnp.zeros(()), *map(jnp.float32, ends))
 
     def observe_step(state: Control, step: StepInfo) -> Control:
         progress = jnp.asarray(step.progress, jnp.float32)
-        limit = 0.0 if threshold is None else threshold(progress)
+        limit = 0.0 if threshold is None else threshold(state, progress)
         found = kernel_codes(coarse, step.new_params)
         tracks = {
             name: observe(track, found[name].values, momentum, limit, use_average)
             for name, track in state.tracks.items()
         }
-        return Control(tracks, progress)
+        return state._replace(tracks=tracks, progress=progress)
 
     return Method(
         init=lambda start: fresh(start.params),
@@ -126,7 +132,7 @@ def _tracker(
 def none(table: KernelQuantizers) -> Method:
     """No tracking, no control."""
     del table
-    return Method(init=lambda start: Control({}, jnp.zeros(())))
+    return Method(init=lambda start: Control({}, *jnp.zeros(3)))
 
 
 def track(table: KernelQuantizers, momentum: float = 0.001, max_bits: int = 4) -> Method:
@@ -154,16 +160,16 @@ def dampen(
     first = check_strength(strength_start, "oscillation.args.strength_start")
     last = check_strength(strength, "oscillation.args.strength")
     _check(0 <= start < 1, "start", start, "[0, 1)")
-    schedule = annealed(first, last, start)
     combined = lookup(AGGREGATIONS, aggregation, "oscillation.args.aggregation")
 
     def penalty(state: Control, params: PyTree, weights: PyTree) -> jax.Array:
         leaves = named_leaves(weights)
         relaxed = relax(table, params)
         losses = (dampening(leaves[name], latent, combined) for name, latent in relaxed.items())
-        return schedule(state.progress) * sum(losses, start=jnp.zeros(()))
+        strength = annealed(state.first, state.last, start)(state.progress)
+        return strength * sum(losses, start=jnp.zeros(()))
 
-    return _tracker(table, momentum, max_bits)._replace(penalty=penalty)
+    return _tracker(table, momentum, max_bits, (first, last))._replace(penalty=penalty)
 
 
 def freeze(
@@ -185,9 +191,12 @@ def freeze(
     for key, value in {"threshold": threshold, "threshold_end": threshold_end}.items():
         _check(0 < value <= 1, key, value, "(0, 1]")
     _check(0 <= start < 1, "start", start, "[0, 1)")
-    limit: ByProgress = (
-        constant(threshold) if threshold == threshold_end else _after(start, annealed(threshold, threshold_end, start))
-    )
+    acts_at_once = threshold == threshold_end
+
+    def limit(state: Control, progress: jax.Array) -> jax.Array:
+        if acts_at_once:
+            return state.last
+        return jnp.where(progress < start, 0.0, annealed(state.first, state.last, start)(progress))
 
     def placed(state: Control) -> dict[str, Held]:
         return {name: Held(track.held, track.placed) for name, track in state.tracks.items()}
@@ -195,12 +204,9 @@ def freeze(
     def frozen(state: Control) -> dict[str, Held]:
         return {name: Held(track.held, track.frozen) for name, track in state.tracks.items()}
 
-    return _tracker(table, momentum, max_bits, limit, use_average)._replace(
+    ends = (threshold, threshold_end)
+    return _tracker(table, momentum, max_bits, ends, limit, use_average)._replace(
         # A weight frozen by the last step was not yet on its code when this step's gradient was taken.
         gradients=follow_codes(table, placed),
         constraint=land_on_codes(table, frozen),
     )
-
-
-def _after(start: float, schedule: ByProgress) -> ByProgress:
-    return lambda progress: jnp.where(progress < start, 0.0, schedule(progress))

@@ -80,7 +80,7 @@ def linear(learning_rate: float, milestones: Sequence[float] = (), factor: float
     return Schedule(learning_rate, lambda progress: 1.0 - progress)
 
 
-def annealed(first: float, last: float, start: float = 0.0) -> ByProgress:
+def annealed(first: float | jax.Array, last: float | jax.Array, start: float = 0.0) -> ByProgress:
     """`first` up to the share `start` of the task, in [0, 1), then half a cosine to `last` at its end.
 
     Source: Nagel et al., ICML 2022, for the strength of dampening and the threshold of freezing."""

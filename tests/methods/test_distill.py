@@ -90,6 +90,18 @@ def test_its_state_is_its_own_and_never_changes():
     assert method.end_task(state, toy.task_end(0, toy.init())) is state
 
 
+def test_strengths_are_data_so_that_other_ones_compile_nothing():
+    params, batch = toy.init(1), toy.with_replay(1)
+
+    def lowered(strength):
+        method = from_float(evaluate, strength=strength)
+        state, seen = method.init(begun(params, toy.init(2))), forward(params, batch, toy.apply)
+        losses = jax.jit(lambda state, logits: method.example_loss(state, LOSS, seen._replace(outputs=logits)))
+        return losses.lower(state, seen.outputs).as_text()
+
+    assert lowered(0.1) == lowered(0.2)
+
+
 def test_refusals():
     for arguments, text in (
         ({"strength": -1.0}, "distillation.args.strength=-1.0 is not a finite number from 0 on"),

@@ -276,6 +276,24 @@ def test_dampening_by_hand():
     np.testing.assert_allclose(grads["bias"], [0.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("control", "name"), [(dampen, "strength"), (dampen, "strength_start"), (freeze, "threshold_end")]
+)
+def test_numbers_are_data_so_that_other_ones_compile_nothing(control, name):
+    params = at(0.0, 1.0)
+
+    def lowered(value):
+        method = control(TABLE, **{name: value})
+
+        def step(state, params):
+            penalty = method.penalty(state, params, codes.quantize_kernels(TABLE, params))
+            return penalty, method.observe(state, StepInfo(params, params, params, jnp.ones(())))
+
+        return jax.jit(step).lower(method.init(start(params)), params).as_text()
+
+    assert lowered(0.02) == lowered(0.03)
+
+
 def test_dampening_starts_with_its_first_strength():
     method = dampen(TABLE, strength=2.0, strength_start=1.0, start=0.5, aggregation="sum")
     value = method.penalty(method.init(start(PARAMS)), PARAMS, codes.quantize_kernels(TABLE, PARAMS))
