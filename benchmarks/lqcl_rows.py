@@ -8,7 +8,15 @@ from lifeq_jax import Between, Part, Recipe
 
 REFERENCE = "replay"  # the row that others are compared with: fine-tuning with replay
 BOUNDS = ("joint", "joint_lsq", "float")
-ABLATION = ("lsq_homovar", "cdf_ball", "lsq_ball_importance", "lsq_ball_freeze", "lsq_ball_distill", "blip_ball")
+ABLATION = (
+    "lsq_homovar",
+    "cdf_ball",
+    "lsq_ball_importance",
+    "lsq_ball_freeze",
+    "lsq_ball_distill",
+    "lsq_ball_derpp",
+    "blip_ball",
+)
 COMBINED = ("best", "climbq", "lifequant", "lsq_ball", *ABLATION)
 RATE = {"stages.-1.learning_rate": Between(0.003, 0.3)}  # searched for every row
 
@@ -36,6 +44,7 @@ _LIFEQUANT = _method("lifequant", loss="ball_log_prior", history="recomputed")  
 _FREEZE = {"oscillation": Part("freeze", {"momentum": 0.01})}
 _DISTILL = {"distillation": Part("from_float")}
 _BLIP = {**_method("blip"), "stages.-1.weight_bits": 32, "norm_tasks": 1, "importance_data": "train"}
+_DERPP = {"method.args.alpha": Between(0.02, 2), "method.args.beta": Between(0.1, 4)}
 _PRIOR = {"method.args.prior": Between(1e-10, 1e-6)}
 
 ROWS = {
@@ -56,9 +65,7 @@ ROWS = {
         _BLIP,
         _PRIOR,
     ),
-    "derpp": Row(
-        "DER++", _method("derpp"), {"method.args.alpha": Between(0.02, 2), "method.args.beta": Between(0.1, 4)}
-    ),
+    "derpp": Row("DER++", _method("derpp"), _DERPP),
     "er_ace": Row("ER-ACE", _method("er_ace"), {"method.args.full": Between(0.003, 1)}),
     "ewc": Row("EWC", _method("ewc"), {_STRENGTH: Between(1e-2, 1e3)}),
     "lwf": Row("learning without forgetting", _method("lwf"), {_STRENGTH: Between(0.1, 10)}),
@@ -139,6 +146,7 @@ ROWS = {
         {**_LSQ, **_BALL, **_DISTILL},
         {**_LEARNED, "distillation.args.strength": Between(0.1, 10)},
     ),
+    "lsq_ball_derpp": Row("LSQ and BaLL with DER++", {**_LSQ, **_BALL, **_method("derpp")}, {**_LEARNED, **_DERPP}),
     "blip_ball": Row("BLIP with BaLL", {**_BLIP, **_BALL}, _PRIOR),
 }
 
