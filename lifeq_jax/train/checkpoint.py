@@ -87,8 +87,7 @@ class Checkpoints:
     values that says where the stage stands."""
 
     def __init__(self, folder: Path, record: Any = Progress):
-        self._record = record
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._record = folder, record
         # Orbax would wait for the other processes; each has its own manager, since all hold the whole state
         number = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(
@@ -110,6 +109,7 @@ class Checkpoints:
     def save(self, network: PyTree, training: PyTree, progress: Any) -> None:
         """Writes a checkpoint, from one process only; it appears under its name only when it is complete."""
         if is_writer():
+            self._folder.mkdir(parents=True, exist_ok=True)
             items = Items(jax.device_get(network), jax.device_get(training), progress)
             args = {
                 "network": ocp.args.StandardSave(items.network),

@@ -23,7 +23,8 @@ def test_imm_merges_after_every_task_and_the_merged_network_is_kept(recipe, chan
     small = changed(recipe, stages=stages, model=Part("mlp", {"hidden": 8}), method=Part("imm"))
     run_recipe(small, tmp_path / "run", silent, watch)
     modes = [state.method_state[0] for state in ends]
-    assert [int(mode.tasks) for mode in modes] == [1, 2]
+    first, second = (sum(map(np.sum, jax.tree.leaves(mode.merged.importance))) for mode in modes)
+    assert 0 < first < second
     for state, mode in zip(ends, modes, strict=True):
         jax.tree.map(np.testing.assert_array_equal, state.params, mode.merged.params)
     jax.tree.map(np.testing.assert_array_equal, latest_weights(tmp_path / "run")[0], ends[-1].params)

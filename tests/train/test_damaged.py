@@ -162,3 +162,11 @@ def test_an_evaluation_checks_the_config_as_training_does(runs, digits, tmp_path
     (run / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(Refusal, match=said):
         evaluate_run(run, digits / "tasks_test0.csv")
+
+
+def test_reading_a_stage_without_a_checkpoint_makes_no_folder(tmp_path):
+    with closing(Checkpoints(tmp_path / "run/checkpoints/w4")) as checkpoints:
+        assert checkpoints.progress() is None
+        with pytest.raises(Refusal):
+            checkpoints.weights()
+    assert not (tmp_path / "run").exists()
