@@ -64,7 +64,7 @@ def test_ewc(golden, name, history):
                 found = importance[f"{ours}/{leaf}"]
                 if history == "per_task":  # recorded is that of the game alone
                     found = found - before[f"{ours}/{leaf}"]
-                expected = run.arrays[f"t{game}_F_{theirs}.{last}"].T
+                expected = HALF_LAMBDA * run.arrays[f"t{game}_F_{theirs}.{last}"].T
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
