@@ -190,6 +190,7 @@ def results_pages() -> None:
                 f"`{row['recipe']}`",
                 row["metric"].replace("_", " "),
                 row["paper"],
+                row["original"],
                 _ours(row),
                 row["seeds"],
                 row["commit"],
@@ -197,8 +198,8 @@ def results_pages() -> None:
             ]
             for row in csv.DictReader(file)
         ]
-    header = ["recipe", "metric", "published", "ours", "n", "commit", "verdict"]
-    run = [row for row in rows if row[3]]
+    header = ["recipe", "metric", "published", "original program, same budget", "ours", "n", "commit", "verdict"]
+    run = [row for row in rows if row[4]]
     rest = sorted({row[0] for row in rows} - {row[0] for row in run})
     write(
         "results/index.md",

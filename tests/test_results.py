@@ -7,7 +7,7 @@ import pytest
 
 from lifeq_jax.core.recipe_file import listed_recipes
 
-HEADER = ["recipe", "metric", "paper", "ours", "spread", "seeds", "commit", "verdict"]
+HEADER = ["recipe", "metric", "paper", "original", "ours", "spread", "seeds", "commit", "verdict"]
 VERDICTS = {"as the paper", "below the paper", "not in the paper", "not run", "short run"}
 
 with Path("results/targets.csv").open(newline="") as file:
