@@ -124,7 +124,7 @@ class Traced(NamedTuple):
     initial: dict[str, Initializer]  # of the leaves of `shapes`, by name, where one is stated
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)  # networks of a sweep: a trace takes up to a second, what it tells takes little room
 def traced(model: nn.Module, image_shape: tuple[int, int, int]) -> Traced:
     """`model` for images (H, W, C); nothing is computed."""
     weights: dict[str, Quantizer] = {}

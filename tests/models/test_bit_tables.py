@@ -20,6 +20,7 @@ POOLING = ("avgpool", "features.19")  # tied to the quantizer of what is pooled
 SHAPE = (32, 32, 3)
 
 
+@functools.cache  # equal networks are traced once
 def made(net, setup="all", bits=3):
     of_bits = lambda bits: identity()._replace(bits=bits)  # noqa: E731
     return MODELS[net](1000, quantizers(setup, of_bits, of_bits, bits, bits))
