@@ -64,8 +64,8 @@ def test_the_teacher_is_what_the_float_stage_ended_with_in_a_resumed_run_too(rec
     moments = run(small, folder)
     assert [state.method_state[1] == () for state, _ in moments] == [False, False]  # the float stage was over
     for state, row in moments:
-        jax.tree.map(np.testing.assert_array_equal, state.method_state[1].params, teacher)
-        assert int(state.method_state[1].num_tasks) == 1
+        jax.tree.map(np.testing.assert_array_equal, state.method_state[1].network.params, teacher)
+        assert int(state.method_state[1].network.num_tasks) == 1
         assert row["penalty"] != 0.0
 
 
@@ -75,7 +75,7 @@ def test_start_weights_teach_where_there_is_no_float_stage(recipe, changed, tmp_
     teacher, _ = latest_weights(tmp_path / "float")
     low = changed(floating, stages=(LOW,), start=str(tmp_path / "float"), distillation=Part("from_float"))
     state, _ = run(low, tmp_path / "low")[0]
-    jax.tree.map(np.testing.assert_array_equal, state.method_state[1].params, teacher)
+    jax.tree.map(np.testing.assert_array_equal, state.method_state[1].network.params, teacher)
 
 
 def test_a_recipe_without_any_float_network_is_refused_before_anything_is_written(recipe, changed, tmp_path):
