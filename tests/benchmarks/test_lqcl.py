@@ -117,12 +117,17 @@ def test_the_table_pairs_each_seed_with_that_of_the_reference():
     assert lines[-1] == "- si: 1, diverged: in step 3"
 
 
-@pytest.mark.parametrize("sequence", SEQUENCES)
-def test_the_best_recipe_has_the_parts_and_rates_of_its_search(sequence):
-    found = json.loads((RESULTS / sequence / "lsq_ball.json").read_text())["search"]["values"]
+RECIPES = [("best", "lsq_ball", sequence) for sequence in SEQUENCES] + [
+    ("derpp", "lsq_ball_derpp", sequence) for sequence in ("digits", "mnist_permuted")
+]
+
+
+@pytest.mark.parametrize(("kind", "row", "sequence"), RECIPES)
+def test_a_recipe_of_a_row_has_the_parts_and_settings_of_its_search(kind, row, sequence):
+    found = json.loads((RESULTS / sequence / f"{row}.json").read_text())["search"]["values"]
     rounded = {key: float(f"{value:.2g}") for key, value in found.items()}
-    row = row_recipe(lq.load_recipe(f"benchmark/{sequence}"), "lsq_ball").replace(rounded)
-    assert lq.load_recipe(f"benchmark/best_{sequence}") == row.replace({"name": f"benchmark_best_{sequence}"})
+    made = row_recipe(lq.load_recipe(f"benchmark/{sequence}"), row).replace(rounded)
+    assert lq.load_recipe(f"benchmark/{kind}_{sequence}") == made.replace({"name": f"benchmark_{kind}_{sequence}"})
 
 
 def test_over_all_sequences_the_best_trials_count():
