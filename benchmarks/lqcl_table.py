@@ -23,6 +23,7 @@ HEAD = (
     "n",
     "average accuracy",
     "minus replay",
+    "chosen minus it",
     "forgetting",
     "few-shot classes",
     "bytes",
@@ -31,7 +32,9 @@ HEAD = (
 )
 NOTE = (
     "Test images, per cent, mean ± sample standard deviation over n seeds, rows sorted by their mean. `minus replay`: "
-    f"the average accuracy minus that of the row `{REFERENCE}` with the same seed. Few-shot classes: those that have "
+    f"the average accuracy minus that of the row `{REFERENCE}` with the same seed. `chosen minus it`: the average "
+    "accuracy of the row that the validation images choose for the sequence, bounds aside, minus that of this row with "
+    "the same seed. Few-shot classes: those that have "
     "fewer than half as many images in the last task's training data, replay included, as the largest. Bytes: weights "
     "at their bits, all else as float32. Seconds: of a seed; the seeds of a row share a program and its compilation. "
     "Settings: found on validation images; [docs/benchmark.md](../../docs/benchmark.md) has the protocol."
@@ -91,18 +94,18 @@ def _best_trial(content: Mapping[str, Any]) -> float:
 def table(known: Mapping[str, Mapping[str, Any]], bits: int) -> str:
     """The table of a sequence from {row: content of its file}."""
     runs = {row: _of(content["runs"], bits) for row, content in known.items()}
-    reference = {run["seed"]: run["average_accuracy"] for run in runs.get(REFERENCE, [])}
+    chosen = max((row for row in known if row not in BOUNDS), key=lambda row: _best_trial(known[row]))
     lines = []
     for row, own in sorted(runs.items(), key=lambda pair: -_mean(pair[1])):
         if own:
-            paired = [run["average_accuracy"] - reference[run["seed"]] for run in own if run["seed"] in reference]
             few = [run["few_shot"] for run in own if run["few_shot"] is not None]
             lines.append(
                 [
                     row,
                     str(len(own)),
                     _spread(own, "average_accuracy"),
-                    per_cent(*mean_and_std(paired)) if paired and row != REFERENCE else "",
+                    _difference(own, runs.get(REFERENCE, [])) if row != REFERENCE else "",
+                    _difference(runs[chosen], own) if row != chosen else "",
                     _spread(own, "forgetting"),
                     per_cent(*mean_and_std(few)) if few else "",
                     str(own[0]["bytes"]),
@@ -111,22 +114,21 @@ def table(known: Mapping[str, Mapping[str, Any]], bits: int) -> str:
                 ]
             )
     lost = [f"- {row}: {run['seed']}, {run['status']}" for row in known for run in _lost(known[row]["runs"], bits)]
-    return "\n\n".join([markdown_table(HEAD, lines), *(["Not finished:\n\n" + "\n".join(lost)] if lost else [])])
+    says = f"Chosen by validation images: `{chosen}`."
+    return "\n\n".join([says, markdown_table(HEAD, lines), *(["Not finished:\n\n" + "\n".join(lost)] if lost else [])])
 
 
 def draw(known: Mapping[str, Mapping[str, Any]], bits: int, title: str) -> Figure | None:
     """The paired differences to the reference, a line for each row; None where the reference has no run."""
     runs = {row: _of(content["runs"], bits) for row, content in known.items()}
-    reference = {run["seed"]: run["average_accuracy"] for run in runs.get(REFERENCE, [])}
+    reference = runs.get(REFERENCE, [])
     rows = [row for row in sorted(runs, key=lambda row: _mean(runs[row])) if runs[row] and row != REFERENCE]
     if not reference or not rows:
         return None
     figure = Figure(figsize=(7, 1.2 + 0.26 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
-        found = [
-            100 * (run["average_accuracy"] - reference[run["seed"]]) for run in runs[row] if run["seed"] in reference
-        ]
+        found = [100 * difference for difference in _paired(runs[row], reference)]
         cue = Cue(GREEN if row in BOUNDS else RED if row in COMBINED else BLUE, "D" if row in BOUNDS else "o")
         draw_seeds(axes, found, place, cue, upright=False)
     axes.axvline(0, color="0.5", lw=1)
@@ -142,6 +144,17 @@ def _of(runs: Numbers, bits: int) -> Numbers:
 
 def _lost(runs: Numbers, bits: int) -> Numbers:
     return [run for run in runs if run["bits"] == bits and run["status"] != "finished"]
+
+
+def _paired(runs: Numbers, others: Numbers) -> list[float]:
+    """Average accuracies of runs minus those of others with the same seed."""
+    of_seed = {run["seed"]: run["average_accuracy"] for run in others}
+    return [run["average_accuracy"] - of_seed[run["seed"]] for run in runs if run["seed"] in of_seed]
+
+
+def _difference(runs: Numbers, others: Numbers) -> str:
+    paired = _paired(runs, others)
+    return per_cent(*mean_and_std(paired)) if paired else ""
 
 
 def _mean(runs: Numbers) -> float:

@@ -96,7 +96,7 @@ def test_a_row_is_searched_on_validation_images_then_measured_once(long_tail, tm
 
 
 def test_the_table_pairs_each_seed_with_that_of_the_reference():
-    def row(*accuracies):
+    def row(*accuracies, validation):
         runs = [
             {"bits": 4, "seed": seed, "status": "finished", "average_accuracy": accuracy, "forgetting": 0.1}
             | {"few_shot": None, "bytes": 7, "seconds": 3.0}
@@ -104,15 +104,27 @@ def test_the_table_pairs_each_seed_with_that_of_the_reference():
         ]
         return {
             "runs": runs,
-            "search": {"values": {"stages.-1.learning_rate": 0.05, "loss": {"name": "x", "args": {}}}},
+            "search": {
+                "values": {"stages.-1.learning_rate": 0.05, "loss": {"name": "x", "args": {}}},
+                "trials": [{"average_accuracy": validation}],
+            },
         }
 
-    lost = row(0.5)
+    lost = row(0.5, validation=0.1)
     lost["runs"].append({"bits": 4, "seed": 1, "status": "diverged: in step 3"})
-    lines = table({REFERENCE: row(0.5, 0.7), "ewc": row(0.6, 0.9), "si": lost}, 4).splitlines()
+    lines = table(
+        {
+            REFERENCE: row(0.5, 0.7, validation=0.4),
+            "ewc": row(0.6, 0.9, validation=0.3),
+            "si": lost,
+            "joint": row(0.2, validation=0.9),
+        },
+        4,
+    ).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")][2:]
-    assert [one[0] for one in cells] == ["ewc", REFERENCE, "si"]
-    assert cells[0][1:4] == ["2", "75.00 ± 21.21", "15.00 ± 7.07"] and cells[1][3] == ""
+    assert lines[0] == f"Chosen by validation images: `{REFERENCE}`."  # joint is a bound
+    assert [one[0] for one in cells] == ["ewc", REFERENCE, "si", "joint"]
+    assert cells[0][1:5] == ["2", "75.00 ± 21.21", "15.00 ± 7.07", "-15.00 ± 7.07"] and cells[1][3:5] == ["", ""]
     assert cells[0][-1] == "learning_rate 0.05, loss x"
     assert lines[-1] == "- si: 1, diverged: in step 3"
 
