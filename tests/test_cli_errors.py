@@ -127,10 +127,13 @@ def test_a_signal_in_a_save_is_one_line(tmp_path, number):
     words = [sys.executable, "-c", COMMAND.format(what=LOOP), "save", str(tmp_path / "w4")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, cwd=ROOT, env=os.environ, **pipes) as process:
-        assert process.stdout.readline() == "ready\n"
-        # some later one: the oldest are deleted, and this process may sleep meanwhile
-        while not any(path.name.isdecimal() and path.name != "1" for path in (tmp_path / "w4").iterdir()):
-            assert process.poll() is None
-        process.send_signal(number)
-        _, error = process.communicate(timeout=120)
+        try:
+            assert process.stdout.readline() == "ready\n"
+            # some later one: the oldest are deleted, and this process may sleep meanwhile
+            while not any(path.name.isdecimal() and path.name != "1" for path in (tmp_path / "w4").glob("*")):
+                assert process.poll() is None
+            process.send_signal(number)
+            _, error = process.communicate(timeout=120)
+        finally:
+            process.kill()  # it would save for ever, and `with` waits for its end
     assert (process.returncode, error) == (128 + number, f"command: {INTERRUPTED}\n")
