@@ -34,7 +34,7 @@ def tasks(tmp_path_factory):
 
 def train(tasks, *words: str) -> list[str]:
     where = ["--data.root", str(tasks / "images"), "--data.csv", str(tasks / "digits")]
-    small = ["--model.name", "mlp", "--model.args.hidden", "8"]
+    small = ["--model.name", "resnet8", "--model.args.width", "2"]
     short = ["--stages.0.epochs", "1", "--stages.1.epochs", "1", "--stages.2.epochs", "1"]
     return ["train", RECIPE, *where, *small, *short, "--run", str(tasks / "run"), *words]
 
@@ -60,7 +60,7 @@ def test_train_eval_report(tasks, capsys):
     assert "- few:" not in report and "(classes.png)" not in report  # 146 and 139 images are no long tail
     assert "(confusion.png)" in report and (tasks / "run" / "report" / "report.html").exists()
     config = json.loads((tasks / "run" / "config.json").read_text())
-    assert config["model"] == {"name": "mlp", "args": {"hidden": 8, "layers": 1}}
+    assert config["model"] == {"name": "resnet8", "args": {"width": 2}}
     assert config["weight_quantizer"] == {"name": "proxq", "args": {"range_": 2.0, "levels": "exact"}}
 
 
