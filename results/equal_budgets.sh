@@ -29,23 +29,21 @@ climbq() {
 }
 
 blip() {
-  if [ ! -e data/mnist5/mnist_train0.csv ]; then
-    $lifeq data sequence mnist5 --root data/mnist --csv data/mnist5/mnist
-  fi
-  for method in blip finetune; do
-    $lifeq train blip/mnist5_mlp --run $runs/blip/$method "${constant[@]}" --stages.0.epochs 10 --method.name $method
-  done
-  report blip blip finetune
+  short_blip blip mnist5 10
 }
 
 permuted() {
-  if [ ! -e data/pmnist/mnist_train0.csv ]; then
-    $lifeq data sequence pmnist --root data/mnist --csv data/pmnist/mnist
+  short_blip permuted pmnist 3
+}
+
+short_blip() { # short_blip PART SEQUENCE EPOCHS
+  if [ ! -e data/$2/mnist_train0.csv ]; then
+    $lifeq data sequence $2 --root data/mnist --csv data/$2/mnist
   fi
   for method in blip finetune; do
-    $lifeq train blip/pmnist_mlp --run $runs/permuted/$method "${constant[@]}" --stages.0.epochs 3 --method.name $method
+    $lifeq train blip/$2_mlp --run $runs/$1/$method "${constant[@]}" --stages.0.epochs $3 --method.name $method
   done
-  report permuted blip finetune
+  report $1 blip finetune
 }
 
 lifequant() {

@@ -1,6 +1,5 @@
 """The optimizer: torch's SGD or Adam for the weights, Adam for learned quantizers, a method's links at both ends."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -33,7 +32,7 @@ def scale_by_progress(schedule: Schedule) -> optax.GradientTransformationExtraAr
         rate_factor: jax.Array | float = 1.0,
         **_,
     ):
-        rate = replace(schedule, learning_rate=state.learning_rate)(progress) * rate_factor
+        rate = state.learning_rate * schedule.factor(progress) * rate_factor
         return jax.tree.map(lambda leaf: -rate * leaf, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: Rate(jnp.float32(schedule.learning_rate)), update)

@@ -50,8 +50,9 @@ def test_under_every_loss_a_new_example_pushes_no_old_class(name):
     assert bool(jnp.all(slopes[3:, 3:] != 0.0))  # a replayed one pushes the new classes
 
 
-def test_the_first_task_has_the_recipes_loss():
-    loss = LOSSES["cross_entropy"]()
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_the_first_task_has_the_recipes_loss(name):
+    loss = LOSSES[name]()
     np.testing.assert_array_equal(er_ace().example_loss(1.0, loss, seen()), loss(seen().examples))
 
 

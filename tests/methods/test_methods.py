@@ -1,6 +1,7 @@
 """What every row of METHODS holds, and the claim: it forgets less than fine-tuning."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -152,6 +153,24 @@ def test_numbers_are_data_so_that_other_ones_compile_nothing(name, number):
         return jax.jit(step).lower(fresh, toy.with_replay(1), jax.random.key(0)).as_text()
 
     assert lowered(0.1) == lowered(0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("ewc", {}), ("imm", {}), ("lifequant", {"limit": math.inf}), ("mas", {}), ("rwalk", {}), ("scp", {}), ("si", {})],
+)
+def test_penalties_are_proportional_to_the_strength_after_every_task(name, arguments):
+    def values(strength):
+        method, params, found = METHODS[name](strength=strength, **arguments), toy.init(), []
+        state = method.init(begun(params))
+        for task in range(2):
+            state, params = step(state, method, params, task)
+            state = method.end_task(state, toy.task_end(task, params))
+            found.append(float(method.penalty(state, toy.init(3), toy.quantize(toy.init(3)))))
+        return np.array(found)
+
+    assert np.all(values(1.0) > 0)
+    np.testing.assert_allclose(values(3.0), 3.0 * values(1.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

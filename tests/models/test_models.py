@@ -144,7 +144,7 @@ def test_shapes(name):
 
 
 @pytest.mark.parametrize("name", [*COMPILED, "atari"])  # one of each class
-def test_logits_are_the_head_of_the_features(name):
+def test_logits_have_a_column_for_each_class(name):
     model, image = small(name, of_setup("all")), jnp.zeros((2, *shape_of(name)))
     shapes = variable_shapes(model, shape_of(name))
     logits = jax.eval_shape(lambda collections: model.apply(collections, image, False), shapes)

@@ -98,9 +98,9 @@ best_cifar10 = _best(cifar10, 0.18, 9.9e-5)
 derpp_digits = _best(digits, 0.18, 9.9e-5).replace(
     {"name": "benchmark_derpp_digits", "method": Part("derpp", {"alpha": 0.88, "beta": 0.12})}
 )
-"""lqcl: digits with LSQ, BaLL and DER++, the best on this sequence alone"""
+"""lqcl: digits with LSQ, BaLL and DER++, which validation images prefer to the two alone"""
 
 derpp_mnist_permuted = _best(mnist_permuted, 0.022, 1.2e-5).replace(
     {"name": "benchmark_derpp_mnist_permuted", "method": Part("derpp", {"alpha": 0.25, "beta": 0.5})}
 )
-"""lqcl: permuted MNIST with LSQ, BaLL and DER++, the best on this sequence alone"""
+"""lqcl: permuted MNIST with LSQ, BaLL and DER++, which validation images prefer to the two alone"""
