@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.lqcl_data import SEQUENCES
-from benchmarks.lqcl_rows import BOUNDS, COMBINED, REFERENCE, ROWS
+from benchmarks.lqcl_rows import ABLATION, BOUNDS, COMBINED, REFERENCE, ROWS
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.markdown import markdown_table
 from lifeq_jax.metrics.continual import mean_and_std
@@ -39,9 +39,14 @@ NOTE = (
     "at their bits, all else as float32. Seconds: of a seed; the seeds of a row share a program and its compilation. "
     "Settings: found on validation images; [docs/benchmark.md](../../docs/benchmark.md) has the protocol."
 )
+WHOLE = "lsq_ball"  # the combination that is taken apart
 OVERALL = (
     "Average accuracy of the best trial of each search, per cent, one seed. By this, and not by the test images below, "
     "a combination is chosen for all sequences."
+)
+ABLATED = (
+    f"Average accuracy on test images minus that of `{WHOLE}` with the same seed, points, mean ± sample standard "
+    "deviation: without one of its two parts, with another in the place of one, or with one more."
 )
 
 
@@ -55,6 +60,9 @@ def tables(out: Path) -> str:
         "## All sequences, 4 bits, validation",
         OVERALL,
         overall({n: k for n, k in found.items() if k}),
+        "## Ablation, 4 bits",
+        ABLATED,
+        ablation(found),
     ]
     for sequence, known in found.items():
         for bits in sorted({run["bits"] for row in known.values() for run in row["runs"]}, reverse=True):
@@ -85,6 +93,17 @@ def overall(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             lines.append((row, mean, [row, *(per_cent(value) if value is not None else "" for value in [*best, mean])]))
     lines.sort(key=lambda line: -1.0 if line[1] is None else line[1], reverse=True)
     return markdown_table(("row", *found, "mean"), [cells for _, _, cells in lines])
+
+
+def ablation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """The table of {sequence: {row: content of its file}}: what rows differ by from WHOLE, at 4 bits."""
+
+    def of(known: Mapping[str, Mapping[str, Any]], row: str) -> Numbers:
+        return _of(known[row]["runs"], 4) if row in known else []
+
+    rows = ("lsq", "ball", *ABLATION)
+    lines = [[row, *(_difference(of(known, row), of(known, WHOLE)) for known in found.values())] for row in rows]
+    return markdown_table(("row", *found), lines)
 
 
 def _best_trial(content: Mapping[str, Any]) -> float:

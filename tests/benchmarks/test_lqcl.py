@@ -11,7 +11,7 @@ from benchmarks import lqcl_data
 from benchmarks.lqcl import complete_row
 from benchmarks.lqcl_data import SEQUENCES, few_shot_classes, prepare_sequence
 from benchmarks.lqcl_rows import REFERENCE, ROWS, row_recipe
-from benchmarks.lqcl_table import overall, table
+from benchmarks.lqcl_table import ablation, overall, table
 from lifeq_jax import Part
 from lifeq_jax.core.config import digest
 from lifeq_jax.core.refusal import Refusal
@@ -158,6 +158,16 @@ def test_over_all_sequences_the_best_trials_count():
         [REFERENCE, "50.00", "30.00", "40.00"],
         ["ewc", "90.00", "", ""],
     ]
+
+
+def test_the_ablation_pairs_each_row_with_the_whole():
+    def row(*accuracies):
+        runs = [{"bits": 4, "seed": s, "status": "finished", "average_accuracy": a} for s, a in enumerate(accuracies)]
+        return {"runs": runs}
+
+    lines = ablation({"one": {"lsq_ball": row(0.8, 0.9), "ball": row(0.7, 0.6)}, "two": {}}).splitlines()
+    cells = {line.split("|")[1].strip(): [one.strip() for one in line.split("|")[2:-1]] for line in lines[2:]}
+    assert cells["ball"] == ["-20.00 ± 14.14", ""] and cells["lsq"] == ["", ""]
 
 
 def test_missing_images_are_refused_with_the_way_to_get_them(tmp_path, monkeypatch):
