@@ -15,6 +15,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# without --no-compile a third of the time goes into bytecode, most of it of modules that are never imported
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 LIFEQ := $(VENV)/bin/lifeq-jax
 DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := lifequant/resnet20_digits
@@ -71,7 +73,7 @@ ablation: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/ablation_digits.sh
 
 benchmark: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[search]'
+	$(PIP) -e '.[search]'
 	$(VENV)/bin/python -m benchmarks lqcl
 
 budgets: $(VENV)/installed
@@ -94,7 +96,7 @@ blip: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/blip_cifar10_pairs.sh
 
 games: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[rl]'
+	$(PIP) -e '.[rl]'
 	LIFEQ=$(LIFEQ) results/blip_minatar.sh
 	LIFEQ=$(LIFEQ) results/blip_atari.sh
 
@@ -106,9 +108,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[export]'
+	$(PIP) -e '.[export]'
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@
+$(VENV)/installed-dev: $(VENV)/bin/python requirements.txt pyproject.toml
+	$(PIP) -e '.[dev]'
+	touch $(VENV)/installed $@

@@ -35,10 +35,11 @@ class Initializer(abc.ABC):
 
     def __call__(self, key: jax.Array | None, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         """As an initializer of Flax."""
-        value = self.initializer()(key, shape, dtype)
         made = _MADE.get()
-        if made is not None:
-            made.append((value, self))
+        if made is None:
+            return self.initializer()(key, shape, dtype)
+        value = jnp.zeros(shape, dtype)  # of which only the shape is looked at: random draws take long to trace
+        made.append((value, self))
         return value
 
 
@@ -105,8 +106,8 @@ ZEROS, ONES = Constant(0.0), Constant(1.0)
 
 @contextmanager
 def stated() -> Iterator[Any]:
-    """While the block runs, records the arrays that Initializers make. Yields a function from a tree to {leaf name:
-    Initializer}, for those leaves that are such arrays themselves, not computed from them."""
+    """While the block runs, records the arrays that Initializers make, and lets them be zeros. Yields a function from a
+    tree to {leaf name: Initializer}, for those leaves that are such arrays themselves, not computed from them."""
     made: list[tuple[jax.Array, Initializer]] = []
     token = _MADE.set(made)
 

@@ -23,16 +23,18 @@ def quantized(module: nn.Module, quantizer: Quantizer, x: jax.Array) -> jax.Arra
     """x through `quantizer`, whose learned state is the parameter "quantizer" of `module`.
 
     In a calibration pass (collection "ranges" mutable) the state comes from the ranges seen so far instead. In
-    training, noisy quantizers draw from the random stream "noise"."""
-    learned: PyTree = {}
-    if quantizer.ranges is not None:
-        learned = module.param(LEARNED, lambda _: quantizer.init(x))
-        if module.is_mutable_collection("ranges") and not module.is_initializing():
-            if not module.has_variable("learned", LEARNED):  # ConvUnit.pooled calls it again, on a smaller range
-                estimate = module.variable("ranges", LEARNED, quantizer.ranges.start, x)
-                estimate.value = quantizer.ranges.update(estimate.value, x)
-                module.put_variable("learned", LEARNED, quantizer.ranges.learned(estimate.value))
-            learned = module.get_variable("learned", LEARNED)
+    training, noisy quantizers draw from the random stream "noise". While parameters are initialized, x passes as it is:
+    what is asked for then are shapes, and half the time of a trace would go into quantizers."""
+    ranges = quantizer.ranges
+    learned: PyTree = {} if ranges is None else module.param(LEARNED, lambda _: quantizer.init(x))
+    if module.is_initializing():
+        return x
+    if ranges is not None and module.is_mutable_collection("ranges"):
+        if not module.has_variable("learned", LEARNED):  # ConvUnit.pooled calls it again, on a smaller range
+            estimate = module.variable("ranges", LEARNED, ranges.start, x)
+            estimate.value = ranges.update(estimate.value, x)
+            module.put_variable("learned", LEARNED, ranges.learned(estimate.value))
+        learned = module.get_variable("learned", LEARNED)
     key = module.make_rng("noise") if quantizer.noisy and module.has_rng("noise") else None
     return quantizer.apply(learned, x, key)
 
