@@ -9,6 +9,8 @@ from lifeq_jax.quant import QUANTIZERS
 from lifeq_jax.quant.hold import Levels, hold_scaled, hold_signs, hold_standardized
 
 TWO_BITS = Levels(4 / 3, 1.5, 0, 3)  # levels at -2, -2/3, 2/3 and 2 deviations
+hold_two_bits = jax.jit(functools.partial(hold_standardized, levels=TWO_BITS))
+hold_two_bits_scaled = jax.jit(functools.partial(hold_scaled, steps=3))
 
 
 def standardized(x):
@@ -16,18 +18,16 @@ def standardized(x):
 
 
 def test_held_weights_stand_on_their_levels_of_the_whole_tensor():
-    x = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.1, 200), jnp.float32)
-    values = jnp.asarray(np.random.default_rng(1).integers(0, 4, 200))
-    mask = jnp.arange(200) < 40
-    held = hold_standardized(x, values, mask, TWO_BITS)
-    np.testing.assert_allclose(standardized(held)[:40], (np.asarray(values[:40]) - 1.5) * 4 / 3, rtol=1e-4)
+    x = np.float32(np.random.default_rng(0).normal(0.3, 0.1, 200))
+    values = np.random.default_rng(1).integers(0, 4, 200)
+    held = np.asarray(hold_two_bits(x, values, np.arange(200) < 40))
+    np.testing.assert_allclose(standardized(held)[:40], (values[:40] - 1.5) * 4 / 3, rtol=1e-4)
     np.testing.assert_array_equal(held[40:], x[40:])
 
 
 def test_held_weight_by_hand():
     # Free -1, 0, 1, 2: mean 1/2, squared deviations 5; one held at 2/3: 5 / (4 - 4/9 - 1/9) is s^2, 1/2 + s/6 is m.
-    x, mask = jnp.array([-1.0, 0.0, 1.0, 2.0, 9.0]), jnp.arange(5) == 4
-    held = hold_standardized(x, jnp.full(5, 2), mask, TWO_BITS)
+    held = np.asarray(hold_two_bits(np.float32([-1.0, 0.0, 1.0, 2.0, 9.0]), np.full(5, 2), np.arange(5) == 4))
     s = np.sqrt(5 / (4 - 5 / 9))
     np.testing.assert_allclose(held[4], 0.5 + s / 6 + s * 2 / 3, rtol=1e-6)
     np.testing.assert_allclose(standardized(held)[4], 2 / 3, rtol=1e-5)
@@ -57,46 +57,47 @@ def test_nearly_all_held(free, bits, levels):
 
 
 def test_codes_that_no_tensor_has_leave_it_as_it_is():
-    x, mask = jnp.arange(8.0), jnp.arange(8) > 1
-    values = jnp.full(8, 3)  # six of eight entries 4/3 deviations and more above the mean: 6 * 16 / 9 > 7
-    np.testing.assert_array_equal(hold_standardized(x, values, mask, TWO_BITS), x)
-    one_free = jnp.arange(8) > 0
-    np.testing.assert_array_equal(hold_standardized(x, jnp.arange(8) // 2, one_free, TWO_BITS), x)
+    x, mask = np.arange(8, dtype=np.float32), np.arange(8) > 1
+    values = np.full(8, 3)  # six of eight entries 4/3 deviations and more above the mean: 6 * 16 / 9 > 7
+    np.testing.assert_array_equal(hold_two_bits(x, values, mask), x)
+    one_free = np.arange(8) > 0
+    np.testing.assert_array_equal(hold_two_bits(x, np.arange(8) // 2, one_free), x)
 
 
 def test_gradient_through_mean_and_deviation_is_the_numeric_one():
-    x = jnp.asarray(np.random.default_rng(0).normal(0.3, 1.0, 12), jnp.float32)
-    values, mask = jnp.asarray([0, 1, 2, 3] * 3), jnp.arange(12) < 4
-    weights = jnp.asarray(np.random.default_rng(1).normal(size=12), jnp.float32)
+    x = np.float32(np.random.default_rng(0).normal(0.3, 1.0, 12))
+    values, mask = np.array([0, 1, 2, 3] * 3), np.arange(12) < 4
+    weights = np.float32(np.random.default_rng(1).normal(size=12))
 
     def total(a):
         return jnp.sum(weights * hold_standardized(a, values, mask, TWO_BITS))
 
-    found, e = jax.grad(total)(x), 1e-2
-    numeric = [(total(x.at[i].add(e)) - total(x.at[i].add(-e))) / (2 * e) for i in range(12)]
+    value_and_grad = jax.jit(jax.value_and_grad(total))
+    found, moves = value_and_grad(x)[1], np.eye(12, dtype=np.float32) * 1e-2
+    numeric = [(value_and_grad(x + move)[0] - value_and_grad(x - move)[0]) / (2 * 1e-2) for move in moves]
     np.testing.assert_allclose(found, numeric, atol=2e-3)
     np.testing.assert_array_equal(found[:4], 0)
 
 
 def test_signs_by_hand():
-    x = jnp.array([-2.0, 0.0, 3.0, -4.0])
-    mask = jnp.array([True, True, True, False])
-    held = hold_signs(x, jnp.array([0.5, -0.5, 0.0, 0.5]), mask)
+    x = np.float32([-2.0, 0.0, 3.0, -4.0])
+    mask = np.array([True, True, True, False])
+    held = jax.jit(hold_signs)(x, np.float32([0.5, -0.5, 0.0, 0.5]), mask)
     np.testing.assert_array_equal(held, np.array([2, -np.finfo(np.float32).tiny, 0, -4], np.float32))
 
 
 def test_scaled_by_hand():
-    x = jnp.array([-3.0, 1.0, 0.5, 2.0])
+    x = np.float32([-3.0, 1.0, 0.5, 2.0])
     # Held inside, the largest magnitude gives way to that of the free ones, 2: levels -2, -2/3, 2/3, 2.
-    found = hold_scaled(x, jnp.array([1, 0, 0, 0]), jnp.array([True, False, False, False]), 3)
+    found = hold_two_bits_scaled(x, np.array([1, 0, 0, 0]), np.array([True, False, False, False]))
     np.testing.assert_allclose(found, [-2 / 3, 1, 0.5, 2], rtol=1e-6)
     # Held outside, it keeps the grid alive: levels -3, -1, 1, 3.
-    found = hold_scaled(x, jnp.array([0, 2, 1, 2]), jnp.array([True, True, True, False]), 3)
+    found = hold_two_bits_scaled(x, np.array([0, 2, 1, 2]), np.array([True, True, True, False]))
     np.testing.assert_allclose(found, [-3, 1, -1, 2], rtol=1e-6)
     # All inside: no such tensor, for the largest magnitude is always on an outermost level.
-    np.testing.assert_array_equal(hold_scaled(x, jnp.full(4, 1), jnp.ones(4, bool), 3), x)
+    np.testing.assert_array_equal(hold_two_bits_scaled(x, np.full(4, 1), np.ones(4, bool)), x)
 
 
 def test_scaled_zeros_held_outside_get_a_range():
-    found = hold_scaled(jnp.zeros(3), jnp.array([0, 1, 3]), jnp.ones(3, bool), 3)
-    np.testing.assert_array_equal(QUANTIZERS["minmax"](2).codes({}, found).values, [0, 1, 3])
+    found = hold_two_bits_scaled(np.zeros(3, np.float32), np.array([0, 1, 3]), np.ones(3, bool))
+    np.testing.assert_array_equal(jax.jit(QUANTIZERS["minmax"](2).codes)({}, found).values, [0, 1, 3])

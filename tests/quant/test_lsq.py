@@ -1,4 +1,5 @@
-from functools import partial
+from functools import cache, partial
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -44,10 +45,25 @@ class Case:
             scale = self.arrays["delta"]
         else:
             scale = np.log(self.arrays["scale"]) if self.case["scale_domain"] == "log" else self.arrays["scale"]
-        rest = {"low": jnp.float32(self.case["int_min"])} if self.case["method"] == "sym" else {}
+        rest = {"low": np.float32(self.case["int_min"])} if self.case["method"] == "sym" else {}
         if self.case["method"] == "asym" and "zero_float" in self.arrays:
-            rest = {"zero": jnp.asarray(self.arrays["zero_float"])}
-        return {"scale": jnp.asarray(scale), **rest}
+            rest = {"zero": self.arrays["zero_float"]}
+        return {"scale": scale, **rest}
+
+    def found(self, learned, arrays):
+        """(value, gradients, (the learned state of the range, the grid's lowest and highest value), codes)."""
+        key = jax.random.key(0) if "noise" in arrays else None
+        with mock.patch.object(jax.random, "uniform", lambda key, shape, dtype: arrays["noise"]):  # the original's
+            y, pullback = jax.vjp(lambda state, a: self.quantizer.apply(state, a, key), learned, arrays["x"])
+        case, shape, far = self.case, arrays["scale"].shape, jnp.full(arrays["x"].shape, 1e6)
+        form = Form(
+            case["n_bits"], case["method"] == "sym", case["per_channel"],
+            case["scale_domain"] == "log", False, lambda v, key: jnp.round(v),
+        )  # fmt: skip
+        ends = (jnp.reshape(arrays[key], shape) for key in ("range_min", "range_max"))
+        bounds = (self.quantizer.relax(learned, end) for end in (-far, far))
+        codes = self.quantizer.codes(learned, arrays["x"])
+        return y, pullback(arrays["g"]), (learned_from(form, *ends), *bounds), codes
 
     def close(self, found, key, terms=None):
         """found equals the array `key` to 1e-5; `terms` is the size of what a sum adds up and cancels."""
@@ -63,18 +79,35 @@ class Case:
         return size * (scale if self.case["scale_domain"] == "log" else 1), size * scale
 
 
+def value_and_vjp(function, learned, x, cotangent):
+    """(value, the gradients of the learned state and of x that `cotangent` becomes), compiled."""
+
+    @jax.jit
+    def found(learned, x, cotangent):
+        y, pullback = jax.vjp(function, learned, x)
+        return y, *pullback(cotangent)
+
+    return found(learned, np.float32(x), np.float32(cotangent))
+
+
+def kind(name):
+    return tuple(CASES[name][key] for key in ("n_bits", "method", "per_channel"))
+
+
+@cache
+def of_kind(*given):
+    """{name: (case, what is found)}, by one program for all cases of a kind."""
+    cases = {name: Case("osc_uniform_quantizer", name) for name in CASES if kind(name) == given}
+    inputs = {name: (case.learned(), case.arrays) for name, case in cases.items()}
+    found = jax.jit(lambda inputs: {name: case.found(*inputs[name]) for name, case in cases.items()})(inputs)
+    return {name: (case, found[name]) for name, case in cases.items()}
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_lsq_is_the_original(monkeypatch, name):
-    case = Case("osc_uniform_quantizer", name)
-    quantizer, arrays, learned = case.quantizer, case.arrays, case.learned()
-    key = None
-    if "noise" in arrays:  # the original's noise in place of ours
-        key = jax.random.key(0)
-        monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.asarray(arrays["noise"]))
-    x = jnp.asarray(arrays["x"])
-    y, pullback = jax.vjp(lambda state, a: quantizer.apply(state, a, key), learned, x)
+def test_lsq_is_the_original(name):
+    case, (y, (found, gx), _, codes) = of_kind(*kind(name))[name]
+    arrays = case.arrays
     case.close(y, "y")
-    found, gx = pullback(jnp.asarray(arrays["g"]))
     case.close(gx, "gx")
     at_scale, at_zero = case.sums()
     case.close(found["scale"], "gdelta", at_scale)
@@ -82,10 +115,9 @@ def test_lsq_is_the_original(monkeypatch, name):
         case.close(found["zero"], "gzero", at_zero)
     else:
         assert found["low"] == 0
-    if key is None:
-        codes = quantizer.codes(learned, x)
+    if "noise" not in arrays:
         np.testing.assert_array_equal(codes.values, arrays["x_int"])
-        np.testing.assert_array_equal(dequantize(codes), y)
+        np.testing.assert_array_equal(dequantize(jax.device_get(codes)), y)
         case.close(codes.scale, "scale")
         if "zero_point" in arrays:
             np.testing.assert_array_equal(codes.zero, arrays["zero_point"])
@@ -93,23 +125,14 @@ def test_lsq_is_the_original(monkeypatch, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_range_gives_the_original_state_and_the_grid_its_bounds(name):
-    case = Case("osc_uniform_quantizer", name)
-    shape = case.arrays["scale"].shape
-    low, high = (jnp.reshape(case.arrays[key], shape) for key in ("range_min", "range_max"))
-    form = Form(
-        case.case["n_bits"], case.case["method"] == "sym", case.case["per_channel"],
-        case.case["scale_domain"] == "log", False, lambda v, key: jnp.round(v),
-    )  # fmt: skip
-    learned = learned_from(form, low, high)
+    case, (_, _, (learned, *bounds), _) = of_kind(*kind(name))[name]
     case.close(learned["scale"], "delta")
     if "zero" in learned:
         case.close(learned["zero"], "zero_float")
     else:
         assert learned["low"] == case.case["int_min"]
-    far = jnp.full(case.arrays["x"].shape, 1e6)
-    ones = np.ones(far.shape, np.float32)
-    for end, key in ((-far, "xmin_prop"), (far, "xmax_prop")):
-        found = case.quantizer.relax(case.learned(), end)
+    ones = np.ones(case.arrays["x"].shape, np.float32)
+    for found, key in zip(bounds, ("xmin_prop", "xmax_prop"), strict=True):
         np.testing.assert_allclose(found, case.arrays[key] * ones, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
@@ -118,10 +141,10 @@ def test_gradient_at_the_bounds_is_the_original(name):
     case = Case("osc_clamp_convention", name)
     learned = case.learned()
     if case.case["method"] == "asym":  # this family has no zero point; the other does, for the same case
-        learned["zero"] = jnp.asarray(vectors.arrays("osc_uniform_quantizer")[f"{name}_zero_float"])
-    x = jnp.asarray(case.arrays["x"])
-    found, gx = jax.vjp(case.quantizer.apply, learned, x)[1](jnp.asarray(case.arrays["g"]))
-    np.testing.assert_array_equal(case.quantizer.codes(learned, x).values, case.arrays["x_int"])
+        learned["zero"] = vectors.arrays("osc_uniform_quantizer")[f"{name}_zero_float"]
+    x = case.arrays["x"]
+    _, found, gx = value_and_vjp(case.quantizer.apply, learned, x, case.arrays["g"])
+    np.testing.assert_array_equal(jax.jit(case.quantizer.codes)(learned, x).values, case.arrays["x_int"])
     case.close(gx, "gx_191")
     case.close(found["scale"], "gdelta_191", case.sums()[0])
 
@@ -131,13 +154,14 @@ def test_gradient_at_the_bounds_is_the_original(name):
 def test_the_straight_through_gradient_is_jaxs_own(symmetric, per_channel):
     form = Form(3, symmetric, per_channel, False, False, rounding("ste", 0.0))
     random = np.random.default_rng(0)
-    x, cotangent = (jnp.asarray(values, jnp.float32) for values in random.normal(size=(2, 50, 4)))
+    x, cotangent = random.normal(size=(2, 50, 4))
     shape = (1, 4) if per_channel else ()
     scale, zero = random.uniform(0.1, 0.4, shape), random.integers(1, 6, shape)
-    low = jnp.float32(-4.0 if symmetric else 0.0)
-    grid = Grid(jnp.float32(scale), jnp.float32(0) if symmetric else jnp.float32(zero), low)
+    low = np.float32(-4.0 if symmetric else 0.0)
+    grid = Grid(np.float32(scale), np.float32(0) if symmetric else np.float32(zero), low)
     found, expected = (
-        jax.vjp(partial(function, form), grid, x)[1](cotangent) for function in (straight_to_grid, straight_to_grid.fun)
+        value_and_vjp(partial(function, form), grid, x, cotangent)[1:]
+        for function in (straight_to_grid, straight_to_grid.fun)
     )
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
     for name in ("scale", *([] if symmetric else ["zero"])):
@@ -146,26 +170,24 @@ def test_the_straight_through_gradient_is_jaxs_own(symmetric, per_channel):
 
 
 def test_symmetric_by_hand():
-    x = jnp.array([-1.0, -0.3, 0.25, 0.26, 0.9])  # scale 0.5: -2, -0.6, 0.5, 0.52, 1.8 -> -2, -1, 0, 1, 1
-    learned = {"scale": jnp.float32(0.5), "low": jnp.float32(-2)}
-    y, pullback = jax.vjp(lsq(2).apply, learned, x)
+    x = np.array([-1.0, -0.3, 0.25, 0.26, 0.9])  # scale 0.5: -2, -0.6, 0.5, 0.52, 1.8 -> -2, -1, 0, 1, 1
+    learned = {"scale": np.float32(0.5), "low": np.float32(-2)}
+    y, found, gx = value_and_vjp(lsq(2).apply, learned, x, [1, 2, 3, 4, 5])
     np.testing.assert_array_equal(y, [-1, -0.5, 0, 0.5, 0.5])
-    found, gx = pullback(jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))
     np.testing.assert_array_equal(gx, [1, 2, 3, 4, 0])
     # round(v) - v inside: 0, -0.4, -0.5, 0.48; the bound 1 outside
     np.testing.assert_allclose(found["scale"], 2 * -0.4 + 3 * -0.5 + 4 * 0.48 + 5 * 1, rtol=1e-5)
-    scaled = jax.vjp(lsq(2, grad_scale=True).apply, learned, x)[1](jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))[0]
+    _, scaled, _ = value_and_vjp(lsq(2, grad_scale=True).apply, learned, x, [1, 2, 3, 4, 5])
     np.testing.assert_allclose(scaled["scale"], found["scale"] / np.sqrt(5 * 1), rtol=1e-6)
 
 
 def test_asymmetric_by_hand():
-    x = jnp.array([-1.0, 0.0, 0.6, 2.0])  # scale 0.5, zero 1: -2 + 1 -> 0, 1, 1 + 1, 4 + 1 -> 3
-    learned = {"scale": jnp.float32(0.5), "zero": jnp.float32(1.2)}
+    x = np.float32([-1.0, 0.0, 0.6, 2.0])  # scale 0.5, zero 1: -2 + 1 -> 0, 1, 1 + 1, 4 + 1 -> 3
+    learned = {"scale": np.float32(0.5), "zero": np.float32(1.2)}
     quantizer = lsq(2, symmetric=False)
-    np.testing.assert_array_equal(quantizer.codes(learned, x).values, [0, 1, 2, 3])
-    y, pullback = jax.vjp(quantizer.apply, learned, x)
+    np.testing.assert_array_equal(jax.jit(quantizer.codes)(learned, x).values, [0, 1, 2, 3])
+    y, found, gx = value_and_vjp(quantizer.apply, learned, x, np.ones(4))
     np.testing.assert_array_equal(y, [-0.5, 0, 0.5, 1])
-    found, gx = pullback(jnp.ones(4))
     np.testing.assert_array_equal(gx, [0, 1, 1, 0])
     np.testing.assert_allclose(found["zero"], -0.5 * 2, rtol=1e-6)  # only the two that are clamped
 
@@ -177,23 +199,22 @@ def test_unsigned_where_nothing_is_negative():
 
 
 def test_relax_by_hand():
-    learned = {"scale": jnp.float32(0.5), "low": jnp.float32(-2)}
-    x = jnp.array([-3.0, -1.0, 0.1, 0.5, 0.6])
-    y, pullback = jax.vjp(lsq(2, grad_scale=True).relax, learned, x)
+    learned = {"scale": np.float32(0.5), "low": np.float32(-2)}
+    x = [-3.0, -1.0, 0.1, 0.5, 0.6]
+    y, found, gx = value_and_vjp(lsq(2, grad_scale=True).relax, learned, x, [1, 2, 3, 4, 5])
     np.testing.assert_allclose(y, [-1, -1, 0.1, 0.5, 0.5], rtol=1e-6)
-    found, gx = pullback(jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))
     np.testing.assert_array_equal(gx, [0, 2, 3, 4, 0])
     assert (found["scale"], found["low"]) == (1 * -2 + 5 * 1, 0)
 
 
 @pytest.mark.parametrize("args", [{}, {"symmetric": False}, {"log_scale": True}, {"per_channel": True}], ids=str)
 def test_held_weights_give_the_scale_the_gradient_of_a_constant_code(args):
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
+    x = np.float32(np.random.default_rng(0).normal(size=(5, 4)))
     quantizer = lsq(3, grad_scale=True, **args)
-    learned = quantizer.init(x)
-    codes, cotangent = quantizer.codes(learned, x), jnp.ones(x.shape)
-    everywhere = jnp.ones(x.shape, bool)
-    held, gx = jax.vjp(lambda *state: quantizer.hold(*state, codes.values, everywhere), learned, x)[1](cotangent)
+    learned = jax.jit(quantizer.init)(x)
+    codes, everywhere = jax.device_get(jax.jit(quantizer.codes)(learned, x)), np.ones(x.shape, bool)
+    hold = lambda *state: quantizer.hold(*state, codes.values, everywhere)  # noqa: E731
+    _, held, gx = value_and_vjp(hold, learned, x, np.ones(x.shape))
     np.testing.assert_array_equal(gx, np.zeros(x.shape))
     axes, shared, top = ((0,), 5, 3) if "per_channel" in args else ((0, 1), 20, 7 if "symmetric" in args else 3)
     expected = np.sum(codes.values - codes.zero, axes, keepdims="per_channel" in args) / np.sqrt(shared * top)
@@ -203,20 +224,20 @@ def test_held_weights_give_the_scale_the_gradient_of_a_constant_code(args):
 
 
 def test_gradient_scale_of_the_scale_is_that_of_values_that_share_it():
-    x, ones = jnp.full((8, 2), 0.3), jnp.ones((8, 2))
-    learned = {"scale": jnp.ones((1, 2)), "low": jnp.float32(-4)}
+    x, ones = np.full((8, 2), 0.3), np.ones((8, 2))
+    learned = {"scale": np.ones((1, 2), np.float32), "low": np.float32(-4)}
     found, plain = (
-        jax.vjp(lsq(3, per_channel=True, grad_scale=scaled).apply, learned, x)[1](ones)[0]["scale"]
+        value_and_vjp(lsq(3, per_channel=True, grad_scale=scaled).apply, learned, x, ones)[1]["scale"]
         for scaled in (True, False)
     )
     np.testing.assert_allclose(found, plain / np.sqrt(8 * 3), rtol=1e-6)
 
 
 def test_a_scale_below_its_least_is_lifted_and_learns_nothing():
-    learned = {"scale": jnp.float32(-1.0), "low": jnp.float32(-4)}
-    y, pullback = jax.vjp(lsq(3).apply, learned, jnp.ones(3))
+    learned = {"scale": np.float32(-1.0), "low": np.float32(-4)}
+    y, found, _ = value_and_vjp(lsq(3).apply, learned, np.ones(3), np.ones(3))
     np.testing.assert_allclose(y, np.full(3, 3e-8), rtol=1e-5)
-    assert pullback(jnp.ones(3))[0]["scale"] == 0
+    assert found["scale"] == 0
 
 
 @pytest.mark.parametrize("args", [{"estimator": "stochastic"}, {}], ids=str)

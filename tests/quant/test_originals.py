@@ -1,5 +1,7 @@
 """Quantizers and rounding functions without a state, against LifeQuant, ClimbQ and Overcoming Oscillations."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from lifeq_jax.quant.estimators import round_with, rounding, scale_gradient
 from lifeq_jax.quant.proxq import standardize
 from lifeq_jax.quant.uniform import NORMALIZED_RANGE
 from tests import vectors
-from tests.quant.pullback import value_and_vjp
+from tests.quant.pullback import vjp_of
 
 # Of each file: what a value may be off by (relative, as a share of the largest), and a gradient, as a share.
 FILES = {
@@ -63,13 +65,24 @@ def quantizers(file, case, bits, batch):
     return [quantizer.of_batch(jnp.asarray(vectors.arrays(file)["p_train"].ravel()[:batch]))]
 
 
+@cache
+def values_and_gradients(file, case):
+    """{(bits, suffix): [(value, gradient) of each quantizer]} of a recorded case, by one program."""
+
+    def found(bits, x, cotangent):
+        for quantizer in quantizers(file, case, bits, len(x)):
+            y, pullback = jax.vjp(lambda a, apply=quantizer.apply: apply({}, a), x)
+            yield y, pullback(cotangent)[0]
+
+    given = {row[2:]: inputs(*row) for row in CASES if row[:2] == (file, case)}
+    return jax.jit(lambda given: {key: list(found(key[0], *arrays)) for key, arrays in given.items()})(given)
+
+
 @pytest.mark.parametrize(("file", "case", "bits", "suffix"), CASES)
 def test_values_and_gradients(file, case, bits, suffix):
     arrays, key = vectors.arrays(file), f"{case}/k{bits}/".removeprefix("/")
     rtol, share, of_gradient = FILES[file]
-    x, cotangent = inputs(file, case, bits, suffix)
-    for quantizer in quantizers(file, case, bits, len(x)):
-        y, gx = value_and_vjp(quantizer, x, cotangent)
+    for y, gx in values_and_gradients(file, case)[bits, suffix]:
         vectors.close(y, arrays[f"{key}y{suffix}"], rtol, share)
         if suffix or of_gradient is None:
             np.testing.assert_array_equal(gx, arrays[f"{key}gx{suffix}"])
@@ -77,12 +90,15 @@ def test_values_and_gradients(file, case, bits, suffix):
             vectors.close(gx, arrays[f"{key}gx"], share=of_gradient)
 
 
+compiled_standardize = jax.jit(standardize)
+
+
 @pytest.mark.parametrize("case", [case for (case,) in vectors.keys("lq_weight_quantize", "(.+)/xn")])
 def test_standardized_weights(case):
     file = "lq_weight_quantize"
     array = {name: vectors.arrays(file)[f"{case}/{name}"] for name in ("x", "xn", "mean", "std")}
     range_ = vectors.scalars(file)[f"{case.partition('/')[0]}/range_"]
-    found = standardize(jnp.asarray(array["x"]), range_)
+    found = np.asarray(compiled_standardize(array["x"], range_))
     np.testing.assert_allclose(found, array["xn"], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found / (range_ / 4) * array["std"] + array["mean"], array["x"], rtol=1e-5, atol=1e-6)
 
@@ -90,7 +106,7 @@ def test_standardized_weights(case):
 @pytest.mark.parametrize("case", [case for (case,) in vectors.keys("lq_activation_quantize", "(.+)/xn")])
 def test_standardized_activations(case):
     arrays = vectors.arrays("lq_activation_quantize")
-    found = standardize(jnp.asarray(arrays[f"{case}/x"]), NORMALIZED_RANGE)
+    found = compiled_standardize(arrays[f"{case}/x"], NORMALIZED_RANGE)
     vectors.close(found, arrays[f"{case}/xn"], share=1e-6)
 
 
@@ -98,18 +114,18 @@ def test_standardized_activations(case):
 def test_distribution_and_density_of_weights(tensor):
     array = {name: vectors.arrays("cq_weight_quantize")[f"{tensor}/{name}"] for name in ("x", "cdf", "pdf2")}
     x = array["x"]
-    found, pullback = jax.vjp(lambda a: centered_cdf((a - np.mean(x)) / np.std(x, ddof=1)), jnp.asarray(x))
+    found, gx = vjp_of(lambda a: centered_cdf((a - np.mean(x)) / np.std(x, ddof=1)), x, np.ones_like(x))
     vectors.close((found + 1) / 2, array["cdf"], share=1e-6)
-    vectors.close(pullback(jnp.ones(x.shape))[0], array["pdf2"], share=1e-6)
+    vectors.close(gx, array["pdf2"], share=1e-6)
 
 
 @pytest.mark.parametrize("mode", [mode for (mode,) in vectors.keys("cq_activation_quantize", "(.+)/align/k32/y")])
 def test_aligned_activations_are_the_distribution(mode):
     g = vectors.arrays("cq_activation_quantize")
-    p = sample_normalized(jnp.asarray(g["p_train"])) if mode == "train" else jnp.zeros(g["p_train"].shape)
-    y, pullback = jax.vjp(lambda x: (1 + centered_cdf(x / (2 - p))) / 2, jnp.asarray(g["x"]))
+    ratio = sample_normalized if mode == "train" else jnp.zeros_like
+    y, gx = vjp_of(lambda x: (1 + centered_cdf(x / (2 - ratio(jnp.asarray(g["p_train"]))))) / 2, g["x"], g["ct"])
     vectors.close(y, g[f"{mode}/align/k32/y"], share=1e-6)
-    vectors.close(pullback(jnp.asarray(g["ct"]))[0], g[f"{mode}/align/k32/gx"], share=1e-6)
+    vectors.close(gx, g[f"{mode}/align/k32/gx"], share=1e-6)
 
 
 def test_class_ratios():
@@ -132,6 +148,6 @@ def test_rounding_functions(case):
         function = lambda x: scale_gradient(x, jnp.float32(arg))  # noqa: E731
     else:
         function = lambda x: rounding(ESTIMATORS[name], float(arg or 0))(x, None)  # noqa: E731
-    y, pullback = jax.vjp(function, jnp.asarray(g["x"]))
+    y, gx = vjp_of(function, g["x"], g["g"])
     np.testing.assert_array_equal(y, g[f"{case}_y"])
-    np.testing.assert_allclose(pullback(jnp.asarray(g["g"]))[0], g[f"{case}_gx"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gx, g[f"{case}_gx"], rtol=1e-5, atol=1e-6)

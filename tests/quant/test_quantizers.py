@@ -1,5 +1,7 @@
 """What every row of QUANTIZERS holds."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ VARIANTS = [(name, {}) for name in sorted(QUANTIZERS)] + [
     ("proxq", {"levels": "open"}),
     ("proxq", {"range_": 0.5}),
 ]
+X = np.random.default_rng(3).normal(0.2, 0.5, (3, 3, 4, 8)).astype(np.float32)
 TOO_FEW = {"lsq": (1,)}  # bits that a row refuses, by its own test
 rows = pytest.mark.parametrize(("name", "args"), VARIANTS, ids=str)
 at_bits = pytest.mark.parametrize(
@@ -33,7 +36,25 @@ at_bits = pytest.mark.parametrize(
 
 @pytest.fixture
 def x():
-    return jnp.asarray(np.random.default_rng(3).normal(0.2, 0.5, (3, 3, 4, 8)), jnp.float32)
+    return jnp.asarray(X)
+
+
+def at_each_bits(name, args):
+    """{bits: quantizer}."""
+    return {bits: QUANTIZERS[name](bits, **args) for bits in BITS if bits not in TOO_FEW.get(name, ())}
+
+
+@cache
+def compiled(name, **args):
+    """{bits: (value of X, value of its codes, gradients of a weighted sum of values)}, all by one program."""
+    weights = np.linspace(-1, 1, X.size, dtype=np.float32).reshape(X.shape)
+
+    def found(quantizer, x):
+        learned = quantizer.init(x)
+        y, pullback = jax.vjp(quantizer.apply, learned, x)
+        return y, dequantize(quantizer.codes(learned, x)) if quantizer.codes else x, pullback(jnp.asarray(weights))
+
+    return jax.jit(lambda x: {bits: found(row, x) for bits, row in at_each_bits(name, args).items()})(X)
 
 
 @at_bits
@@ -49,8 +70,7 @@ def test_value_is_the_dequantized_codes(name, args, bits, x):
         codes = quantizer.codes(learned, x)
         assert codes.values.dtype == jnp.int32
         np.testing.assert_array_equal(y, dequantize(codes))
-        compiled = jax.jit(lambda a: (quantizer.apply(learned, a), dequantize(quantizer.codes(learned, a))))(x)
-        np.testing.assert_array_equal(*compiled)
+        np.testing.assert_array_equal(*compiled(name, **args)[bits][:2])
 
 
 @rows
@@ -70,13 +90,11 @@ def test_jit_equals_eager_without_a_second_trace(name, args, x):
 
 
 @at_bits
-def test_gradients_are_finite_and_not_all_zero(name, args, bits, x):
-    quantizer = QUANTIZERS[name](bits, **args)
-    weights = jnp.linspace(-1, 1, x.size).reshape(x.shape)
-    of_learned, of_x = jax.grad(lambda *state: jnp.sum(quantizer.apply(*state) * weights), (0, 1))(quantizer.init(x), x)
+def test_gradients_are_finite_and_not_all_zero(name, args, bits):
+    _, _, (of_learned, of_x) = compiled(name, **args)[bits]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((of_learned, of_x)))
     assert np.any(of_x != 0)
-    if bits < 32 and quantizer.ranges is not None:
+    if bits < 32 and QUANTIZERS[name](bits, **args).ranges is not None:
         assert np.any(of_learned["scale"] != 0)
 
 
@@ -98,50 +116,78 @@ def test_relaxed_values_are_within_half_a_step_of_their_codes(name, args, bits, 
     assert np.all(distance <= step * (0.5 + 1e-4))
 
 
-def holdings(quantizer, seed, share):
-    """(learned state, x, values, mask): the codes of one tensor, and another tensor and state near to the first."""
-    draw = np.random.default_rng(seed)
-    x = jnp.asarray(draw.normal(0.05, 0.5, (3, 3, 2, 4)), jnp.float32)
-    fresh = jax.jit(quantizer.init)(x)
-    learned = {key: leaf if key == "low" else leaf * 0.7 for key, leaf in fresh.items()}
-    values = jax.jit(quantizer.codes)(learned, x).values
-    mask = draw.random(x.shape) < share
-    mask.flat[:2] = False  # two entries are free, whatever the share
-    moved = x + jnp.asarray(draw.normal(0, 0.1, x.shape), jnp.float32)
-    return {**learned, **{key: learned[key] * 1.2 for key in learned if key == "scale"}}, moved, values, mask
+def tensors(*cases):
+    """(tensors, others near to them, masks), stacked over cases (seed, share)."""
+
+    def case(seed, share):
+        draw = np.random.default_rng(seed)
+        x = np.float32(draw.normal(0.05, 0.5, (3, 3, 2, 4)))
+        mask = draw.random(x.shape) < share
+        mask.flat[:2] = False  # two entries are free, whatever the share
+        return x, x + np.float32(draw.normal(0, 0.1, x.shape)), mask
+
+    return tuple(np.stack(arrays) for arrays in zip(*(case(*args) for args in cases), strict=True))
+
+
+HOLDINGS = tensors(*((seed, share) for seed in range(8) for share in (0.1, 0.5, 0.9, 1.0)))
+
+
+def state_and_codes(quantizer, x):
+    """(learned state, values): the codes of x, and a state near to theirs."""
+    learned = {key: leaf if key == "low" else leaf * 0.7 for key, leaf in quantizer.init(x).items()}
+    values = quantizer.codes(learned, x).values
+    return {key: leaf * 1.2 if key == "scale" else leaf for key, leaf in learned.items()}, values
+
+
+@cache
+def holdings(name, **args):
+    """{bits: (values to hold, tensors that hold them, their codes, held once more)}, all held by one program."""
+    x, moved, mask = HOLDINGS
+    quantizers = {bits: quantizer for bits, quantizer in at_each_bits(name, args).items() if bits < 32}
+    starts = {bits: jax.vmap(partial(state_and_codes, quantizer))(x) for bits, quantizer in quantizers.items()}
+
+    @jax.jit
+    def hold(starts, x):
+        return {bits: jax.vmap(quantizers[bits].hold)(s, x[bits], values, mask) for bits, (s, values) in starts.items()}
+
+    held = hold(starts, dict.fromkeys(quantizers, moved))
+    again = hold(starts, held)
+
+    def found(bits):
+        learned, values = starts[bits]
+        return values, held[bits], jax.vmap(quantizers[bits].codes)(learned, held[bits]).values, again[bits]
+
+    return {bits: jax.device_get(found(bits)) for bits in quantizers}
 
 
 @at_bits
 def test_held_entries_have_their_codes_and_the_others_stay(name, args, bits):
-    quantizer = QUANTIZERS[name](bits, **args)
     if bits == 32:
-        x = jnp.arange(3.0)
-        np.testing.assert_array_equal(quantizer.hold({}, x, jnp.ones(3, int), jnp.ones(3, bool)), x)
+        x, hold = np.arange(3.0), QUANTIZERS[name](bits, **args).hold
+        np.testing.assert_array_equal(hold({}, x, np.ones(3, int), np.ones(3, bool)), x)
         return
-    hold, codes = jax.jit(quantizer.hold), jax.jit(quantizer.codes)
-    for seed in range(8):
-        for share in (0.1, 0.5, 0.9, 1.0):
-            learned, x, values, mask = holdings(quantizer, seed, share)
-            held = hold(learned, x, values, mask)
-            # indexed by NumPy: JAX's own indexing took half of this test's time
-            kept, given, found = (np.asarray(array) for array in (held, x, codes(learned, held).values))
-            np.testing.assert_array_equal(kept[~mask], given[~mask])
-            np.testing.assert_array_equal(found[mask], np.asarray(values)[mask], err_msg=f"{seed} {share}")
-            again = hold(learned, held, values, mask)
-            np.testing.assert_allclose(again, held, rtol=1e-5, atol=1e-6)
+    _, moved, mask = HOLDINGS
+    values, held, found, again = holdings(name, **args)[bits]
+    np.testing.assert_array_equal(held[~mask], moved[~mask])
+    np.testing.assert_array_equal(found[mask], values[mask])
+    np.testing.assert_allclose(again, held, rtol=1e-5, atol=1e-6)
 
 
 @rows
 def test_gradient_through_hold_is_finite_and_misses_the_held(name, args):
     quantizer = QUANTIZERS[name](3, **args)
-    for seed, share in ((0, 0.3), (1, 1.0)):
-        learned, x, values, mask = holdings(quantizer, seed, share)
-        cotangent = jnp.asarray(np.random.default_rng(9).normal(size=x.shape), jnp.float32)
-        pullback = jax.vjp(lambda *state, v=values, m=mask: quantizer.hold(*state, v, m), learned, x)[1]
-        of_learned, of_x = pullback(cotangent)
-        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((of_learned, of_x)))
-        np.testing.assert_array_equal(of_x[mask], 0)
-        assert np.all(of_x[~mask] != 0)
+    cases = tensors((0, 0.3), (1, 1.0))
+
+    def gradients(case):
+        x, moved, mask = case
+        learned, values = state_and_codes(quantizer, x)
+        pullback = jax.vjp(lambda *state: quantizer.hold(*state, values, mask), learned, moved)[1]
+        return pullback(jnp.asarray(np.random.default_rng(9).normal(size=x.shape), jnp.float32))
+
+    of_learned, of_x = jax.device_get(jax.jit(partial(jax.lax.map, gradients))(cases))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((of_learned, of_x)))
+    np.testing.assert_array_equal(of_x[cases[-1]], 0)
+    assert np.all(of_x[~cases[-1]] != 0)
 
 
 @rows
@@ -149,12 +195,18 @@ def test_hold_of_nothing_changes_nothing_and_of_all_stays_finite(name, args, x):
     quantizer = QUANTIZERS[name](3, **args)
     learned = quantizer.init(x)
     values = quantizer.codes(learned, x).values
-    np.testing.assert_array_equal(quantizer.hold(learned, x, values, jnp.zeros(x.shape, bool)), x)
-    held, pullback = jax.vjp(lambda a: quantizer.hold(learned, a, values, jnp.ones(a.shape, bool)), x)
+
+    @jax.jit
+    def value_and_vjp(a, mask):
+        held, pullback = jax.vjp(lambda a: quantizer.hold(learned, a, values, mask), a)
+        return held, pullback(x)[0]
+
+    everywhere = np.ones(x.shape, bool)
+    np.testing.assert_array_equal(value_and_vjp(x, ~everywhere)[0], x)
+    held, gradient = value_and_vjp(x, everywhere)
     np.testing.assert_array_equal(quantizer.codes(learned, held).values, values)
-    assert np.all(np.isfinite(pullback(x)[0]))
-    zeros = quantizer.hold(learned, jnp.zeros_like(x), values, jnp.ones(x.shape, bool))
-    assert np.all(np.isfinite(zeros))
+    assert np.all(np.isfinite(gradient))
+    assert np.all(np.isfinite(value_and_vjp(jnp.zeros_like(x), everywhere)[0]))
 
 
 @pytest.mark.parametrize("name", sorted(QUANTIZERS))

@@ -1,4 +1,5 @@
 import itertools
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -30,32 +31,38 @@ def quantizer_of(case):
 
 def channels_last(case, array):
     """The golden arrays have their channels first, ours last."""
-    return jnp.asarray(np.moveaxis(array, 0, -1) if case["pc"] else array)
+    return np.moveaxis(array, 0, -1) if case["pc"] else array
 
 
 def recorded(name):
     """(arrays, case, batches) of a golden case."""
     g, case = vectors.arrays("osc_range_estimators"), CASES[name]
-    return g, case, [channels_last(case, x) for x in g[f"{name}_x"]]
+    return g, case, np.stack([channels_last(case, x) for x in g[f"{name}_x"]])
 
 
-def estimates(case, batches):
-    """(estimate, learned state) after each of the batches; one jitted update for all."""
-    ranges = quantizer_of(case).ranges
-    update = jax.jit(ranges.update)
-    estimate = ranges.start(batches[0])
-    for x in batches:
-        estimate = update(estimate, x)
-        yield estimate, jax.jit(ranges.learned)(estimate)
+@cache
+def estimates(name):
+    """[(estimate, learned state, quantized batch) after each of the batches], by one program."""
+    _, case, batches = recorded(name)
+    quantizer = quantizer_of(case)
+
+    def step(estimate, x):
+        estimate = quantizer.ranges.update(estimate, x)
+        learned = quantizer.ranges.learned(estimate)
+        return estimate, (estimate, learned, quantizer.apply(learned, x))
+
+    found = jax.device_get(jax.jit(lambda x: jax.lax.scan(step, quantizer.ranges.start(x[0]), x)[1])(batches))
+    return [jax.tree.map(lambda leaf, at=at: leaf[at], found) for at in range(len(batches))]
 
 
-def squared_error(case, scale, rest, x):
-    """Per channel, or over all, the squared error of x quantized with a golden or a found state."""
-    shape = (1,) * (x.ndim - 1) + (-1,) if case["pc"] else ()
+def squared_errors(case, states, batches):
+    """Of each state and batch: per channel, or over all, the squared error of the batch, quantized with the state."""
+    shape = (1,) * (batches[0].ndim - 1) + (-1,) if case["pc"] else ()
     shapes = {"scale": shape, "zero": shape, "low": ()}
-    learned = {key: jnp.reshape(value, shapes[key]) for key, value in {"scale": scale, **rest}.items()}
-    error = np.square(quantizer_of(case).apply(learned, x) - x)
-    return error.sum(tuple(range(x.ndim - 1)) if case["pc"] else None)
+    apply, axes = jax.jit(quantizer_of(case).apply), tuple(range(batches[0].ndim - 1)) if case["pc"] else None
+    for (scale, rest), x in zip(states, batches, strict=True):
+        learned = {key: np.reshape(value, shapes[key]) for key, value in {"scale": scale, **rest}.items()}
+        yield np.square(apply(learned, x) - x).sum(axes)
 
 
 def states(g, name, step, learned):
@@ -67,21 +74,21 @@ def states(g, name, step, learned):
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in SEARCHED + SHIFTED])
 def test_ranges_are_the_original(name):
-    g, case, batches = recorded(name)
-    for step, (_, learned) in enumerate(estimates(case, batches)):
+    g, case, _ = recorded(name)
+    for step, (_, learned, _) in enumerate(estimates(name)):
         np.testing.assert_allclose(np.ravel(learned["scale"]), np.ravel(g[f"{name}_delta{step}"]), rtol=1e-5)
         if case["method"] == "sym":
             assert (learned["low"] < 0) == bool(g[f"{name}_signed{step}"])
         else:
             np.testing.assert_allclose(np.ravel(learned["zero"]), np.ravel(g[f"{name}_zero{step}"]), rtol=1e-5)
-    y = quantizer_of(case).apply(learned, batches[-1])
+    y = estimates(name)[-1][2]
     np.testing.assert_allclose(y, channels_last(case, g[f"{name}_y"]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in GRIDS if name not in SHIFTED])
 def test_losses_of_the_grid_are_the_original(name):
-    g, case, batches = recorded(name)
-    estimate, _ = list(estimates(case, batches))[-1]
+    g, case, _ = recorded(name)
+    estimate, _, _ = estimates(name)[-1]
     np.testing.assert_allclose(estimate.reach, g[f"{name}_search"], rtol=1e-6)
     found = np.asarray(estimate.found).reshape(len(estimate.found), -1).T
     if case["method"] == "asym":  # one-sided: every candidate without shift, infinity for the others
@@ -116,7 +123,7 @@ def test_shifted_candidates_are_the_original_up_to_the_rounding_of_ties(golden, 
     our best is no worse."""
     g, case = golden("osc_range_estimators"), CASES[name]
     batches = [channels_last(case, x) for x in g[f"{name}_x"]]
-    estimate, learned = list(estimates(case, batches))[-1]
+    estimate, learned, _ = estimates(name)[-1]
     np.testing.assert_allclose(estimate.reach, g[f"{name}_search"], rtol=1e-6)
     ends = batches[0].min() - 0.5, batches[0].max() + 0.5
     down, up = sum(losses_of_both_roundings(case, x, np.float64(g[f"{name}_search"]), ends) for x in batches)
@@ -126,28 +133,29 @@ def test_shifted_candidates_are_the_original_up_to_the_rounding_of_ties(golden, 
     np.testing.assert_allclose(ours[:, 0::2], down[:, 0::2], rtol=1e-4)
     np.testing.assert_allclose(ours[:, 1::2], up[:, 1::2], rtol=1e-4)
     last = states(g, name, len(batches) - 1, learned)
-    found, original = (sum(squared_error(case, *state, x) for x in batches) for state in last)
+    found, original = (sum(squared_errors(case, [state] * len(batches), batches)) for state in last)
     assert np.all(found <= original * (1 + 1e-5))
 
 
 @pytest.mark.parametrize("name", SEARCHED)
 def test_golden_section_is_the_original(name):
     g, case, batches = recorded(name)
-    for step, (_, learned) in enumerate(estimates(case, batches)):
-        ours, theirs = (squared_error(case, *state, batches[step]) for state in states(g, name, step, learned))
+    for step, (_, learned, _) in enumerate(estimates(name)):
+        ours, theirs = squared_errors(case, states(g, name, step, learned), [batches[step]] * 2)
         assert np.all(ours <= theirs * (1 + 1e-5)), (name, step, ours, theirs)
 
 
 def test_minmax_by_hand():
-    x = jnp.array([[-1.0, 2.0], [0.5, 3.0]])
+    x = np.float32([[-1.0, 2.0], [0.5, 3.0]])
     for ranges, expected in (("minmax", [3.0, 3.0]), ("running_minmax", [3.0, 0.75 * 3 + 0.25 * 7])):
         options = {"momentum": 0.75} if ranges == "running_minmax" else {}
         for per_channel, columns in ((False, 1), (True, 2)):
             quantizer = lsq(3, ranges=ranges, per_channel=per_channel, **options)
-            estimate, found = quantizer.ranges.start(x), []
-            for batch in (x, jnp.array([[1.0, 7.0], [0.0, -4.0]])):
-                estimate = quantizer.ranges.update(estimate, batch)
-                found.append(np.ravel(quantizer.ranges.learned(estimate)["scale"] * 3)[-1])
+            start, update, learned = map(jax.jit, quantizer.ranges)
+            estimate, found = start(x), []
+            for batch in (x, np.float32([[1.0, 7.0], [0.0, -4.0]])):
+                estimate = update(estimate, batch)
+                found.append(np.ravel(learned(estimate)["scale"])[-1] * 3)
             assert len(np.ravel(estimate.low)) == columns
             np.testing.assert_allclose(found, [3.0, 7.0] if ranges == "minmax" else expected, rtol=1e-6)
 
@@ -159,20 +167,30 @@ def test_a_percentile_leaves_outliers_out():
     np.testing.assert_allclose([estimate.low, estimate.high], np.percentile(x, [1, 99]), rtol=1e-5)
 
 
+def learned_once(quantizer, x):
+    """The learned state that the ranges find with x alone."""
+    return quantizer.ranges.learned(quantizer.ranges.update(quantizer.ranges.start(x), x))
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("name", ["mse", "golden_section"])
 def test_searched_ranges_beat_the_extremes(name, symmetric):
-    x = jnp.asarray(np.random.default_rng(0).normal(0.5, 1.0, 2000), jnp.float32)
+    x = np.float32(np.random.default_rng(0).normal(0.5, 1.0, 2000))
     quantizer = lsq(3, ranges=name, symmetric=symmetric)
-    learned = quantizer.ranges.learned(quantizer.ranges.update(quantizer.ranges.start(x), x))
-    error, widest = (jnp.mean((quantizer.apply(state, x) - x) ** 2) for state in (learned, quantizer.init(x)))
+
+    @jax.jit
+    def errors(x):
+        states = learned_once(quantizer, x), quantizer.init(x)
+        return [jnp.mean((quantizer.apply(state, x) - x) ** 2) for state in states]
+
+    error, widest = errors(x)
     assert error < 0.8 * widest
 
 
 @pytest.mark.parametrize("name", sorted(RANGES))
 @pytest.mark.parametrize("args", [{}, {"symmetric": False}, {"per_channel": True, "log_scale": True}], ids=str)
 def test_the_found_state_has_the_shapes_of_init_and_an_update_is_traced_once(name, args):
-    x = jnp.asarray(np.random.default_rng(1).normal(size=(6, 5, 3)), jnp.float32)
+    x = np.float32(np.random.default_rng(1).normal(size=(6, 5, 3)))
     quantizer, traces = lsq(3, ranges=name, **args), []
 
     @jax.jit
@@ -180,21 +198,20 @@ def test_the_found_state_has_the_shapes_of_init_and_an_update_is_traced_once(nam
         traces.append(1)
         return quantizer.ranges.update(estimate, x)
 
-    estimate = quantizer.ranges.start(x)
+    estimate = jax.jit(quantizer.ranges.start)(x)
     for step in range(3):
         estimate = update(estimate, x * (step + 1))
-    learned = quantizer.ranges.learned(estimate)
+    learned = jax.jit(quantizer.ranges.learned)(estimate)
     assert len(traces) == 1
-    assert jax.tree.map(jnp.shape, learned) == jax.tree.map(jnp.shape, quantizer.init(x))
+    assert jax.tree.map(jnp.shape, learned) == jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(quantizer.init, x))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(learned))
 
 
 @pytest.mark.parametrize("name", sorted(RANGES))
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_tensor_of_zeros_gives_a_usable_state(name, symmetric):
-    quantizer, x = lsq(4, ranges=name, symmetric=symmetric), jnp.zeros(7)
-    learned = quantizer.ranges.learned(quantizer.ranges.update(quantizer.ranges.start(x), x))
-    np.testing.assert_array_equal(quantizer.apply(learned, x), x)
+    quantizer, x = lsq(4, ranges=name, symmetric=symmetric), np.zeros(7, np.float32)
+    np.testing.assert_array_equal(jax.jit(lambda x: quantizer.apply(learned_once(quantizer, x), x))(x), x)
 
 
 def test_minimize_agrees_with_scipy():
