@@ -1,6 +1,6 @@
 """Squared gradients layer by layer, against a gradient of every single example."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -65,28 +65,35 @@ def forward(model, batch_stats):
 
 def one_by_one(apply, params, image):
     """sum_b weight_b (gradient of example b alone)^2."""
-    gradient = jax.jit(jax.grad(lambda p, x, y: losses(apply(p, x), y)[0]))
-    each = [jax.tree.map(jnp.square, gradient(params, image[b : b + 1], LABEL[b : b + 1])) for b in range(BATCH)]
-    return jax.tree.map(lambda *squares: sum(w * s for w, s in zip(WEIGHT, squares, strict=True)), *each)
+    gradient = jax.grad(lambda p, x, y: losses(apply(p, x[None]), y[None])[0])
+    each = jax.jit(lambda p: jax.lax.map(lambda example: gradient(p, *example), (image, LABEL)))(params)
+    return jax.tree.map(lambda leaf: np.einsum("b...,b->...", np.square(leaf), WEIGHT), each)
 
 
 def by_layer(apply, params, image):
     return jax.jit(lambda p, x: squared_gradients(apply, p, x, losses, WEIGHT))(params, image)
 
 
+@cache
+def squares_of(name):
+    """A network of NETWORKS as (apply, params, image), and its squares by layer."""
+    params, batch_stats, image = drawn(*NETWORKS[name])
+    given = forward(NETWORKS[name][0], batch_stats), params, image
+    return given, by_layer(*given)
+
+
 def close(found, expected, tolerance=1e-5):
     found, expected = named_leaves(found), named_leaves(expected)
     assert found.keys() == expected.keys()
     for name, leaf in expected.items():
-        assert float(jnp.max(leaf)) > 0, name
-        np.testing.assert_allclose(found[name], leaf, rtol=tolerance, atol=tolerance * float(jnp.max(leaf)))
+        assert np.max(leaf) > 0, name
+        np.testing.assert_allclose(found[name], leaf, rtol=tolerance, atol=tolerance * np.max(leaf))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_equals_a_gradient_of_every_example(name):
-    params, batch_stats, image = drawn(*NETWORKS[name])
-    apply = forward(NETWORKS[name][0], batch_stats)
-    close(by_layer(apply, params, image), one_by_one(apply, params, image))
+    given, found = squares_of(name)
+    close(found, one_by_one(*given))
 
 
 @pytest.mark.parametrize("name", ["mlp", "mobilenet_v2_cifar"])
@@ -108,11 +115,9 @@ def test_the_networks_have_every_kind_of_layer():
 
 
 def test_the_working_set_does_not_change_the_sums(monkeypatch):
-    params, batch_stats, image = drawn(*NETWORKS["mobilenet_v2_cifar"])
-    apply = forward(NETWORKS["mobilenet_v2_cifar"][0], batch_stats)
-    expected = by_layer(apply, params, image)
+    given, expected = squares_of("mobilenet_v2_cifar")
     monkeypatch.setattr(taps, "WORKING_SET", {"cpu": 1})
-    close(by_layer(apply, params, image), expected, tolerance=2e-6)
+    close(by_layer(*given), expected, tolerance=2e-6)
 
 
 def test_only_a_part_of_the_products_is_held_at_once(monkeypatch):
@@ -126,26 +131,29 @@ def test_only_a_part_of_the_products_is_held_at_once(monkeypatch):
 def test_a_prime_number_of_examples_is_cut_as_any_other(monkeypatch):
     monkeypatch.setattr(taps, "WORKING_SET", {"cpu": 4 * (25 * (9 * 4 + 8) + 9 * 4 * 8)})  # of four examples
     squares = partial(taps._kernel_squares, taps.Window((3, 3), 1, 1, 1))
-    x, gradient = (jax.random.normal(jax.random.key(channels), (13, 5, 5, channels)) for channels in (4, 8))
+    draw = np.random.default_rng(0)
+    x, gradient = (draw.normal(size=(13, 5, 5, channels)).astype(np.float32) for channels in (4, 8))
     assert "f32[4,1,9,4,8]" in str(jax.make_jaxpr(squares)(x, gradient))
-    close(squares(x, gradient), sum(squares(x[i : i + 1], gradient[i : i + 1]) for i in range(13)), tolerance=2e-6)
+    of_one = jax.jit(squares)
+    found, expected = of_one(x, gradient), sum(np.array(of_one(x[i : i + 1], gradient[i : i + 1])) for i in range(13))
+    close(found, expected, tolerance=2e-6)
 
 
 def test_every_example_runs_as_a_batch_of_its_own():
     model = MODELS["mlp"](CLASSES, setup(act=4, normalize=True), hidden=8)  # activations depend on the whole batch
     params, batch_stats, image = drawn(model, 4)
     apply = forward(model, batch_stats)
-    assert not jnp.allclose(apply(params, image)[:1], apply(params, image[:1]), rtol=1e-3)
+    whole, first = jax.jit(lambda image: (apply(params, image)[:1], apply(params, image[:1])))(image)
+    assert not np.allclose(whole, first, rtol=1e-3)
     close(by_layer(apply, params, image), one_by_one(apply, params, image))
 
 
 def test_a_leaf_that_the_network_does_not_read_gets_0():
-    model, side = NETWORKS["mlp"]
-    params, batch_stats, image = drawn(model, side)
+    (apply, params, image), expected = squares_of("mlp")
     more = {**params, "stem": {"dense": {**params["stem"]["dense"], "quantizer": {"scale": jnp.ones(())}}}}
-    found = by_layer(forward(model, batch_stats), more, image)
+    found = by_layer(apply, more, image)
     assert float(found["stem"]["dense"].pop("quantizer")["scale"]) == 0.0
-    close(found, by_layer(forward(model, batch_stats), params, image))
+    close(found, expected)
 
 
 class Twice(nn.Module):
@@ -178,6 +186,9 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_none_where_a_layer_does_not_tell_its_gradient(name):
     model = REFUSED[name]
-    params = {"params": {}} | model.init(jax.random.key(0), jnp.ones((1, 1, 1, 2)), False)
-    image = jnp.ones((BATCH, 1, 1, 2))
+    params = {"params": {}} | jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.ones((1, 1, 1, 2)), False))
+    params, image = (
+        jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params),
+        np.ones((BATCH, 1, 1, 2), np.float32),
+    )
     assert squared_gradients(forward(model, {}), params["params"], image, losses, WEIGHT) is None

@@ -30,8 +30,8 @@ def tree(arrays, prefix):
 
 def batch(arrays, name):
     x, y = arrays[f"mlp/data/{name}/x"], arrays[f"mlp/data/{name}/y"]
-    zeros = jnp.zeros(len(y), jnp.int32)
-    return Batch(jnp.asarray(x), jnp.asarray(y, jnp.int32), jnp.ones(len(y)), zeros, zeros > 0, jnp.arange(len(y)))
+    rows = np.arange(len(y), dtype=np.int32)
+    return Batch(x, y.astype(np.int32), np.ones(len(y), np.float32), 0 * rows, rows < 0, rows)
 
 
 def loaders_of(arrays):
@@ -44,7 +44,7 @@ def loaders_of(arrays):
 def task_end(arrays, params, task=1):
     """The end of a task whose network is not quantized, with the recorded loaders."""
     loaders = tuple(lambda names=names: [batch(arrays, name) for name in names] for names in loaders_of(arrays))
-    counts = jnp.ones(len(params["logit.bias"]))
+    counts = np.ones(len(params["logit.bias"]), np.float32)
     return TaskEnd(task, params, params, apply, apply, head, loaders, counts, jax.random.key(0))
 
 
@@ -61,7 +61,7 @@ def batches(arrays):
 
 def mean_of(parts):
     """The importance that the sums of single batches add up to."""
-    return mean(Sum(*jax.tree.map(lambda *x: sum(x), *parts)))
+    return mean(Sum(*jax.tree.map(lambda *x: sum(map(np.asarray, x)), *parts)))
 
 
 def class_weights(arrays):
@@ -94,6 +94,6 @@ def close(actual, expected, rtol=1e-5, scale=None):
 
 def check_penalty(method, state, arrays, prefix, rtol=1e-5, scale=None):
     """The method's penalty and its gradient at p_new are those recorded under mlp/`prefix`."""
-    value, gradient = jax.value_and_grad(lambda p: method.penalty(state, p, p))(tree(arrays, "p_new"))
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: method.penalty(state, p, p)))(tree(arrays, "p_new"))
     close(value, arrays[f"mlp/{prefix}/penalty"], rtol, scale)
     close(gradient, tree(arrays, f"{prefix}/gpenalty"), rtol)

@@ -68,7 +68,8 @@ def test_importance_and_penalty(arrays, name):
 
 def check_importance(arrays, name, contribution):
     """The importance that contribution(number, batch) adds up to is the one recorded under mlp/`name`."""
-    importance = recorded.mean_of(contribution(*pair) for pair in enumerate(recorded.batches(arrays)))
+    parts = jax.jit(lambda batches: [contribution(*pair) for pair in enumerate(batches)])(recorded.batches(arrays))
+    importance = recorded.mean_of(parts)
     recorded.close(importance, recorded.tree(arrays, f"{name}/importance"))
     state = Anchor(importance, recorded.tree(arrays, "p_old"), jnp.zeros(()))
     recorded.check_penalty(ewc(strength=1.0), state, arrays, name)
@@ -105,22 +106,22 @@ PATHS = {"si": si(strength=1.0, clamp=False), "rwalk": rwalk(strength=1.0, clamp
 @pytest.mark.parametrize("name", PATHS)
 def test_importance_along_the_path(arrays, name):
     method, params = PATHS[name], recorded.tree(arrays, "p_old")
-    state = method.init(start(params))
+    state, observe = method.init(start(params)), jax.jit(method.observe)
     for task in range(len(vectors.keys("lq_importance", rf"mlp/{name}/task(\d+)/penalty"))):
         infos, params = recorded.steps(arrays, task, params)
         assert infos
         for info in infos:
-            state = method.observe(state, info)
+            state = observe(state, info)
         if task == 0:
             recorded.close(state.path, recorded.tree(arrays, f"{name}/task0/W"))
         state, after = method.end_task(state, recorded.task_end(arrays, params, task)), f"{name}/task{task + 1}"
         recorded.close(state.score, recorded.tree(arrays, f"{after}/omega"))
         recorded.close(state.params, recorded.tree(arrays, f"{after}/p_prev"))
-        sizes = jax.tree.map(jnp.abs, state.score)
+        sizes = jax.tree.map(np.abs, state.score)
         if name == "rwalk":
             recorded.close(state.fisher, recorded.tree(arrays, f"{after}/fisher"))
-            sizes = jax.tree.map(jnp.add, sizes, state.fisher)
-        scale = weighted_distance(sizes, state.params, recorded.tree(arrays, "p_new"))
+            sizes = jax.tree.map(np.add, sizes, state.fisher)
+        scale = jax.jit(weighted_distance)(sizes, state.params, recorded.tree(arrays, "p_new"))
         recorded.check_penalty(method, state, arrays, after, scale=float(scale))
 
 
@@ -137,7 +138,7 @@ def test_the_original_never_acts_along_a_path(arrays, name, method):
 def check_criterion(arrays, method, state, task):
     """What the task after `task` minimizes, and its gradient, at the recorded point."""
     batch, point = tiny.whole_batch(arrays, f"t{task}_phi", task + 1), tiny.tree(arrays, f"t{task}_phi")
-    value, gradient = jax.value_and_grad(tiny.criterion(method, state, batch))(point)
+    value, gradient = jax.jit(jax.value_and_grad(tiny.criterion(method, state, batch)))(point)
     np.testing.assert_allclose(value, arrays[f"t{task}_loss"], rtol=1e-5)
     recorded.close(gradient, tiny.tree(arrays, f"t{task}_grad"))
 
@@ -149,7 +150,7 @@ def test_ewc_of_blip():
     for task in range(len(facts["heads"])):
         params = tiny.tree(arrays, f"t{task}_theta")
         state = method.end_task(state, tiny.task_end(arrays, facts["loader_batch"], task, params))
-        fisher = jax.tree.map(lambda f: f / (facts["lamb"] / 2), state.importance)
+        fisher = jax.tree.map(lambda f: np.asarray(f) / (facts["lamb"] / 2), state.importance)
         recorded.close(fisher, tiny.tree(arrays, f"t{task}_fisher"))
         if task + 1 < len(facts["heads"]):
             check_criterion(arrays, method, state, task)
@@ -162,7 +163,7 @@ def test_imm_of_blip():
     for task in range(len(facts["heads"])):
         params = tiny.tree(arrays, f"t{task}_before")
         state = method.end_task(state, tiny.task_end(arrays, facts["loader_batch"], task, params))
-        fisher = jax.tree.map(lambda f: FACTOR * f, state.merged.importance)
+        fisher = jax.tree.map(lambda f: FACTOR * np.asarray(f), state.merged.importance)
         recorded.close(fisher, tiny.tree(arrays, f"t{task}_fisher"))
         if task > 0:
             recorded.close(state.merged.params, tiny.tree(arrays, f"t{task}_intended"))
@@ -178,14 +179,14 @@ def test_lwf_of_blip(case):
     heads, task, temperature = facts["heads"], facts["t"], float(facts["T"])
 
     def outputs(kind):
-        return jnp.concatenate([arrays[f"{case}_{kind}{head}"] for head in range(len(heads))], axis=1)
+        return np.concatenate([arrays[f"{case}_{kind}{head}"] for head in range(len(heads))], axis=1)
 
-    now, old, label = outputs("out"), outputs("old"), jnp.asarray(arrays[f"{case}_y"])
+    now, old, label = outputs("out"), outputs("old"), arrays[f"{case}_y"]
     owner, first = np.repeat(np.arange(len(heads)), heads), sum(heads[:task])
     of_one = jax.jit(distillation, static_argnums=3)
     for head in range(task):
-        values = of_one(now, old, jnp.asarray(owner == head, jnp.int32), temperature)
-        np.testing.assert_allclose(jnp.mean(values), arrays[f"{case}_dist{head}"], rtol=1e-5)
+        values = of_one(now, old, np.asarray(owner == head, np.int32), temperature)
+        np.testing.assert_allclose(np.mean(values), arrays[f"{case}_dist{head}"], rtol=1e-5)
     method, batch = lwf(float(facts["lamb"]), temperature), toy.data(0, size=len(label))
     state = Teacher({}, jnp.asarray(np.where(owner < task, owner + 1, 0), jnp.int32), jnp.float32(facts["lamb"]))
 

@@ -64,7 +64,7 @@ def whole_batch(arrays, prefix, task):
 def task_end(arrays, size, task, params):
     """The end of `task`, with a loader of t<task>_x in batches of `size` for each finished task."""
     loaders = tuple(functools.partial(batches, arrays, f"t{old}", old, size) for old in range(task + 1))
-    counts = jnp.ones(sum(heads_of(arrays)))
+    counts = np.ones(sum(heads_of(arrays)), np.float32)
     return TaskEnd(task, params, params, apply, apply, head, loaders, counts, jax.random.key(0))
 
 

@@ -33,6 +33,7 @@ SIZE = 64  # examples of a task
 KEPT = 4  # of them, where images are kept
 
 
+@functools.partial(jax.jit, static_argnames=("outputs", "shared"))
 def init(seed=0, outputs=2, shared=False):
     keys, width = jax.random.split(jax.random.key(seed), 2), HIDDEN if outputs == 2 or shared else NARROW
     return {
@@ -70,28 +71,26 @@ def data(task, seed=0, size=SIZE, outputs=2, shared=False):
         place = (0.5 + label) * (1 - 2 * (np.arange(size) // 2 % 2))
     center = np.array([[1.0, 0.0]]) if task == 0 else np.array([[-0.6, 1.0]])
     image = place.reshape(-1, 1) * center + 0.15 * rng.standard_normal((size, 2))
-    ones = np.ones(size)
-    batch = Batch(
-        *(jnp.asarray(x, t) for x, t in ((image, jnp.float32), (label, jnp.int32), (ones, jnp.float32))),
-        jnp.full(size, task, jnp.int32),
-        jnp.zeros(size, bool),
-        jnp.arange(task * size, (task + 1) * size),
+    return Batch(
+        image.astype(np.float32),
+        (label + 2 * task * (outputs > 2)).astype(np.int32),
+        np.ones(size, np.float32),
+        np.full(size, task, np.int32),
+        np.zeros(size, bool),
+        np.arange(task * size, (task + 1) * size, dtype=np.int32),
+        None if outputs == 2 or shared else np.tile(np.arange(outputs) // 2 == task, (size, 1)),
     )
-    if outputs == 2:
-        return batch
-    own = jnp.arange(outputs) // 2 == task
-    return batch._replace(label=batch.label + 2 * task, classes=None if shared else jnp.tile(own, (size, 1)))
 
 
 def with_replay(task, kept=KEPT, **kind):
     """The batch of all examples of `task` and the first `kept` of each task before it."""
     replayed = [jax.tree.map(lambda part: part[:kept], data(old, **kind)) for old in range(task)]
-    parts = [data(task, **kind), *(part._replace(is_replay=jnp.ones(kept, bool)) for part in replayed)]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    parts = [data(task, **kind), *(part._replace(is_replay=np.ones(kept, bool)) for part in replayed)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def counts(outputs=2):
-    return jnp.full(outputs, 32.0)
+    return np.full(outputs, 32.0, np.float32)
 
 
 def task_end(task, params, parts=2, shared=False):
@@ -105,17 +104,22 @@ def task_end(task, params, parts=2, shared=False):
 
     loaders = tuple(functools.partial(loader, index) for index in range(task + 1))
     key = jax.random.key(task)
-    return TaskEnd(task, params, quantize(params), apply, apply_weights, head, loaders, counts(outputs), key)
+    return TaskEnd(task, params, jax.jit(quantize)(params), apply, apply_weights, head, loaders, counts(outputs), key)
 
 
 def loss(params, batch):
     return jnp.mean(cross_entropy_of_labels(apply(params, batch.image).logits, batch.label))
 
 
-def accuracy(params, task, shared=False):
-    batch = data(task, seed=1, size=400, outputs=params["classifier"]["bias"].shape[0], shared=shared)
+@jax.jit
+def accuracy_on(params, batch):
     logits = of_head(apply(params, batch.image).logits, batch.classes)
-    return float(jnp.mean(jnp.argmax(logits, -1) == batch.label))
+    return jnp.mean(jnp.argmax(logits, -1) == batch.label)
+
+
+def accuracy(params, task, shared=False):
+    outputs = params["classifier"]["bias"].shape[0]
+    return float(accuracy_on(params, data(task, seed=1, size=400, outputs=outputs, shared=shared)))
 
 
 def train(method, num_tasks=2, steps=150, rate=0.05, outputs=2, shared=False, kept=0, loss="cross_entropy"):

@@ -56,12 +56,12 @@ def train(net, method, optimizer, params, tasks, counts, task_end, loss="cross_e
     objective = classification(net, method, LOSSES[loss]())
     step = jax.jit(make_step(objective, net, method, optimizer))
     begun = start(params, len(tasks))._replace(**facts)
-    state = fresh_state(method, optimizer, begun, (), counts, num_steps=0)
+    state, key = fresh_state(method, optimizer, begun, (), counts, num_steps=0), jax.random.key(0)
     for task, batches in enumerate(tasks):
         opt_state, size = optimizer.init(state.params), jnp.array(len(batches), jnp.int32)
         state = state._replace(opt_state=opt_state, step=jnp.zeros((), jnp.int32), num_steps=size)
         for batch in batches:
-            state, _ = step(state, batch, jax.random.key(0))
+            state, _ = step(state, batch, key)
         if task + 1 < len(tasks) or method.concludes:
             method_state = method.end_task(state.method_state, task_end(task, state.params))
             params = method.settle(method_state, state.params)
