@@ -23,11 +23,10 @@ def quantized(module: nn.Module, quantizer: Quantizer, x: jax.Array) -> jax.Arra
     """x through `quantizer`, whose learned state is the parameter "quantizer" of `module`.
 
     In a calibration pass (collection "ranges" mutable) the state comes from the ranges seen so far instead. In
-    training, noisy quantizers draw from the random stream "noise". While parameters are initialized, x passes as it is:
-    what is asked for then are shapes, and half the time of a trace would go into quantizers."""
+    training, noisy quantizers draw from the random stream "noise". While parameters are initialized, x passes as is."""
     ranges = quantizer.ranges
     learned: PyTree = {} if ranges is None else module.param(LEARNED, lambda _: quantizer.init(x))
-    if module.is_initializing():
+    if module.is_initializing():  # `traced` wants its shape, which is that of x: quantizers would double its time
         return x
     if ranges is not None and module.is_mutable_collection("ranges"):
         if not module.has_variable("learned", LEARNED):  # ConvUnit.pooled calls it again, on a smaller range

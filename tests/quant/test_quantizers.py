@@ -148,7 +148,11 @@ def holdings(name, **args):
 
     @jax.jit
     def hold(starts, x):
-        return {bits: jax.vmap(quantizers[bits].hold)(s, x[bits], values, mask) for bits, (s, values) in starts.items()}
+        # one case after the other: under vmap both branches of a `lax.cond` would run
+        return {
+            bits: jax.lax.map(lambda case, hold=quantizers[bits].hold: hold(*case), (learned, x[bits], values, mask))
+            for bits, (learned, values) in starts.items()
+        }
 
     held = hold(starts, dict.fromkeys(quantizers, moved))
     again = hold(starts, held)
