@@ -15,7 +15,11 @@ from lifeq_jax.core.config import Checked, Recipe
 from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.recipe_file import find_recipe
 
-RECIPES: dict[str, type[Checked]] = {"oscillation": Recipe, "games": GameRecipe}  # of the benchmarks that take one
+RECIPES: dict[str, type[Checked]] = {
+    "oscillation": Recipe,
+    "goal": Recipe,
+    "games": GameRecipe,
+}  # of the benchmarks that take one
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -31,7 +35,13 @@ def _parser() -> Parser:
     text = (
         "training images/s, float, LifeQuant, ClimbQ, LSQ with freezing and BLIP, beside what the device can do at most"
     )
-    _add_network(_add(commands, "step", text))
+    step = _add(commands, "step", text)
+    _add_network(step)
+    _add_precision(step)
+    text = "training step with the package's own gradients of convolutions, beside those that JAX derives"
+    gradients = _add(commands, "gradients", text)
+    _add_model(gradients)
+    _add_batch_size(gradients)
     text = "images/s of a whole resident training epoch, float and LifeQuant, relative to its training step alone"
     epoch = _add(commands, "epoch", text, steps=8)
     epoch.add_argument("--model", help="network for 32x32 images (default: resnet20 and mlp)")
@@ -60,7 +70,15 @@ def _parser() -> Parser:
     text = (
         "training step of our systems beside PyTorch, a hand-written LSQ, Brevitas and qwix, where they are installed"
     )
-    _add_network(_add(commands, "peers", text))
+    beside = _add(commands, "peers", text)
+    _add_network(beside)
+    _add_precision(beside)
+    text = "epochs and seconds until a recipe's run reaches an accuracy on the images that it is evaluated on"
+    goal = add_command(commands, "goal", _measure, text)
+    goal.set_defaults(takes_keys=True)
+    goal.add_argument("recipe", help="recipe; its keys can be overridden as in train")
+    goal.add_argument("--accuracy", type=float, default=94.0, help="%%, mean over the tasks")
+    goal.add_argument("--json", type=Path, help="also write the numbers to this file")
     text = "how cost grows over batch sizes, widths, methods, seeds, rows of CSV files, or runs of a report"
     growth = _add(commands, "growth", text, repeats=5, steps=2)
     growth.add_argument("over", help="batch, width, methods, seeds, rows or runs")
@@ -100,18 +118,30 @@ def _add(commands: Any, name: str, text: str, repeats: int = 9, steps: int | Non
 
 
 def _add_network(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", default="resnet20", help="network for 32x32 images, row of the recipes' models")
+    _add_model(command)
     _add_batch(command)
 
 
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="resnet20", help="network for 32x32 images, row of the recipes' models")
+
+
 def _add_batch(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--batch-size", type=int, default=128, help="images in a batch")
+    _add_batch_size(command)
     command.add_argument("--bits", type=int, default=4, help="bits of weights and activations")
+
+
+def _add_batch_size(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--batch-size", type=int, default=128, help="images in a batch")
+
+
+def _add_precision(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--precision", default="float32", help="float32 or bfloat16, as in a recipe")
 
 
 def _measure(options: argparse.Namespace) -> None:
     # here, since they import JAX, which reads the environment that run_command sets
-    from benchmarks import epochs, exported, fisher, games, growth, inputs, peers, start, steps, tasks
+    from benchmarks import epochs, exported, fisher, games, goal, growth, inputs, peers, start, steps, tasks
 
     benchmarks: dict[str, Callable[..., Any]] = {
         "step": steps.bench_step,
@@ -120,11 +150,13 @@ def _measure(options: argparse.Namespace) -> None:
         "input": inputs.bench_input,
         "compile": start.bench_compile,
         "fisher": fisher.bench_fisher,
+        "gradients": steps.bench_gradients,
         "oscillation": steps.bench_oscillation,
         "peers": peers.bench_peers,
         "export": exported.bench_export,
         "tasks": tasks.bench_tasks,
         "games": games.bench_games,
+        "goal": goal.bench_goal,
         "growth": growth.bench_growth,
     }
     if options.what in RECIPES:

@@ -26,13 +26,13 @@ LAYOUTS = {  # of PyTorch, beside eager execution in its own layout
 }
 
 
-def bench_peers(model: str, batch_size: int, bits: int, repeats: int, steps: int) -> BenchmarkResult:
+def bench_peers(model: str, batch_size: int, bits: int, precision: str, repeats: int, steps: int) -> BenchmarkResult:
     """The training step of a network for 32x32 images: our systems, and those peers that are installed.
 
     PyTorch in float, eager, channels last and compiled; a hand-written LSQ in the same three ways; Brevitas with
     learned scales of weights and activations; qwix's fake-quantizing provider. Every one has its batch on the device,
-    and SGD with momentum and weight decay in float32. What does not run is named with its reason. For one thread, bind
-    the process to one core.
+    and SGD with momentum and weight decay in float32. In bfloat16 PyTorch's and Brevitas' networks run under autocast;
+    qwix is left out. What does not run is named with its reason. For one thread, bind the process to one core.
 
     Raises:
         Refusal: another model, no peer is installed, or a torch without GPU where JAX has one."""
@@ -40,12 +40,14 @@ def bench_peers(model: str, batch_size: int, bits: int, repeats: int, steps: int
     found = {name: _version(name) for name in LIBRARIES}
     if not any(found.values()):
         raise Refusal(f"none of {', '.join(LIBRARIES)} is installed; this benchmark compares with them")
-    ours = systems(model, batch_size, bits)
+    ours = systems(model, batch_size, bits, precision)
     floating = ours.pop("float" + AGAIN)
-    ours |= {f"LSQ {bits}-bit": lsq(model, batch_size, bits), "float" + AGAIN: floating}
+    alone = lsq(model, batch_size, bits, precision=precision)
+    ours |= {f"LSQ {bits}-bit": alone, "float" + AGAIN: floating}
     runs: dict[str, Run] = {f"ours, {name}": step_work(complete(recipe)).run for name, recipe in ours.items()}
     facts: dict[str, float | str] = {name: number or "not installed" for name, number in found.items()}
-    for name, make in _peers(model, bits, bench_recipe(model, batch_size, bits).data, found).items():
+    data = bench_recipe(model, batch_size, bits).data
+    for name, make in _peers(model, bits, data, precision == "bfloat16", found).items():
         try:
             runs[name] = make()
             runs[name](1)
@@ -55,7 +57,7 @@ def bench_peers(model: str, batch_size: int, bits: int, repeats: int, steps: int
     before = load()
     times, processor = alternate(runs, repeats, steps)
     return BenchmarkResult(
-        f"training step beside other trainers, {model}, 32x32",
+        f"training step beside other trainers, {model}, 32x32, {precision}",
         {"batch_size": batch_size, "alternating_repeats": repeats, "steps_of_each": steps},
         {
             "images_per_second": {name: batch_size / seconds for name, seconds in medians(times).items()},
@@ -75,8 +77,8 @@ def _version(library: str) -> str:
         return ""
 
 
-def _peers(model: str, bits: int, data: Data, found: dict[str, str]) -> dict[str, Callable[[], Run]]:
-    """Name -> makes its run."""
+def _peers(model: str, bits: int, data: Data, autocast: bool, found: dict[str, str]) -> dict[str, Callable[[], Run]]:
+    """Name -> makes its run; `autocast`: in bfloat16."""
     batch = random_batch(data)
     made: dict[str, Callable[[], Run]] = {}
     if found["torch"]:
@@ -95,8 +97,11 @@ def _peers(model: str, bits: int, data: Data, found: dict[str, str]) -> dict[str
         image, label = np.asarray(batch.image), np.asarray(batch.label)
         for kind, (layers, layouts) in kinds.items():
             for layout in layouts:
-                made[kind + layout] = partial(_torch, model, layers, image, label, LAYOUTS[layout])
-    if found["qwix"] and model == "resnet20":  # a step of MobileNetV2 takes minutes: XLA's gradient of grouped kernels
+                how = {**LAYOUTS[layout], "autocast": autocast}
+                made[kind + layout] = partial(_torch, model, layers, image, label, how)
+    if (
+        found["qwix"] and model == "resnet20" and not autocast
+    ):  # a step of MobileNetV2 takes minutes: XLA's gradient of grouped kernels
         from benchmarks import peers_qwix
 
         made[f"qwix {bits}-bit, fake quantization"] = partial(peers_qwix.trainer, bits, batch.image, batch.label)

@@ -174,8 +174,12 @@ def mobilenet_v2_32(layers: Layers, num_classes: int = 10) -> nn.Module:
 NETWORKS = {"resnet20": resnet20, "mobilenet_v2_32": mobilenet_v2_32}
 
 
-def trainer(network: nn.Module, image: Any, label: Any, channels_last: bool, compiled: bool) -> Callable[[int], None]:
-    """SGD with momentum and weight decay on one batch that stays on the device: image (B, H, W, C), label (B,)."""
+def trainer(
+    network: nn.Module, image: Any, label: Any, channels_last: bool, compiled: bool, autocast: bool
+) -> Callable[[int], None]:
+    """SGD with momentum and weight decay on one batch that stays on the device: image (B, H, W, C), label (B,).
+
+    `autocast`: convolutions and products in bfloat16."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     device = "cuda" if torch.cuda.is_available() else "cpu"
     image = torch.tensor(image).permute(0, 3, 1, 2).to(device).contiguous(memory_format=layout)
@@ -188,7 +192,8 @@ def trainer(network: nn.Module, image: Any, label: Any, channels_last: bool, com
     def run(steps: int) -> None:
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = functional.cross_entropy(trained(image), label)
+            with torch.autocast(device, torch.bfloat16, enabled=autocast):
+                loss = functional.cross_entropy(trained(image), label)
             loss.backward()
             optimizer.step()
         loss.item()

@@ -1,5 +1,6 @@
 """Every benchmark runs once, and its numbers mean what they say; how fast is no business of a test."""
 
+import dataclasses
 import json
 import sys
 from functools import partial
@@ -10,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import exported, growth, peers, start, steps, tasks
+from benchmarks import exported, goal, growth, peers, start, steps, tasks
 from benchmarks.__main__ import main
 from benchmarks.epochs import epochs, ready
-from benchmarks.work import bench_recipe, lifequant, operations
+from benchmarks.work import Work, bench_recipe, lifequant, on_noise, operations
+from lifeq_jax.core.config import Stage
 from lifeq_jax.export.export import export_network
 from lifeq_jax.export.integer import run
 from lifeq_jax.export.lower import Pixels, lower
+from lifeq_jax.layers import convolution, depthwise
 from lifeq_jax.models import MODELS
 from lifeq_jax.rl import GAMES, make_game
 from lifeq_jax.train.abreast import make_abreast
@@ -65,11 +68,50 @@ def test_step_compares_the_systems_with_float_and_the_device(measured):
 
 
 def test_the_systems_are_what_they_are_called():
-    recipes = steps.systems("mlp", 2, 4).values()
+    recipes = steps.systems("mlp", 2, 4, "bfloat16").values()
     methods = ["finetune", "lifequant", "finetune", "finetune", "blip", "finetune"]
     assert [recipe.method.name for recipe in recipes] == methods
     assert [recipe.stages[0].weight_bits for recipe in recipes] == [32, 4, 4, 4, 32, 32]
     assert [recipe.weight_quantizer.name for recipe in recipes][1:4] == ["proxq", "cdf", "lsq"]
+    assert {recipe.precision for recipe in recipes} == {"bfloat16"}
+
+
+def test_gradients_compares_ours_with_those_of_jax_each_alone(measured, monkeypatch):
+    """Each row's step is built where the function of its name, and no other, is JAX's to differentiate."""
+    ours = depthwise._depthwise, convolution._convolution
+
+    def step(recipe):
+        kept = [now is own for now, own in zip((depthwise._depthwise, convolution._convolution), ours, strict=True)]
+        return Work(lambda times: None, 1e9 * (1 + kept[0] + 2 * kept[1]), 1.0, 1.0)
+
+    monkeypatch.setattr(steps, "step_work", step)
+    found = measured("gradients", "--model", "resnet8", *SMALL, "--steps", "1")["gigaoperations_per_step"]
+    rows = {"ours": 4, "depthwise layers by JAX": 3, "other convolutions by JAX": 2, "ours again": 4}
+    assert found == rows
+
+
+def test_goal_tells_when_each_stage_first_has_the_accuracy():
+    seen = [
+        goal.Seen("float", 1, 5.0, 70.0, 100.0),
+        goal.Seen("float", 2, 8.0, 94.0, 300.0),
+        goal.Seen("float", 3, 11.0, 93.0, 200.0),
+        goal.Seen("w4a4", 1, 15.0, 93.9, 90.0),
+    ]
+    assert goal.columns(seen, 94.0) == {
+        "best_accuracy": {"float": 94.0, "w4a4": 93.9},
+        "epochs_to_goal": {"float": 2},
+        "seconds_to_goal": {"float": 8.0},
+        "images_per_second": {"float": 200.0, "w4a4": 90.0},
+    }
+
+
+def test_goal_trains_all_stages_of_a_recipe():
+    recipe = bench_recipe("mlp", 4, 32).replace({"model.args.hidden": 8})
+    stages = Stage("first", 32, 32, 2, 0.01), Stage("second", 4, 4, 1, 0.01)
+    with on_noise(dataclasses.replace(recipe, stages=stages), 2) as fed:
+        found = goal.bench_goal(fed, 0.0).numbers()
+    assert found["epochs_to_goal"] == {"first": 1, "second": 1}
+    assert 0 < found["seconds_to_goal"]["first"] < found["seconds_to_goal"]["second"]
 
 
 def test_operations_by_hand():
@@ -268,6 +310,8 @@ def test_the_float_network_computes_what_the_integers_stand_for(tmp_path):
     [
         ("export nowhere", "nowhere/manifest.json does not exist"),
         ("step --bits 9", "stage.weight_bits=9"),
+        ("step --precision float16", "recipe.precision='float16'"),
+        (f"goal {DIGITS} --accuracy 101", "accuracy=101 is out of range"),
         ("step --model resnet21", "resnet21"),
         ("step --batch-size 0", "batch_size=0"),
         ("step --seed 1", "unrecognized arguments: --seed 1"),
