@@ -79,9 +79,11 @@ def _parser() -> Parser:
     goal.add_argument("recipe", help="recipe; its keys can be overridden as in train")
     goal.add_argument("--accuracy", type=float, default=94.0, help="%%, mean over the tasks")
     goal.add_argument("--json", type=Path, help="also write the numbers to this file")
-    text = "how cost grows over batch sizes, widths, methods, seeds, rows of CSV files, or runs of a report"
+    text = (
+        "how cost grows over batches, widths, methods, seeds, rows of CSV files, runs of a report or cells of a sweep"
+    )
     growth = _add(commands, "growth", text, repeats=5, steps=2)
-    growth.add_argument("over", help="batch, width, methods, seeds, rows or runs")
+    growth.add_argument("over", help="batch, width, methods, seeds, rows, runs or cells")
     _add_network(growth)
     text = "memory, processor time and open files of a run's first, middle and last tasks, of very many"
     many = add_command(commands, "tasks", _measure, text)

@@ -1,4 +1,5 @@
-"""How cost grows with the work: over batch sizes, widths, methods, seeds, rows of CSV files, and runs of a report."""
+"""How cost grows with the work: over batch sizes, widths, methods, seeds, rows of CSV files, runs of a report, cells of
+a sweep."""
 
 import shutil
 import statistics
@@ -21,7 +22,8 @@ from benchmarks.timing import (
     surroundings,
 )
 from benchmarks.work import Work, bench_recipe, lifequant, on_noise, step_work
-from lifeq_jax.core.config import Part, Recipe
+from lifeq_jax.api.cells import make_cells
+from lifeq_jax.core.config import Part, Recipe, digest
 from lifeq_jax.core.lookup import lookup
 from lifeq_jax.data.lifelong import write_sequence
 from lifeq_jax.data.order import ImageSpec, train_plan
@@ -36,7 +38,9 @@ WIDTHS = (4, 8, 16)  # features of a small ResNet's first stage
 SEEDS = (1, 2, 4, 8)
 ROWS = (1_000, 10_000, 100_000, 1_280_000)
 RUNS = (5, 50, 500)
+CELLS = (10, 100, 1000)
 CLASSES = 1000  # of the CSV files
+RATE = "stages.0.learning_rate"  # that a sweep varies
 
 Columns = dict[str, dict[str, float]]  # quantity -> row -> value
 
@@ -149,8 +153,8 @@ def _table(numbers: range) -> ImageTable:
 class _Clock:
     """Processor seconds between stops, by the name of the stop that ends them."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+        self.seconds = seconds or {}
         self._start = time.process_time()
 
     def stop(self, name: str) -> None:
@@ -178,10 +182,35 @@ def _over_runs() -> Parts:
     return lines
 
 
+def _over_cells() -> Parts:
+    """Sweeps of so many cells, all of them finished: their recipes, going through them, their table."""
+    lines = {}
+    with on_noise(bench_recipe("mlp", 2, 4), 2) as fed, tempfile.TemporaryDirectory() as folder:
+        rates = [0.01 + 1e-6 * number for number in range(max(CELLS))]
+        first = lq.sweep(fed, {RATE: rates[:1]}, Path(folder, "one"), on="test")
+        run = Path(str(first.rows()[0]["folder"]))
+        for number in CELLS:
+            place, grid = Path(folder, str(number)), {RATE: rates[:number]}
+            clock = _Clock()
+            cells = make_cells(fed, grid, "test")
+            clock.stop("the_recipes")
+            for cell in cells:
+                copy = place / digest(cell.recipe) / run.name
+                shutil.copytree(run, copy, ignore=shutil.ignore_patterns(CONFIG, "checkpoints"))
+                open_run_folder(copy, cell.recipe)
+            clock = _Clock(clock.seconds)
+            swept = lq.sweep(fed, grid, place, on="test")
+            clock.stop("recipes_and_runs")
+            swept.table()
+            clock.stop("the_table")
+            lines[f"{number} cells"] = clock.seconds
+    return lines
+
+
 STEPS: dict[str, Callable[[str, int, int, int, int], Columns]] = {
     "batch": _over_batches,
     "width": _over_widths,
     "methods": _over_methods,
     "seeds": _over_seeds,
 }  # of (model, batch size, bits, repeats, steps)
-FILES: dict[str, Callable[[], Parts]] = {"rows": _over_rows, "runs": _over_runs}
+FILES: dict[str, Callable[[], Parts]] = {"rows": _over_rows, "runs": _over_runs, "cells": _over_cells}

@@ -29,6 +29,7 @@ measure step_resnet20_128 step --steps $((2 * scale))
 measure step_resnet20_1024 step --batch-size 1024 --steps $scale --repeats 5
 measure step_mobilenet_v2_128 step --model mobilenet_v2_32 --steps $scale --repeats 5
 measure step_mobilenet_v2_1024 step --model mobilenet_v2_32 --batch-size 1024 --steps $scale --repeats 3
+measure gradients gradients --model mobilenet_v2_32 --steps $scale --repeats 5
 measure epoch epoch --batch-size 128 --steps $((4 * scale))
 measure epoch_mlp epoch --model mlp --batch-size 128 --steps $((100 * scale))
 measure seeds seeds --steps $((2 * scale)) --repeats 5
@@ -38,7 +39,7 @@ measure fisher fisher --steps $scale --repeats 5
 measure oscillation oscillation oscillations/mobilenet_v2_cifar10 --steps $((4 * scale))
 measure games games blip_rl/atari_pair_42
 measure games_gpu games blip_rl/atari_six_gpu --repeats 3 --steps 1
-for over in batch width methods seeds rows runs; do
+for over in batch width methods seeds rows runs cells; do
   measure growth_$over growth $over
 done
 measure peers_resnet20 peers --steps $((2 * scale))

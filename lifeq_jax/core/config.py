@@ -5,8 +5,9 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -14,6 +15,8 @@ from lifeq_jax.core.files import read_json
 from lifeq_jax.core.refusal import Refusal
 
 Scalar = bool | int | float | str
+types_of: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+"""{field: type} of a record, kept, since evaluating annotations takes longer than all checks"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Checked:
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = types_of(type(self))
         for item in dataclasses.fields(self):
             key = f"{type(self).__name__.lower()}.{item.name}"
             value = getattr(self, item.name)
@@ -391,7 +394,7 @@ def _child(value: Any, kind: Any, name: str, where: str) -> tuple[Any, Any]:
         names = sorted(item.name for item in dataclasses.fields(value))
         if name not in names:
             raise Refusal(f"{where}.{name} is an unknown key; choose from {', '.join(names)}")
-        return getattr(value, name), get_type_hints(type(value))[name]
+        return getattr(value, name), types_of(type(value))[name]
     if isinstance(value, dict):
         return value.get(name), type(value[name]) if name in value else get_args(kind)[1]
     if isinstance(value, tuple):
@@ -424,7 +427,7 @@ def _with(value: Any, kind: Any, changes: Sequence[tuple[tuple[str, ...], Any]],
 def _from_plain(kind: type[R], plain: Any, key: str) -> R:
     if not isinstance(plain, dict):
         raise Refusal(f"{key}={plain!r} is not an object with keys")
-    hints = get_type_hints(kind)
+    hints = types_of(kind)
     names = {item.name for item in dataclasses.fields(kind)}
     for name in plain:
         if name not in names:

@@ -239,6 +239,7 @@ def test_fisher_compares_with_a_training_step(measured):
         ("seeds", ("SEEDS", (1, 3)), "mlp", ["1 seeds", "3 seeds"]),
         ("rows", ("ROWS", (20, 200)), "mlp", ["20 rows", "200 rows"]),
         ("runs", ("RUNS", (1, 3)), "mlp", ["1 runs", "3 runs"]),
+        ("cells", ("CELLS", (1, 3)), "mlp", ["1 cells", "3 cells"]),
     ],
 )
 def test_growth_has_a_row_for_each_size(measured, monkeypatch, over, sizes, model, names):
@@ -324,7 +325,7 @@ def test_the_float_network_computes_what_the_integers_stand_for(tmp_path):
         ("tasks --batch-size 0", "batch_size=0"),
         ("fisher --model vgg", "model='vgg' is unknown; choose from alexnet_32, resnet18_84"),
         (f"oscillation {DIGITS} --bits 4", "recipe.bits is an unknown key"),
-        ("growth age", "over='age' is unknown; choose from batch, methods, rows, runs, seeds, width"),
+        ("growth age", "over='age' is unknown; choose from batch, cells, methods, rows, runs, seeds, width"),
         ("peers --model mlp", "model='mlp' is unknown; choose from mobilenet_v2_32, resnet20"),
         ("speed", "invalid choice: 'speed'"),
     ],
