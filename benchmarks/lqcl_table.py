@@ -57,6 +57,7 @@ def tables(out: Path) -> str:
     parts = [
         "# lqcl",
         NOTE,
+        cost([row for known in found.values() for row in known.values()]),
         "## All sequences, 4 bits, validation",
         OVERALL,
         overall({n: k for n, k in found.items() if k}),
@@ -104,6 +105,21 @@ def ablation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     rows = ("lsq", "ball", *ABLATION)
     lines = [[row, *(_difference(of(known, row), of(known, WHOLE)) for known in found.values())] for row in rows]
     return markdown_table(("row", *found), lines)
+
+
+def cost(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the runs of the rows, each the content of its file, took in all, and about what their searches take."""
+    measured = [(row, done) for row in rows if (done := [run for run in row["runs"] if run["status"] == "finished"])]
+    runs = [run["seconds"] for _, done in measured for run in done]
+    trials = sum(len(row["search"]["trials"]) for row, _ in measured)
+    searches = sum(
+        len(row["search"]["trials"]) * float(np.mean([r["seconds"] for r in done])) for row, done in measured
+    )
+    return (
+        f"The {len(runs)} runs below took {sum(runs) / 3600:.1f} hours of one core, beside other work. The {trials} "
+        f"trials of the searches would take {searches / 3600:.1f} more if each took as long as a run of its row; they "
+        "train on a fifth fewer images. Two processes, one a core, halve both."
+    )
 
 
 def _best_trial(content: Mapping[str, Any]) -> float:

@@ -11,7 +11,7 @@ from benchmarks import lqcl_data
 from benchmarks.lqcl import complete_row
 from benchmarks.lqcl_data import SEQUENCES, few_shot_classes, prepare_sequence
 from benchmarks.lqcl_rows import REFERENCE, ROWS, row_recipe
-from benchmarks.lqcl_table import ablation, overall, table
+from benchmarks.lqcl_table import ablation, cost, overall, table
 from lifeq_jax import Part
 from lifeq_jax.core.config import digest
 from lifeq_jax.core.refusal import Refusal
@@ -140,6 +140,15 @@ def test_a_recipe_of_a_row_has_the_parts_and_settings_of_its_search(kind, row, s
     rounded = {key: float(f"{value:.2g}") for key, value in found.items()}
     made = row_recipe(lq.load_recipe(f"benchmark/{sequence}"), row).replace(rounded)
     assert lq.load_recipe(f"benchmark/{kind}_{sequence}") == made.replace({"name": f"benchmark_{kind}_{sequence}"})
+
+
+def test_a_search_costs_as_many_runs_as_it_has_trials():
+    def row(seconds, trials):
+        runs = [{"status": "finished", "seconds": 3600.0 * hours} for hours in seconds]
+        return {"runs": [*runs, {"status": "diverged: in step 3"}], "search": {"trials": [{}] * trials}}
+
+    said = cost([row((0.5, 1.5), 3), row((2.0,), 1), row((), 10)])
+    assert "The 3 runs below took 4.0 hours" in said and "The 4 trials" in said and "would take 5.0 more" in said
 
 
 def test_over_all_sequences_the_best_trials_count():
