@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lifeq_jax.core.refusal import Refusal
+from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initializer
 from lifeq_jax.layers.quant import QuantAct
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.layers.units import Classifier, ConvUnit
@@ -48,10 +49,11 @@ class Block(nn.Module):
     in_features: int
     shortcut_kind: str
     axis_name: str | None = None
+    kernel_init: Initializer = HE_NORMAL
 
     def setup(self) -> None:
         """Names the parts expand, depthwise, project, shortcut and sum."""
-        unit = partial(ConvUnit, quantizers=self.quantizers, axis_name=self.axis_name)
+        unit = _unit(self)
         inner = self.expansion * self.in_features
         if self.shortcut_kind == "conv" or self.expansion != 1:
             self.expand = unit(inner, 1, function=relu6)
@@ -85,10 +87,11 @@ class MobileNetV2(nn.Module):
     shortcut_kind: str
     function: ActivationFunction  # of the stem and of the last convolution
     axis_name: str | None = None
+    kernel_init: Initializer = HE_NORMAL
 
     def setup(self) -> None:
         """Names the parts stem, blocks_0, blocks_1, ..., last and classifier."""
-        unit = partial(ConvUnit, quantizers=self.quantizers, function=self.function, axis_name=self.axis_name)
+        unit = partial(_unit(self), function=self.function)
         self.stem = unit(self.stem_features, 3, role="first", stride=self.stem_stride)
         blocks, width = [], self.stem_features
         for expansion, features, count, stride in self.stages:
@@ -100,7 +103,8 @@ class MobileNetV2(nn.Module):
         self.classifier = Classifier(self.num_classes, self.quantizers)
 
     def _block(self, features: int, expansion: int, stride: int, in_features: int) -> Block:
-        return Block(features, expansion, stride, self.quantizers, in_features, self.shortcut_kind, self.axis_name)
+        made = features, expansion, stride, self.quantizers, in_features, self.shortcut_kind
+        return Block(*made, self.axis_name, self.kernel_init)
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> (B, last_features), the input of the head; any H, W >= 1 and any C."""
@@ -116,6 +120,10 @@ class MobileNetV2(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> logits (B, num_classes)."""
         return self.head(self.features(x, train))
+
+
+def _unit(part: Block | MobileNetV2) -> Callable[..., ConvUnit]:
+    return partial(ConvUnit, quantizers=part.quantizers, axis_name=part.axis_name, kernel_init=part.kernel_init)
 
 
 def scaled_features(features: int, width: float) -> int:
@@ -176,7 +184,8 @@ def mobilenet_v2_32(
 def mobilenet_v2_cifar(
     num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, cfg: Stages = SMALL_IMAGES
 ) -> MobileNetV2:
-    """LifeQuant's MobileNetV2 for 32x32 images: stem of stride 1, convolution shortcuts.
+    """LifeQuant's MobileNetV2 for 32x32 images: stem of stride 1, convolution shortcuts. Kernels start uniform in
+    +-1/sqrt(fan_in).
 
     `cfg` holds (expansion, features, blocks, stride) of each group. Differs from the original in the global average,
     which equals its 4x4 pooling for 32x32 images and allows other sizes. With the setup "convolutions" and the
@@ -186,4 +195,4 @@ def mobilenet_v2_cifar(
         >>> lq.models.mobilenet_v2_cifar(100, quantizers).num_classes
         100
     """
-    return MobileNetV2(num_classes, quantizers, tuple(cfg), STEM, LAST, 1, "conv", nn.relu, axis_name)
+    return MobileNetV2(num_classes, quantizers, tuple(cfg), STEM, LAST, 1, "conv", nn.relu, axis_name, TORCH_UNIFORM)

@@ -4,7 +4,7 @@ import math
 from functools import partial
 
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.layers.initial import TORCH_UNIFORM
+from lifeq_jax.layers.initial import TORCH_UNIFORM, initializer
 from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.models.resnet import ResNet, Stem
@@ -22,26 +22,31 @@ def resnet8(num_classes: int, quantizers: Quantizers, *, axis_name: str | None =
     return ResNet(num_classes, quantizers, (1, 1, 1), width, axis_name=axis_name)
 
 
-def resnet20(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 16) -> ResNet:
+def resnet20(
+    num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 16, init: str = "he"
+) -> ResNet:
     """ResNet-20: 3 blocks per stage; 272,474 parameters for 3 channels, 10 classes and width 16.
 
-    With the setup "convolutions" it is that of LifeQuant and ClimbQ.
+    With the setup "convolutions" it is that of LifeQuant and ClimbQ. Kernels start normal with variance 2 / fan_out;
+    with init="torch", as theirs, uniform in +-1/sqrt(fan_in).
 
     Example:
         >>> lq.models.resnet20(10, quantizers).width
         16
     """
-    return ResNet(num_classes, quantizers, (3, 3, 3), width, axis_name=axis_name)
+    return ResNet(num_classes, quantizers, (3, 3, 3), width, axis_name=axis_name, kernel_init=initializer(init))
 
 
-def resnet56(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 16) -> ResNet:
-    """ResNet-56: 9 blocks per stage, otherwise as ResNet-20, `width` included.
+def resnet56(
+    num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 16, init: str = "he"
+) -> ResNet:
+    """ResNet-56: 9 blocks per stage, otherwise as ResNet-20, `width` and `init` included.
 
     Example:
         >>> lq.models.resnet56(10, quantizers).width
         16
     """
-    return ResNet(num_classes, quantizers, (9, 9, 9), width, axis_name=axis_name)
+    return ResNet(num_classes, quantizers, (9, 9, 9), width, axis_name=axis_name, kernel_init=initializer(init))
 
 
 def resnet18_32(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 64) -> ResNet:

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from lifeq_jax.core.refusal import Refusal
 from lifeq_jax.core.tree import map_named, named_leaves
+from lifeq_jax.layers.initial import TORCH_UNIFORM
 from lifeq_jax.layers.quant import bit_table, observe_ranges, quantizer_table, traced
 from lifeq_jax.layers.setups import ROLES, Quantizers, quantizers
 from lifeq_jax.models import MODELS
@@ -216,6 +217,22 @@ def test_fresh_parameters_are_drawn_as_stated(name):
         deviation = (stated[leaf].scale / fan) ** 0.5
         assert abs(np.std(value) / deviation - 1) < 6 / (2 * value.size) ** 0.5, leaf
         assert abs(np.mean(value)) < 6 * deviation / value.size**0.5, leaf
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56", "mobilenet_v2_cifar"])
+def test_lifequant_and_climbq_start_from_the_defaults_of_torch(name):
+    own = {} if name == "mobilenet_v2_cifar" else {"init": "torch"}
+    model = MODELS[name](
+        5, Quantizers("output", lambda role: identity(), lambda role: identity()), **SMALL[name], **own
+    )
+    kernels = {leaf for leaf in named_leaves(variable_shapes(model, (8, 8, 3))) if leaf.endswith("/kernel")}
+    stated = traced(model, (8, 8, 3)).initial
+    assert {stated[leaf] for leaf in kernels} == {TORCH_UNIFORM}
+
+
+def test_an_unknown_initialization_is_refused():
+    with pytest.raises(Refusal, match="model.args.init='xavier' is unknown; choose from he, torch"):
+        MODELS["resnet20"](5, Quantizers("output", lambda role: identity(), lambda role: identity()), init="xavier")
 
 
 @functools.cache

@@ -31,7 +31,7 @@ _cifar100_lt = datasets.cifar100(csv="data/cifar100_lt/cifar100_train10.csv", nu
 resnet20_cifar10_lt = Recipe(
     name="climbq_resnet20_cifar10_lt",
     data=_cifar10_lt,
-    model=Part("resnet20"),
+    model=Part("resnet20", {"init": "torch"}),
     stages=(
         Stage("w32a32", weight_bits=32, act_bits=32, epochs=200, learning_rate=0.04),
         Stage("w4a4", weight_bits=4, act_bits=4, epochs=200, learning_rate=0.04),
@@ -49,7 +49,7 @@ mobilenet_v2_cifar10_lt = resnet20_cifar10_lt.replace(
 """ClimbQ: MobileNetV2 at 4 bits, CIFAR-10-LT, 5000 to 500 images a class"""
 
 resnet56_cifar100_lt = resnet20_cifar10_lt.replace(
-    {"name": "climbq_resnet56_cifar100_lt", "data": _cifar100_lt, "model": Part("resnet56")}
+    {"name": "climbq_resnet56_cifar100_lt", "data": _cifar100_lt, "model": Part("resnet56", {"init": "torch"})}
 )
 """ClimbQ: ResNet-56 at 4 bits, CIFAR-100-LT, 500 to 50 images a class"""
 

@@ -17,7 +17,7 @@ from lifeq_jax import Part, Recipe, Stage, datasets
 resnet20_cifar100_ll = Recipe(
     name="lifequant_resnet20_cifar100_ll",
     data=datasets.cifar100(csv="data/cifar100_025/cifar100", num_tasks=3, batch_size=128),
-    model=Part("resnet20"),
+    model=Part("resnet20", {"init": "torch"}),
     stages=(
         Stage("w32a32", weight_bits=32, act_bits=32, epochs=30, learning_rate=0.1, tasks=1),
         Stage("w8a8", weight_bits=8, act_bits=8, epochs=30, learning_rate=0.05, tasks=1),
