@@ -15,11 +15,8 @@ from lifeq_jax.core.config import Checked, Recipe
 from lifeq_jax.core.game_recipe import GameRecipe
 from lifeq_jax.core.recipe_file import find_recipe
 
-RECIPES: dict[str, type[Checked]] = {
-    "oscillation": Recipe,
-    "goal": Recipe,
-    "games": GameRecipe,
-}  # of the benchmarks that take one
+# of the benchmarks that take one
+RECIPES: dict[str, type[Checked]] = {"oscillation": Recipe, "goal": Recipe, "games": GameRecipe}
 
 
 def main(words: Sequence[str] | None = None) -> int:

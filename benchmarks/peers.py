@@ -99,9 +99,8 @@ def _peers(model: str, bits: int, data: Data, autocast: bool, found: dict[str, s
             for layout in layouts:
                 how = {**LAYOUTS[layout], "autocast": autocast}
                 made[kind + layout] = partial(_torch, model, layers, image, label, how)
-    if (
-        found["qwix"] and model == "resnet20" and not autocast
-    ):  # a step of MobileNetV2 takes minutes: XLA's gradient of grouped kernels
+    # a step of MobileNetV2 takes minutes: XLA's gradient of grouped kernels
+    if found["qwix"] and model == "resnet20" and not autocast:
         from benchmarks import peers_qwix
 
         made[f"qwix {bits}-bit, fake quantization"] = partial(peers_qwix.trainer, bits, batch.image, batch.label)
