@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.tree import named_leaves
 from lifeq_jax.core.types import PyTree
 
@@ -103,13 +102,6 @@ LECUN_NORMAL = VarianceScaling(1.0, "fan_in", "normal")
 # torch's default of convolutions and linear layers: +-1/sqrt(fan_in)
 TORCH_UNIFORM = VarianceScaling(1 / 3, "fan_in", "uniform")
 ZEROS, ONES = Constant(0.0), Constant(1.0)
-
-INITIALIZERS: dict[str, Initializer] = {"he": HE_NORMAL, "torch": TORCH_UNIFORM}  # of model.args.init
-
-
-def initializer(name: str) -> Initializer:
-    """A row of INITIALIZERS. Refuses an unknown name."""
-    return lookup(INITIALIZERS, name, "model.args.init")
 
 
 @contextmanager

@@ -3,13 +3,20 @@
 import math
 from functools import partial
 
+from lifeq_jax.core.lookup import lookup
 from lifeq_jax.core.refusal import Refusal
-from lifeq_jax.layers.initial import TORCH_UNIFORM, initializer
+from lifeq_jax.layers.initial import HE_NORMAL, TORCH_UNIFORM, Initializer
 from lifeq_jax.layers.norm import BatchNorm
 from lifeq_jax.layers.setups import Quantizers
 from lifeq_jax.models.resnet import ResNet, Stem
 
 plain_norm = partial(BatchNorm, affine=False)
+
+INITIALIZERS: dict[str, Initializer] = {"he": HE_NORMAL, "torch": TORCH_UNIFORM}
+
+
+def _kernel_init(name: str) -> Initializer:
+    return lookup(INITIALIZERS, name, "model.args.init")
 
 
 def resnet8(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 16) -> ResNet:
@@ -34,7 +41,7 @@ def resnet20(
         >>> lq.models.resnet20(10, quantizers).width
         16
     """
-    return ResNet(num_classes, quantizers, (3, 3, 3), width, axis_name=axis_name, kernel_init=initializer(init))
+    return ResNet(num_classes, quantizers, (3, 3, 3), width, axis_name=axis_name, kernel_init=_kernel_init(init))
 
 
 def resnet56(
@@ -46,7 +53,7 @@ def resnet56(
         >>> lq.models.resnet56(10, quantizers).width
         16
     """
-    return ResNet(num_classes, quantizers, (9, 9, 9), width, axis_name=axis_name, kernel_init=initializer(init))
+    return ResNet(num_classes, quantizers, (9, 9, 9), width, axis_name=axis_name, kernel_init=_kernel_init(init))
 
 
 def resnet18_32(num_classes: int, quantizers: Quantizers, *, axis_name: str | None = None, width: int = 64) -> ResNet:
