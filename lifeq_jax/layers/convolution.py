@@ -1,6 +1,6 @@
 """Convolution whose weight gradient suits the backend."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ WORKING_SET = 2**17  # values of a sub-batch's inputs and cotangents, 512 kB: it
 THIN = 32  # channels below which a convolution leaves lanes of the processor empty
 
 Pair = tuple[int, int]
+OfPart = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Sequence[Pair], **others: Any) -> Any:
@@ -50,20 +51,28 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient (h, w, in, out) of a convolution's kernel from input x (B, H, W, in) and cotangent (B, ., ., out).
 
-    Summed in a scan over sub-batches small enough for the cache. The scan is also a fusion barrier: without it XLA
-    recomputes x's producers (norm, ReLU, quantizer) once for every shifted copy of x. size is (h, w)."""
+    size is (h, w)."""
     thin = min(x.shape[-1], cotangent.shape[-1]) < THIN
     if strides == (1, 1) and (thin or size == (1, 1)):
         of_part = partial(_by_shifts, size=size, padding=padding)
     else:
         of_part = partial(_by_windows, size=size, strides=strides, padding=padding)
+    return sum_over_parts(of_part, x, cotangent, jnp.zeros((*size, x.shape[-1], cotangent.shape[-1]), x.dtype))
+
+
+def sum_over_parts(of_part: OfPart, x: jax.Array, cotangent: jax.Array, zeros: jax.Array) -> jax.Array:
+    """The sum, begun at zeros, of of_part(x, cotangent) over sub-batches small enough for the cache.
+
+    The scan is also a fusion barrier: without it XLA recomputes x's producers (norm, ReLU, quantizer) once for every
+    shifted copy of x. It has no stacked result on purpose: XLA would keep the zeros that one starts from through the
+    whole step."""
     count = sub_batches(len(x), x.size + cotangent.size)
     parts = tuple(part.reshape(count, len(x) // count, *part.shape[1:]) for part in (x, cotangent))
 
     def add(so_far: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         return so_far + of_part(*part), None
 
-    return lax.scan(add, jnp.zeros((*size, x.shape[-1], cotangent.shape[-1]), x.dtype), parts)[0]
+    return lax.scan(add, zeros, parts)[0]
 
 
 def sub_batches(batch: int, values: int) -> int:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lifeq_jax.layers.convolution import Pair, sub_batches
+from lifeq_jax.layers.convolution import Pair, sum_over_parts
 
 
 def depthwise(
@@ -48,25 +48,14 @@ def _forward(x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair
 
 
 def _backward(strides: Pair, padding: tuple[Pair, Pair], saved: tuple, cotangent: jax.Array) -> tuple:
-    """Both gradients in one scan over sub-batches, which is a fusion barrier too: see `convolution.kernel_gradient`.
-
-    The gradient of x takes the place of x, sub-batch by sub-batch, since XLA keeps the zeros of a stacked result
-    through the whole step."""
     x, kernel = saved
-    count = sub_batches(len(x), x.size + cotangent.size)
-    of_x, of_y = (values.reshape(count, len(x) // count, *values.shape[1:]) for values in (x, cotangent))
 
-    def add(so_far: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-        to_kernel, of_x = so_far
-        index, cotangent = part
-        x = lax.dynamic_index_in_dim(of_x, index, keepdims=False)
+    def of_part(x: jax.Array, cotangent: jax.Array) -> jax.Array:
         of_kernel = partial(_sum_of_products, x, strides=strides, padding=padding)
-        (more,) = jax.linear_transpose(of_kernel, kernel)(cotangent)
-        to_x = _input_gradient(cotangent, kernel, x.shape[1:3], strides, padding)
-        return (to_kernel + more, lax.dynamic_update_index_in_dim(of_x, to_x, index, 0)), None
+        return jax.linear_transpose(of_kernel, kernel)(cotangent)[0]
 
-    (to_kernel, to_x), _ = lax.scan(add, (jnp.zeros_like(kernel), of_x), (jnp.arange(count), of_y))
-    return to_x.reshape(x.shape), to_kernel
+    to_x = _input_gradient(cotangent, kernel, x.shape[1:3], strides, padding)
+    return to_x, sum_over_parts(of_part, x, cotangent, jnp.zeros_like(kernel))
 
 
 _depthwise.defvjp(_forward, _backward)
