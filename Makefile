@@ -8,6 +8,7 @@
 # make benchmark   results/lqcl: every method on five sequences, settings searched; many hours on 2 cores (docs/benchmark.md)
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make budgets     results/equal_budgets: ClimbQ, BLIP and LifeQuant at the budgets of short runs of the originals; some hours on 2 cores
+# make real-budgets results/real_budgets: the same systems at their own budgets, one run each; some nine hours of one core
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
 # make blip        results/blip_mnist: BLIP and its baselines on MNIST (images under data/mnist); an hour on 2 cores
 # make games       results/blip_minatar and blip_atari: agents that learn games (installs extra rl); some three hours on 2 cores
@@ -22,7 +23,7 @@ DIGITS := --csv data/digits_025/digits --tasks 3
 RECIPE := lifequant/resnet20_digits
 RUN := runs/lifequant_resnet20_digits/seed0
 
-.PHONY: quickstart test lint types wheel docs fuzz kills notebooks ablation benchmark budgets cifar10 oscillations climbq blip games clean
+.PHONY: quickstart test lint types wheel docs fuzz kills notebooks ablation benchmark budgets real-budgets cifar10 oscillations climbq blip games clean
 
 quickstart: $(VENV)/installed
 	$(LIFEQ) data prepare --root data/digits
@@ -78,6 +79,9 @@ benchmark: $(VENV)/installed
 
 budgets: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/equal_budgets.sh
+
+real-budgets: $(VENV)/installed
+	LIFEQ=$(LIFEQ) results/real_budgets.sh
 
 cifar10: $(VENV)/installed
 	LIFEQ=$(LIFEQ) results/cifar10_ll.sh
