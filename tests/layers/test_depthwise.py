@@ -92,6 +92,13 @@ def test_keeps_its_input_alone():
     assert sorted(leaf.shape for leaf in jax.tree.leaves(back) if leaf.size > 1) == [kernel.shape, x.shape]
 
 
+def test_no_iteration_writes_more_than_the_kernels_gradient():  # XLA copies a whole batch that a loop reads and writes
+    x, kernel = drawn((4, 6, 6, 3), (3, 3, 1, 3), np.float32)
+    y, back = jax.vjp(lambda *args: depthwise(*args, (1, 1), ((1, 1), (1, 1))), x, kernel)
+    loops = [eqn for eqn in jax.make_jaxpr(back)(y).eqns if eqn.primitive.name == "scan"]
+    assert [[out.aval.shape for out in loop.outvars] for loop in loops] == [[kernel.shape]]
+
+
 def test_by_hand():
     kernel = np.zeros((3, 3, 1, 2), np.float32)
     kernel[1, 0, 0, 0], kernel[1, 2, 0, 1] = 1.0, 2.0  # left neighbor; twice the right
