@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a machine with a GPU is asked, most valuable first, in pieces of at most PIECE (480) seconds. Run again, it goes on: a
 # piece that has ended is not repeated, training that was cut off resumes, and a benchmark that was cut off begins anew.
-# Images: data/cifar10/{train,test}/<class>/<file>; without them the training pieces say so and are left out.
+# Images: data/cifar10 and data/mnist, {train,test}/<class>/<file>; without them the training pieces say so and are left out.
 # TRY=1 makes every piece as small as it gets, to see on any machine that the commands are right.
 set -euo pipefail
 python=${PYTHON:-.venv/bin/python}
@@ -10,6 +10,8 @@ out=${OUT:-results/gpu}
 runs=${RUNS:-runs/gpu}
 cifar=$runs/cifar10_025/cifar10
 whole=$runs/cifar10_1/cifar10
+long_tail=$runs/cifar10_lt/cifar10
+pairs=$runs/mnist5/mnist
 mkdir -p "$out"
 
 piece() { # name, command...
@@ -31,29 +33,51 @@ measure() { # name, benchmark and its options
   piece "$name" "$python" -m benchmarks "$@" --json "$out/$name.json"
 }
 
-has_images() { # name of the piece that wants them
-  if [ ! -d data/cifar10/train ]; then
-    echo "$1: data/cifar10 holds no images" >&2
+has_images() { # set, name of the piece that wants them
+  if [ ! -d "data/$1/train" ]; then
+    echo "$2: data/$1 holds no images" >&2
     return 1
   fi
 }
 
-train() { # name, recipe and its options
+chain() { # name, CSV files, recipe and its options
+  local name=$1 csv=$2
+  shift 2
+  piece "$name" "$lifeq" train "$@" --run "$runs/$name" --data.csv "$csv" --evaluate-every 0
+}
+
+lifelong() { # name, options of LifeQuant's recipe
   local name=$1
   shift
-  if ! has_images "$name"; then return; fi
+  if ! has_images cifar10 "$name"; then return; fi
   if [ ! -e ${cifar}_replay2.csv ]; then
     $lifeq data lifelong --root data/cifar10 --csv $cifar --tasks 3 --diminish-rate 25
     $lifeq data replay --csv $cifar --tasks 3 --rate 20
   fi
-  piece "$name" "$lifeq" train "$@" --run "$runs/$name" --data.csv $cifar --evaluate-every 0
+  chain "$name" $cifar lifequant/resnet20_cifar10_ll --seeds $seeds $short "$@"
+}
+
+unbalanced() { # name, options of ClimbQ's recipe
+  local name=$1
+  shift
+  if ! has_images cifar10 "$name"; then return; fi
+  if [ ! -e ${long_tail}_train10.csv ]; then $lifeq data longtail --root data/cifar10 --csv $long_tail --gamma 10; fi
+  chain "$name" ${long_tail}_train10.csv climbq/resnet20_cifar10_lt --seeds $seeds $fifty "$@"
+}
+
+digits() { # name, options of BLIP's recipe
+  local name=$1
+  shift
+  if ! has_images mnist "$name"; then return; fi
+  if [ ! -e ${pairs}_train4.csv ]; then $lifeq data sequence mnist5 --root data/mnist --csv $pairs; fi
+  chain "$name" $pairs blip/mnist5_mlp --seeds $seeds $most "$@"
 }
 
 # Seconds to 94 % on the test images of CIFAR-10, in float and then at 4 bits; the far goal is airbench's 2.6 seconds of an A100.
 goal() { # name, options
   local name=$1
   shift
-  if ! has_images "$name"; then return; fi
+  if ! has_images cifar10 "$name"; then return; fi
   if [ ! -e ${whole}_train0.csv ]; then $lifeq data lifelong --root data/cifar10 --csv $whole --tasks 1; fi
   measure "$name" goal lifequant/resnet20_cifar10_ll --accuracy 94 --data.csv $whole --data.num-tasks 1 \
     --data.replay false --method.name finetune --loss.name cross_entropy --optimizer.schedule cosine \
@@ -63,10 +87,12 @@ goal() { # name, options
 if [ "${TRY:-}" ]; then
   few="--repeats 1 --steps 1" many="--repeats 1 --steps 1" network="--model mlp" batches="2"
   short="--stages.0.epochs 1 --stages.1.epochs 1 --stages.2.epochs 1 --data.batch-size 4096" seeds=0
+  fifty="--stages.0.epochs 1 --stages.1.epochs 1 --data.batch-size 4096" most="--stages.0.epochs 1"
   best="$short --model.name mlp"
 else
   few="--repeats 5 --steps 25" many="--repeats 5 --steps 50" network="" batches="128 1024"
   short="" seeds=0,1,2,3,4
+  fifty="--stages.0.epochs 50 --stages.1.epochs 50" most=""
   best="--model.name resnet18_32 --stages.0.epochs 24 --stages.1.epochs 1 --stages.2.epochs 8"
 fi
 
@@ -78,8 +104,12 @@ for precision in float32 bfloat16; do
 done
 measure seeds seeds $network --batch-size ${batches%% *} $many
 measure epoch epoch $network --batch-size ${batches%% *} $many
-train lifequant_cifar10 lifequant/resnet20_cifar10_ll --seeds $seeds $short
-train finetune_cifar10 lifequant/resnet20_cifar10_ll --seeds $seeds $short --method.name finetune --loss.name cross_entropy
+lifelong lifequant_cifar10
+lifelong finetune_cifar10 --method.name finetune --loss.name cross_entropy
+unbalanced climbq_cifar10_lt
+unbalanced cross_entropy_cifar10_lt --loss.name cross_entropy
+digits blip_mnist5
+digits finetune_mnist5 --method.name finetune
 goal goal_float32 $best
 goal goal_bfloat16 $best --precision bfloat16
 for batch in $batches; do
@@ -90,4 +120,4 @@ for over in batch methods seeds; do
 done
 measure growth_width growth width --batch-size ${batches%% *} $few
 measure games games blip_rl/atari_six_gpu --repeats 1 --steps 1
-train lifequant_cifar10_bfloat16 lifequant/resnet20_cifar10_ll --seeds $seeds $short --precision bfloat16
+lifelong lifequant_cifar10_bfloat16 --precision bfloat16
