@@ -24,11 +24,12 @@ def _epochs(asks: Sequence[Epoch]) -> Sequence[Learned]:
 
 
 def _scores(asks: Sequence[AllGames]) -> list[list[Scores]]:
+    params = stack([ask.params for ask in asks])
     by_game = []
     for task, player in enumerate(asks[0].stage.players):
         if player.score_abreast is None:
             by_game.append([ask.score(task) for ask in asks])
         else:
-            params, keys = stack([ask.params for ask in asks]), stack([ask.key(task) for ask in asks])
+            keys = stack([ask.key(task) for ask in asks])
             by_game.append(player.score_abreast(params, asks[0].head(task), keys, asks[0].manner))
     return [list(own) for own in zip(*by_game, strict=True)]
