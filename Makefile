@@ -16,6 +16,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# images of containers often forbid it: every process then compiles what it imports anew, three seconds for JAX and Flax
+export PYTHONDONTWRITEBYTECODE :=
 # without --no-compile a third of the time goes into bytecode, most of it of modules that are never imported
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 LIFEQ := $(VENV)/bin/lifeq-jax

@@ -7,6 +7,8 @@
 #   permuted   the same on ten permutations, 3 epochs
 #   lifequant  LifeQuant and fine-tuning with replay on CIFAR-10 in three tasks, 25 % of the classes replaced, two fifths
 #              of the training images: 2 epochs in float and 1 at 8 bits on the first task, 2 a task at 4 bits
+#   parts      which part of LifeQuant gives up the newest task: the same at 16x16 pixels, seed 10, measured on a fifth of
+#              the training images that is held out: without each part, and at twice the rate
 # The originals never reach the epochs at which they lower the rate, so it is constant here.
 # Images: data/cifar10 and data/mnist, {train,test}/<class>/<file>.
 set -euo pipefail
@@ -46,23 +48,46 @@ short_blip() { # short_blip PART SEQUENCE EPOCHS
   report $1 blip finetune
 }
 
+two_fifths() { # two_fifths ROOT CSV: three tasks on two fifths of the training images
+  if [ ! -e $2_replay0.csv ]; then
+    $lifeq data lifelong --root $1 --csv $2 --tasks 3 --diminish-rate 25
+    for task in 0 1 2; do # two rows of five: the rows of a class are together
+      awk 'NR == 1 || NR % 5 < 2' $2_train$task.csv > $2_part.csv
+      mv $2_part.csv $2_train$task.csv
+    done
+    $lifeq data replay --csv $2 --tasks 3 --rate 20
+  fi
+}
+epochs=(--stages.0.epochs 2 --stages.1.epochs 1 --stages.2.epochs 2)
+
 lifequant() {
   local csv=data/cifar10_025_part/cifar10
-  if [ ! -e ${csv}_replay0.csv ]; then
-    $lifeq data lifelong --root data/cifar10 --csv $csv --tasks 3 --diminish-rate 25
-    for task in 0 1 2; do # two rows of five: the rows of a class are together
-      awk 'NR == 1 || NR % 5 < 2' ${csv}_train$task.csv > ${csv}_part.csv
-      mv ${csv}_part.csv ${csv}_train$task.csv
-    done
-    $lifeq data replay --csv $csv --tasks 3 --rate 20
-  fi
-  local short=("${constant[@]}" --data.csv $csv --stages.0.epochs 2 --stages.1.epochs 1 --stages.2.epochs 2)
+  two_fifths data/cifar10 $csv
+  local short=("${constant[@]}" --data.csv $csv "${epochs[@]}")
   $lifeq train lifequant/resnet20_cifar10_ll --run $runs/lifequant/lifequant "${short[@]}"
   $lifeq train lifequant/resnet20_cifar10_ll --run $runs/lifequant/finetune "${short[@]}" --method.name finetune \
     --loss.name cross_entropy
   report lifequant lifequant finetune
 }
 
-for part in ${PART:-climbq blip permuted lifequant}; do
+parts() {
+  local root=data/cifar10_16 csv=data/cifar10_025_part_16/cifar10 out=results/equal_budgets/parts
+  $lifeq data prepare --root $root --source folder --from data/cifar10 --size 16
+  two_fifths $root $csv
+  mkdir -p $out
+  varied methods --grid method.name=lifequant,finetune --grid loss.name=ball_log_prior,cross_entropy \
+    --grid stages.2.learning-rate=0.05,0.1
+  varied strengths --grid method.args.strength=0,100 --grid method.args.prox=0,1e-4
+}
+
+varied() { # varied TABLE GRIDS...: cells of one folder, their table in results/
+  local table=$1
+  shift
+  $lifeq sweep lifequant/resnet20_cifar10_ll --run $runs/parts --seeds 10 --data.validation 0.2 --data.root $root \
+    --data.csv $csv --data.image 16 16 3 --data.crop 16 16 --data.pad 2 --optimizer.schedule constant \
+    --evaluate-every 0 "${epochs[@]}" "$@" | tee /dev/stderr | grep '^|' > $out/$table.md
+}
+
+for part in ${PART:-climbq blip permuted lifequant parts}; do
   $part
 done
