@@ -8,7 +8,7 @@
 #   lifequant  LifeQuant and fine-tuning with replay on CIFAR-10 in three tasks, 25 % of the classes replaced, two fifths
 #              of the training images: 2 epochs in float and 1 at 8 bits on the first task, 2 a task at 4 bits
 #   parts      which part of LifeQuant gives up the newest task: the same at 16x16 pixels, seed 10, measured on a fifth of
-#              the training images that is held out: without each part, and at twice the rate
+#              the training images that is held out: without each part, at twice the rate, and with a rate that falls
 # The originals never reach the epochs at which they lower the rate, so it is constant here.
 # Images: data/cifar10 and data/mnist, {train,test}/<class>/<file>.
 set -euo pipefail
@@ -75,8 +75,9 @@ parts() {
   $lifeq data prepare --root $root --source folder --from data/cifar10 --size 16
   two_fifths $root $csv
   mkdir -p $out
-  varied methods --grid method.name=lifequant,finetune --grid loss.name=ball_log_prior,cross_entropy \
-    --grid stages.2.learning-rate=0.05,0.1
+  varied methods --grid method.name=lifequant,finetune --grid loss.name=ball_log_prior,cross_entropy
+  varied schedules --grid optimizer.schedule=constant,step,cosine
+  varied rates --grid stages.2.learning-rate=0.05,0.1
   varied strengths --grid method.args.strength=0,100 --grid method.args.prox=0,1e-4
 }
 
