@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from lifeq_jax.api.cells import GridPoint, make_cells, value_of
 from lifeq_jax.api.runs import Row
 from lifeq_jax.api.shown import InMarkdown, MarkdownTable
-from lifeq_jax.api.sweep import cell_row, hold, train_cell
+from lifeq_jax.api.sweep import cell_row, lock_of, train_cell
 from lifeq_jax.core.config import Part, Recipe, digest, kind_of
 from lifeq_jax.core.files import write_whole
 from lifeq_jax.core.game_recipe import check_kind
@@ -199,7 +199,7 @@ def _study(optuna: Any, recipe: Recipe, space: SearchSpace, folder: Path) -> Any
     identity = {"recipe": digest(recipe), "space": json.dumps(space, default=str, sort_keys=True)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder, "study"):
+        with lock_of(folder, "study"):
             path = str(folder / JOURNAL)
             storage = optuna.storages.JournalStorage(
                 backend.JournalFileBackend(path, lock_obj=backend.JournalFileOpenLock(path))
@@ -230,19 +230,15 @@ def _own(recipe: Recipe, key: str, values: Between | Sequence[Any]) -> Any:
     return {_shown(one): name for name, one in parts.items()}.get(_shown(value))
 
 
-def _lock(folder: Path, name: str, timeout: float = -1) -> FileLock:
-    return FileLock(folder / f".{name}.lock", timeout=timeout)
-
-
 def _claim(optuna: Any, study: Any, recipe: Recipe, space: SearchSpace, folder: Path, trials: int) -> Any:
     """A trial that no other process works on, and its lock, held; None where all are done or under way.
 
     A process that was killed leaves its trial under way: the values are tried again, under another number, and the runs
     in the folder go on."""
     states = optuna.trial.TrialState
-    with _lock(folder, "study"):
+    with lock_of(folder, "study"):
         for old in study.get_trials(states=[states.RUNNING]):
-            with contextlib.suppress(Timeout), _lock(folder, f"trial{old.number}", timeout=0):
+            with contextlib.suppress(Timeout), lock_of(folder, f"trial{old.number}", timeout=0):
                 study.tell(old.number, state=states.FAIL)
                 study.enqueue_trial(old.params)
         begun = study.get_trials(deepcopy=False, states=[states.RUNNING, states.COMPLETE, states.PRUNED])
@@ -251,7 +247,7 @@ def _claim(optuna: Any, study: Any, recipe: Recipe, space: SearchSpace, folder: 
         # what is drawn depends on the trials before it, not on when a process began
         study.sampler = optuna.samplers.TPESampler(seed=len(begun))
         trial = study.ask(_distributions(optuna, recipe, space))
-        return trial, _lock(folder, f"trial{trial.number}", timeout=0).acquire()
+        return trial, lock_of(folder, f"trial{trial.number}", timeout=0).acquire()
 
 
 def _evaluate(
@@ -260,7 +256,7 @@ def _evaluate(
     """Trains the seeds of a trial and tells the study."""
     values: list[float] = []
     for seed in seeds:
-        with hold(folder, cell.recipe):  # another process may try the same values
+        with lock_of(folder, digest(cell.recipe)):  # another process may try the same values
             train_cell(folder, cell, [seed], log)
         row = cell_row(folder, cell, seed)
         if row["status"] != "finished":

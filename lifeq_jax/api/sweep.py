@@ -163,7 +163,7 @@ def sweep(
     with tqdm(total=len(left) * len(made.seeds), desc="sweep", unit="run") as bar:
         while left:
             for cell in list(left):
-                with contextlib.suppress(Timeout), hold(made.folder, cell.recipe, timeout=0):
+                with contextlib.suppress(Timeout), lock_of(made.folder, digest(cell.recipe), timeout=0):
                     train_cell(made.folder, cell, made.seeds, log)
                     left.remove(cell)
                     bar.update(len(made.seeds))
@@ -191,7 +191,7 @@ def _train(folder: Path, place: Path, recipe: AnyRecipe, trunks: Trunks, seeds: 
     fresh = [seed for seed in seeds if not (place / f"seed{seed}" / CONFIG).exists()]
     if fresh and trunks:
         shared = _shared(folder, trunks[-1])
-        with hold(folder, trunks[-1]):  # other processes wait for it
+        with lock_of(folder, digest(trunks[-1])):  # other processes wait for it
             _train(folder, shared, trunks[-1], trunks[:-1], fresh, log)
         for seed in fresh:
             if status(shared / f"seed{seed}") == "finished":
@@ -205,14 +205,16 @@ def _train(folder: Path, place: Path, recipe: AnyRecipe, trunks: Trunks, seeds: 
         run_seeds(recipe, wanted, place, log)
 
 
-def hold(folder: Path, recipe: AnyRecipe, timeout: float = -1) -> FileLock:
-    """Of a cell or of shared stages, for the process that trains it; the system unlocks it if the process is killed."""
+def lock_of(folder: Path, name: str, timeout: float = -1) -> FileLock:
+    """For one of the processes that share the folder of a sweep or a search; the system unlocks it if it is killed.
+
+    name: the digest of a cell or of shared stages, or a name that their digests cannot have."""
     locks = folder / "locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refusal(f"{folder} cannot be written: {error.strerror}") from None
-    return FileLock(locks / digest(recipe), timeout=timeout)
+    return FileLock(locks / name, timeout=timeout)
 
 
 def _shared(folder: Path, trunk: Recipe) -> Path:

@@ -88,7 +88,7 @@ def test_processes_share_the_trials(short, tmp_path):
     theirs, locked = study.ask(_distributions(optuna, short, SPACE)), threading.Event()
 
     def other():
-        with FileLock(tmp_path / f".trial{theirs.number}.lock"):
+        with FileLock(tmp_path / "locks" / f"trial{theirs.number}"):
             locked.set()
             while len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) < 2:
                 time.sleep(0.1)
