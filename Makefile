@@ -8,7 +8,7 @@
 # make benchmark   results/lqcl: every method on five sequences, settings searched; many hours on 2 cores (docs/benchmark.md)
 # make cifar10     results/cifar10_ll: a short chain on CIFAR-10 (images under data/cifar10); an hour on 2 cores
 # make budgets     results/equal_budgets: ClimbQ, BLIP and LifeQuant at the budgets of short runs of the originals; some hours on 2 cores
-# make real-budgets results/real_budgets: the same systems at their own budgets, one run each; some nine hours of one core
+# make real-budgets results/real_budgets: the same systems at their own budgets, one run each; some ten hours on 2 cores
 # make climbq      results/climbq_*: quantizers and losses on long tails; two hours on 2 cores
 # make blip        results/blip_mnist: BLIP and its baselines on MNIST (images under data/mnist); an hour on 2 cores
 # make games       results/blip_minatar and blip_atari: agents that learn games (installs extra rl); some three hours on 2 cores

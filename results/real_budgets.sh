@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The systems' own budgets on two CPU cores, seed 0, one run each, as their recipes are but for ClimbQ's 50 epochs and the
-# size of images; `make real-budgets`. Run again, it resumes. PART=NAME takes one run; each takes one to two hours of a core, BLIP's two less. LifeQuant and ClimbQ see
-# CIFAR-10 at 16x16 pixels, in networks of full width: at 32x32 they take four times as long.
+# size of images; `make real-budgets`. Run again, it resumes. PART=NAME takes one run: ClimbQ's take up to two hours of a
+# core, BLIP's less, LifeQuant's almost three hours of both. LifeQuant and ClimbQ see CIFAR-10 at 16x16 pixels, in
+# networks of full width: at 32x32 they take four times as long.
 #   lifequant  LifeQuant on CIFAR-10 in three tasks, 25 % of the classes replaced: 30 epochs in float and 30 at 8 bits on
 #              the first task, 30 a task at 4 bits
 #   climbq     ClimbQ on CIFAR-10-LT, the authors' CSV file of gamma 10 (data/cifar10_lt): 50 epochs in float, 50 at 4 bits

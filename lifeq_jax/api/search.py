@@ -198,7 +198,6 @@ def _study(optuna: Any, recipe: Recipe, space: SearchSpace, folder: Path) -> Any
     backend = optuna.storages.journal
     identity = {"recipe": digest(recipe), "space": json.dumps(space, default=str, sort_keys=True)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with lock_of(folder, "study"):
             path = str(folder / JOURNAL)
             storage = optuna.storages.JournalStorage(

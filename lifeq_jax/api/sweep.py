@@ -206,9 +206,9 @@ def _train(folder: Path, place: Path, recipe: AnyRecipe, trunks: Trunks, seeds: 
 
 
 def lock_of(folder: Path, name: str, timeout: float = -1) -> FileLock:
-    """For one of the processes that share the folder of a sweep or a search; the system unlocks it if it is killed.
+    """A lock for the processes that share the folder of a sweep or a search; the system releases it when one is killed.
 
-    name: the digest of a cell or of shared stages, or a name that their digests cannot have."""
+    name: the digest of a cell or of shared stages, or a name that no digest can have. Makes the folder."""
     locks = folder / "locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
